@@ -1,0 +1,41 @@
+"""The contracts: one module a part. A plugin subclasses the class of its part; nothing here imports a heavy library."""
+
+from __future__ import annotations
+
+from tunewright.parts.adapter import AdapterMethod
+from tunewright.parts.base import (
+    Argument,
+    Backend,
+    Cap,
+    Facts,
+    Finding,
+    LibraryOptions,
+    Need,
+    Options,
+    SpecPath,
+    To,
+)
+from tunewright.parts.data_source import DataSource
+from tunewright.parts.engine import Engine
+from tunewright.parts.evaluator import Evaluator
+from tunewright.parts.exporter import Exporter
+from tunewright.parts.gate import Gate
+from tunewright.parts.loader import Loader
+from tunewright.parts.model_source import ModelSource
+from tunewright.parts.prompt_format import PromptFormat
+from tunewright.parts.quantizer import Quantizer
+from tunewright.parts.trainer import Trainer
+
+PARTS: dict[str, type[Backend]] = {
+    contract.part: contract
+    for contract in (
+        ModelSource, Loader, Quantizer, AdapterMethod, DataSource, PromptFormat,
+        Trainer, Engine, Evaluator, Gate, Exporter,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "PARTS", "AdapterMethod", "Argument", "Backend", "Cap", "DataSource", "Engine", "Evaluator", "Exporter", "Facts",
+    "Finding", "Gate", "LibraryOptions", "Loader", "ModelSource", "Need", "Options", "PromptFormat", "Quantizer",
+    "SpecPath", "To", "Trainer",
+]  # fmt: skip

@@ -1,0 +1,230 @@
+"""What every backend has in common: options, the way of an option into a library, capabilities, its signature.
+
+A *part* is a place in the spec (`trainer`), a *kind* one choice for it (`sft`), a *backend* the class behind
+`trainer/sft`. One option makes three hops and no more: the spec's line, the field of `Options`, the library's
+argument that its `To` names. The plan, the docs, the unused-key test and the cache key all read that same `To`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, final
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import core_schema
+
+from tunewright.digest import digest_json, digest_tree
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, ValidationInfo
+
+    from tunewright.parts.data_source import Head
+
+Json = Any  # a value that JSON can hold; pydantic's own JsonValue costs 10 ms of import for nothing that we use
+SetBy = Literal["spec", "tunewright", "library"]
+
+
+class Options(BaseModel):
+    """Base of every backend's options: unknown keys are errors, values are frozen once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    kind: str
+
+
+class LibraryOptions(Options):
+    """Options of a backend that `accepts` a library's arguments: `args:` passes any further one by the library's own name."""
+
+    args: dict[str, Json] = {}
+    """Further arguments of the library, by its own names."""
+
+
+@dataclass(frozen=True)
+class To:
+    """Marks a field that becomes a library's argument: `epochs: Annotated[float, To("num_train_epochs")] = 1`."""
+
+    argument: str
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One effective argument of a library call, and who set it. `field` is the option it came from, if any."""
+
+    value: Json
+    set_by: SetBy
+    field: str | None = None
+
+
+class SpecPath:
+    """A path in a spec, relative to the file that wrote it. Serializes as written, so locks and packages can move."""
+
+    def __init__(self, written: str, folder: Path) -> None:
+        self.written = written
+        self.path = (folder / Path(written).expanduser()).absolute()
+
+    def __repr__(self) -> str:
+        return f"SpecPath({self.written!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SpecPath) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def read(value: str, info: ValidationInfo) -> SpecPath:
+            folders = (info.context or {}).get("folders", {})
+            return cls(value, folders.get(info.field_name, Path.cwd()))
+
+        from_text = core_schema.with_info_after_validator_function(read, core_schema.str_schema(min_length=1))
+        written = core_schema.plain_serializer_function_ser_schema(lambda value: value.written)
+        return core_schema.json_or_python_schema(
+            json_schema=from_text,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_text]),
+            serialization=written,
+        )
+
+
+class Cap(StrEnum):
+    """What a backend can do. Rules between parts are written with these, never with kinds."""
+
+    TRAINABLE = "trainable"  # a quantizer whose base can carry gradients to an adapter
+    FULLY_TRAINABLE = "fully-trainable"  # a quantizer whose base weights themselves can be trained
+    ADAPTS = "adapts"  # an adapter method that leaves the base frozen and saves a part apart
+    MERGES = "merges"  # an adapter method that can be merged into the base's weights
+    VLLM = "vllm"  # an adapter that vLLM loads
+    PREDICTS = "predicts"  # a prompt format that needs no answer column to ask a model
+
+
+@dataclass(frozen=True)
+class Need:
+    """`Need("quantizer", Cap.TRAINABLE, code="base-not-trainable")`: this backend needs that of the spec's other part."""
+
+    part: str
+    cap: Cap
+    code: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a backend's own check found wrong, on one of its fields; the host turns it into a problem with a position."""
+
+    code: str
+    message: str
+    field: str = "kind"
+    suggestion: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before anything is fetched: files' heads and the model's config, both without torch.
+
+    `train` and `test` hold each source's head; `model_config` is None where the source cannot know it yet.
+    """
+
+    model_config: Mapping[str, Json] | None = None
+    train: tuple[Head, ...] = ()
+    test: tuple[Head, ...] = ()
+    metrics: frozenset[str] = frozenset()
+    """Every `<evaluation>.<metric>` that the spec's evaluations make."""
+    offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)
+
+
+O = TypeVar("O", bound=Options)
+
+
+class Backend(ABC, Generic[O]):
+    """Base of every backend. A plugin subclasses the contract of its part, see the other modules of this package."""
+
+    part: ClassVar[str]
+    kind: ClassVar[str]
+    Options: ClassVar[type[Options]]
+    extra: ClassVar[str] = ""  # the pip extra named when its import fails
+    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose versions enter the key
+    accepts: ClassVar[str] = ""  # "trl:SFTConfig": the library's own arguments that `args:` may name
+    fixed: ClassVar[Mapping[str, Json]] = {}  # library arguments that we set ourselves
+    reads: ClassVar[frozenset[str]] = frozenset()  # fields its own code reads; any other field needs a To
+
+    options: O
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+    def offers(self) -> frozenset[Cap]:
+        """What this backend can do, given its options."""
+        return frozenset()
+
+    def needs(self) -> Iterable[Need]:
+        """What this backend needs of the spec's other parts."""
+        return ()
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """Everything wrong that can be seen without fetching or importing anything heavy."""
+        return ()
+
+    @final
+    def arguments(self) -> dict[str, Argument]:
+        """The library's arguments from options alone, sorted by name: `To` fields, `fixed`, then `args`."""
+        found = {name: Argument(value, "tunewright") for name, value in self.fixed.items()}
+        for name, info in type(self.options).model_fields.items():
+            set_by: SetBy = "spec" if name in self.options.model_fields_set else "tunewright"
+            for mark in info.metadata:
+                if isinstance(mark, To):
+                    found[mark.argument] = Argument(getattr(self.options, name), set_by, name)
+        for name, value in getattr(self.options, "args", {}).items():
+            found[name] = Argument(value, "spec", "args")
+        return dict(sorted(found.items()))
+
+    def derive(self, facts: Facts) -> dict[str, Argument]:
+        """Arguments that need the model, another part or the device: a pure function of keyed inputs."""
+        return {}
+
+    @final
+    def signature(self) -> str:
+        """Digest of everything about this backend that can change a result: options, arguments, versions, code."""
+        return digest_json(
+            {
+                "backend": f"{self.part}/{self.kind}",
+                "options": self.settings(),
+                "arguments": {name: argument.value for name, argument in self.arguments().items()},
+                "libraries": {name: library_version(name) for name in self.libraries},
+                "code": code_digest(type(self).__module__),
+            }
+        )
+
+    @final
+    def settings(self) -> dict[str, Json]:
+        """The options as plain data. Paths are left out: what a file holds counts, not where it lies."""
+        paths = {name for name in type(self.options).model_fields if isinstance(getattr(self.options, name), SpecPath)}
+        return self.options.model_dump(mode="json", exclude=paths)
+
+
+@cache
+def library_version(distribution: str) -> str:
+    """The installed version, or `absent`: a plan can be made where the library is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest of the Python files of the top-level package that `module` belongs to."""
+    top = module.partition(".")[0]
+    origin = getattr(sys.modules[top], "__file__", None)
+    if origin is None:  # a namespace package, or code typed at a prompt: no file to digest
+        return "no-file"
+    path = Path(origin)
+    if path.name != "__init__.py":
+        return digest_tree(path.parent, [path])
+    return digest_tree(path.parent, sorted(path.parent.rglob("*.py")))

@@ -1,0 +1,100 @@
+"""What is asked of a model and how answers are graded. Torch-free: an evaluator never sees a model.
+
+A complete evaluator:
+
+    class Brevity(Evaluator):
+        kind, Options = "brevity", BrevityOptions       # BrevityOptions(EvaluatorOptions)
+
+        def items(self, data):
+            for row in data:
+                yield Item(row.id, row.origin, row.example.prompt, row.example.answer)
+
+        def grade(self, item, answer):
+            return {"words": float(len(answer.text.split()))}
+
+        def summaries(self):
+            return {"words": mean_of("words")}
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field, PositiveInt
+
+from tunewright.parts.base import Backend, O, Options
+from tunewright.parts.engine import Completion
+from tunewright.parts.loader import Message
+from tunewright.parts.prompt_format import Example
+
+
+class EvaluatorOptions(Options):
+    """The fields of every evaluator that the core itself reads."""
+
+    name: Annotated[str | None, Field(description="Prefix of its scores; by default the kind.", min_length=1)] = None
+    max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = 32
+
+
+@dataclass(frozen=True)
+class TestRow:
+    """A row of the spec's test data, as an example."""
+
+    __test__ = False  # pytest would take it for a test class
+    id: str
+    origin: str
+    example: Example
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question with its reference answer."""
+
+    id: str
+    origin: str
+    prompt: list[Message]
+    reference: str
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Graded:
+    """An item, what the model answered, and its grades by metric."""
+
+    item: Item
+    answer: Completion
+    grades: Mapping[str, float]
+
+
+Summary = Callable[[Sequence[Graded]], float]
+
+
+def mean_of(metric: str) -> Summary:
+    """The summary that averages a grade over the items."""
+    return lambda graded: sum(g.grades[metric] for g in graded) / len(graded)
+
+
+class Evaluator(Backend[O]):
+    """Makes items, grades answers, and names how grades become scores; pairing and intervals are the core's."""
+
+    part: ClassVar[str] = "evaluator"
+
+    @property
+    def name(self) -> str:
+        """Prefix of its scores."""
+        return getattr(self.options, "name", None) or self.kind
+
+    @abstractmethod
+    def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
+        """The questions; ids are unique. An evaluator with items of its own ignores `data`."""
+
+    @abstractmethod
+    def grade(self, item: Item, answer: Completion) -> dict[str, float]:
+        """Grades of one answer, by metric."""
+
+    @abstractmethod
+    def summaries(self) -> Mapping[str, Summary]:
+        """How the grades of all items become each score, by metric; every chosen metric is here."""
