@@ -147,6 +147,6 @@ def _check(found: Any, part: str, kind: str, entry: Entry) -> type[Backend]:
     where = f"plugin `{entry.plugin}` ({entry.distribution}): `{entry.target}`"
     if not (inspect.isclass(found) and issubclass(found, PARTS[part])):
         raise EnvironmentFault(f"{where} is not a {PARTS[part].__name__}")
-    if found.kind != kind:
-        raise EnvironmentFault(f"{where} is registered as `{part}/{kind}` but calls itself `{found.kind}`")
+    if getattr(found, "kind", None) != kind:
+        raise EnvironmentFault(f"{where} is registered as `{part}/{kind}` but calls itself `{getattr(found, 'kind', None)}`")
     return found

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import core_schema
 
 from tunewright.digest import digest_json, digest_tree
+from tunewright.errors import BadInput
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -122,6 +123,16 @@ class Finding:
     message: str
     field: str = "kind"
     suggestion: str = ""
+    at_key: bool = False
+    """Points at the key rather than at its value."""
+
+
+class BadOption(BadInput):
+    """Raised by a backend or the core where a value of the spec cannot be used; the resolver gives it a position."""
+
+    def __init__(self, code: str, message: str, field: str = "kind", suggestion: str = "") -> None:
+        super().__init__(message, fix=suggestion)
+        self.finding = Finding(code, message, field, suggestion)
 
 
 @dataclass(frozen=True)

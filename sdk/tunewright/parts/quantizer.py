@@ -29,7 +29,7 @@ class Quantizer(Backend[O]):
     def config(self) -> Any:
         """The library's quantization config for loading (transformers' `QuantizationConfigMixin`), or None."""
 
-    def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:  # noqa: B027  most schemes need nothing
+    def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Right after loading: set what the scheme needs on the model, in place."""
 
     def describe(self) -> dict[str, Any]:

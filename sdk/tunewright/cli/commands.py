@@ -1,0 +1,139 @@
+"""What the commands do that open or make runs. Tables go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tunewright
+from tunewright.cli.progress import Progress
+from tunewright.cli.tables import print_plan, print_result
+from tunewright.errors import BadInput
+from tunewright.host import Host
+from tunewright.project import Project
+
+
+def quickstart_spec() -> Path:
+    """The spec of the embedded example: beside the package in a wheel, in specs/ in a checkout."""
+    package = Path(tunewright.__file__).parent
+    for folder in (package / "specs", package.parents[1] / "specs"):
+        spec = folder / "quickstart" / "quickstart.yaml"
+        if spec.is_file():
+            return spec
+    raise BadInput("the quickstart's spec is not installed", fix="install tunewright again")
+
+
+def show_plan(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> None:
+    """`plan`."""
+    from tunewright.store.publish import Store
+
+    project = Project.from_spec(spec, overrides=overrides, host=host)
+    made = project.plan()
+    found = made.to_json(Store(project.root(made.name, out)))
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        print_plan(found)
+
+
+def run_spec(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> int:
+    """`run`: the exit code is 1 where a gate of the spec fails."""
+    project = Project.from_spec(spec, overrides=overrides, host=host)
+    with Progress(sys.stderr) as progress:
+        result = project.run(out, progress.hear)
+    if as_json:
+        print(json.dumps(result.summary, ensure_ascii=False))
+    else:
+        print_result(result.summary)
+    return 0 if result.passed else 1
+
+
+def run_folder(run: Path) -> Path:
+    """The folder that RUN names: a run, a root, or the latest run of a spec's root."""
+    from tunewright.pipeline.run import find_run
+
+    if run.is_file():
+        from tunewright.spec.load import load
+
+        return find_run(Path("runs") / str(load(run).data.get("name")))
+    return find_run(run)
+
+
+def show_run(run: Path, as_json: bool) -> None:
+    """`show`."""
+    summary = _summary(run)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+    else:
+        print_result(summary)
+
+
+def _summary(run: Path) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads((run_folder(run) / "run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def report_path(run: Path) -> str:
+    """`report`. Raises `BadInput` where the run ended before its report."""
+    path = run_folder(run) / "report.html"
+    if not path.is_file():
+        raise BadInput(f"the run in {path.parent} ended before its report", fix="run the spec to its end")
+    return str(path)
+
+
+def predict_file(run: Path, file: Path, out: Path | None, host: Host) -> None:
+    """`predict`."""
+    from tunewright.pipeline.predict import answer_file
+    from tunewright.store import disk
+
+    folder = run_folder(run)
+    with Progress(sys.stderr) as progress:
+        answers = answer_file(folder, file, host, progress.counter("answering"))
+    if out is None:
+        sys.stdout.write(answers)
+    else:
+        disk.replace(out, answers.encode())
+        print(f"{out}", file=sys.stderr)
+
+
+def package_run(run: Path, out: Path, as_json: bool) -> None:
+    """`package`: a copy of what the run packaged, verified where it lands."""
+    from tunewright.handoff.verify import check
+
+    packed = _summary(run)["artifacts"].get("package")
+    if packed is None:
+        raise BadInput("this run made no package", fix="`tunewright show` says why")
+    source = Path(packed)
+    target = out / source.name
+    if target.exists():
+        raise BadInput(f"{target} is there already", fix="name another folder with `--out`, or remove it")
+    shutil.copytree(source, target)
+    shutil.copyfile(source.with_name(f"{source.name}.zip"), out / f"{source.name}.zip")
+    for path in (target, out / f"{source.name}.zip"):
+        found = check(path)
+        if found:
+            raise BadInput(f"{path} does not verify: {found[0]}", fix="run the spec again")
+    if as_json:
+        print(json.dumps({"package": str(target.absolute()), "zip": str((out / f"{source.name}.zip").absolute())}))
+    else:
+        print(f"{target}\n{out / source.name}.zip")
+
+
+def verify_package(path: Path, as_json: bool) -> int:
+    """`verify`: the exit code."""
+    from tunewright.handoff.verify import check
+
+    if not path.exists():
+        raise BadInput(f"there is no {path}", fix="name a package's folder or zip")
+    problems = check(path)
+    if as_json:
+        print(json.dumps({"package": str(path.absolute()), "good": not problems, "problems": problems}))
+    elif problems:
+        print("\n".join(f"refused: {problem}" for problem in problems), file=sys.stderr)
+    else:
+        print(f"{path}: good, unsigned")
+    return 1 if problems else 0

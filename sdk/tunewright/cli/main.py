@@ -1,0 +1,210 @@
+"""The command line: each command one line into the project, heavy imports only where they are used.
+
+Exit codes: 0 fine, 1 the work failed, 2 bad input, 3 environment, 130 interrupted. With `--json` one object stands
+last on stdout and everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tunewright.errors import BadInput, TunewrightError
+
+if TYPE_CHECKING:
+    from tunewright.host import Host
+
+app = typer.Typer(
+    name="tunewright",
+    help="One YAML file to a fine-tuned adapter with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at the rows that a spec will train on.", no_args_is_help=True)
+plugins_app = typer.Typer(help="What is installed, and what of it is broken.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(plugins_app, name="plugins")
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec's YAML file.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a project root, or a spec.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the spec.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Project root; by default runs/<name>.")]
+BlockOption = Annotated[list[str], typer.Option("--no-plugins", metavar="NAME", help="Leave a plugin out.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def _host(blocked: list[str]) -> Host:
+    from tunewright.host import Host
+
+    return Host(blocked=tuple(blocked))
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs to check.")],
+    form: Annotated[
+        Literal["text", "json", "github"], typer.Option("--format", help="How problems are shown.")
+    ] = "text",
+    override: SetOption = [],
+    blocked: BlockOption = [],
+) -> None:
+    """Check specs: every problem at once, with line, column and the fix. Never imports torch."""
+    from tunewright.cli.validate import validate_all
+
+    raise typer.Exit(validate_all(specs, form, override, _host(blocked)))
+
+
+@app.command()
+def plan(
+    spec: SpecArgument,
+    override: SetOption = [],
+    out: OutOption = None,
+    blocked: BlockOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run will do: steps, what is cached, every effective argument and who set it."""
+    from tunewright.cli.commands import show_plan
+
+    show_plan(spec, override, out, _host(blocked), as_json)
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    override: SetOption = [],
+    out: OutOption = None,
+    blocked: BlockOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline; a second run reuses what is done."""
+    from tunewright.cli.commands import run_spec
+
+    raise typer.Exit(run_spec(spec, override, out, _host(blocked), as_json))
+
+
+@app.command()
+def quickstart(out: OutOption = None, as_json: JsonOption = False) -> None:
+    """Run the embedded example: a support desk's messages to ten queues, on a small model from PyPI."""
+    from tunewright.cli.commands import quickstart_spec, run_spec
+
+    raise typer.Exit(run_spec(quickstart_spec(), [], out, _host([]), as_json))
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to answer: .csv or .jsonl.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write there; by default to stdout.")] = None,
+    blocked: BlockOption = [],
+) -> None:
+    """Answer the rows of a file with the tuned model: csv out, one more column."""
+    from tunewright.cli.commands import predict_file
+
+    predict_file(run, file, out, _host(blocked))
+
+
+@app.command()
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show how a run ended: base against tuned, gates, where everything is."""
+    from tunewright.cli.commands import show_run
+
+    show_run(run, as_json)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Print where a run's report is."""
+    from tunewright.cli.commands import report_path
+
+    typer.echo(report_path(run))
+
+
+@app.command()
+def package(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder to put the package in.")] = Path("dist"),
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a run's package out, as a folder and a zip, and verify it there."""
+    from tunewright.cli.commands import package_run
+
+    package_run(run, out, as_json)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A package: its folder or its zip.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Check that a package is whole: digests, tensors, identity. Refusal is exit code 1."""
+    from tunewright.cli.commands import verify_package
+
+    raise typer.Exit(verify_package(path, as_json))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine can run, and what is missing."""
+    from tunewright.cli.doctor import diagnose
+
+    raise typer.Exit(diagnose(as_json))
+
+
+@data_app.command("show")
+def data_show(
+    spec: SpecArgument,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show the mask over the tokens.")] = False,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 3,
+    override: SetOption = [],
+    blocked: BlockOption = [],
+) -> None:
+    """Show the rows that a spec trains on, their statistics and, with --tokens, the mask."""
+    from tunewright.cli.data import show_data
+
+    show_data(spec, override, tokens, rows, _host(blocked))
+
+
+@plugins_app.command("list")
+def plugins_list(as_json: JsonOption = False) -> None:
+    """Every backend with its plugin and distribution, and what is broken and why."""
+    from tunewright.cli.plugins import list_plugins
+
+    list_plugins(_host([]), as_json)
+
+
+@plugins_app.command("show")
+def plugins_show(
+    key: Annotated[str, typer.Argument(metavar="PART/KIND", help="As in trainer/sft.")], as_json: JsonOption = False
+) -> None:
+    """One backend: its options, what it offers and needs, its libraries."""
+    from tunewright.cli.plugins import show_backend
+
+    show_backend(key, _host([]), as_json)
+
+
+def main() -> None:
+    """Entry of the `tunewright` command."""
+    try:
+        code = app(standalone_mode=False)
+    except TunewrightError as error:
+        from tunewright.spec.problems import SpecError
+
+        head = "" if isinstance(error, SpecError) else "error: "
+        print(f"{head}{error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__name__ in ("Abort", "Exit"):
+            sys.exit(getattr(error, "exit_code", 130))
+        if hasattr(error, "format_message") and hasattr(error, "show"):  # a usage error of the command line
+            error.show()
+            sys.exit(BadInput.exit_code)
+        raise
+    sys.exit(code or 0)

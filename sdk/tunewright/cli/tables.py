@@ -1,0 +1,76 @@
+"""What a person reads at the end: a run's table and a plan's, in 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tunewright.cli.progress import clock
+
+
+def console() -> Console:
+    """Standard output; 80 columns where nobody says otherwise."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def print_result(summary: Mapping[str, Any]) -> None:
+    """Base against tuned, gates, and where everything is."""
+    out = console()
+    if summary["scores"]:
+        out.print(_scores(summary["scores"]))
+    for gate in summary["gates"]:
+        mark = "passed" if gate["passed"] else "FAILED"
+        out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
+    redone = [step for step in summary["steps"] if step["status"] == "done"]
+    if not redone and summary["status"] == "passed":
+        out.print(Text(f"nothing to do: all {len(summary['steps'])} steps were done before"))
+    if summary["why"] and not summary["gates"]:
+        out.print(Text(f"failed: {summary['why']}"))
+    for name in ("report", "package"):
+        if name in summary["artifacts"]:
+            # a path is one word: soft wrapping would cut it at 80 columns
+            out.print(Text(f"{name:<8} {summary['artifacts'][name]}"), soft_wrap=True)
+
+
+def _scores(scores: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("score")
+    for name in ("rows", "base", "tuned", "change", "95 % interval", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, score in scores.items():
+        low, high = score["ci95"]
+        table.add_row(
+            name, f"{score['n']}", f"{score['base']:.3f}", f"{score['tuned']:.3f}", f"{score['delta']:+.3f}",
+            f"{low:+.3f} to {high:+.3f}", f"{score['p_value']:.2g}",
+        )  # fmt: skip
+    return table
+
+
+def print_plan(found: Mapping[str, Any]) -> None:
+    """Steps with what is cached, then every effective argument and who set it."""
+    out = console()
+    steps = Table(box=None, pad_edge=False, header_style="bold")
+    steps.add_column("step")
+    steps.add_column("key")
+    steps.add_column("")
+    for step in found["steps"]:
+        steps.add_row(step["name"], step["key"][:12], "reused" if step["cached"] else "will run")
+    out.print(steps)
+    arguments = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("argument", "value", "set by"):
+        arguments.add_column(name, overflow="fold")
+    for backend, names in found["arguments"].items():
+        for name, argument in names.items():
+            field = f" ({argument['field']})" if argument["field"] else ""
+            arguments.add_row(f"{backend} {name}", str(argument["value"]), f"{argument['set_by']}{field}")
+    out.print()
+    out.print(arguments)
+
+
+def seconds(value: float | None) -> str:
+    """A duration, or a dash."""
+    return "–" if value is None else clock(value)

@@ -1,0 +1,48 @@
+"""How any form of a model is opened for asking: one way, for evaluation, parity and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunewright.errors import Refused
+from tunewright.parts import AdapterMethod, Backend, Engine, Loader, Quantizer
+from tunewright.parts.engine import Served, Subject
+
+
+@dataclass(frozen=True)
+class Opener:
+    """The backends that open a model: who loads it, how its weights are stored, what is put on it, who asks."""
+
+    loader: Loader
+    engine: Engine
+    quantizer: Quantizer
+    adapter: AdapterMethod
+    dtype: str
+
+    def parts(self) -> tuple[Backend, ...]:
+        """In the order in which their signatures enter a key."""
+        return (self.loader, self.engine, self.quantizer, self.adapter)
+
+    def served(self, folder: Path, saved: Path | None) -> AbstractContextManager[Subject]:
+        """The base in `folder`, with what was saved put on it if there is any."""
+        method = self.adapter if saved is not None else None
+        return self.engine.open(Served(folder, self.loader, self.quantizer, self.dtype, method, saved))
+
+    @contextmanager
+    def tuned(self, folder: Path, saved: Path, digest: str) -> Iterator[Subject]:
+        """The base with what was trained. Raises `Refused` unless the loaded tensors are the trained ones."""
+        with self.served(folder, saved) as subject:
+            refuse_other(subject.identity, digest)
+            yield subject
+
+
+def refuse_other(identity: str, digest: str) -> None:
+    """Raise `Refused` unless the weights that a subject carries are the trained ones."""
+    if identity != digest:
+        raise Refused(
+            f"the weights that were loaded ({identity[:12]}) are not the trained ones ({digest[:12]})",
+            fix="the saved adapter is incomplete or another one; nothing is published",
+        )

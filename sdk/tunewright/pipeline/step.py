@@ -1,0 +1,77 @@
+"""What a step is: a task that is built from exactly what it may read, and a key made of all that can change its output."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from tunewright.digest import digest_json
+from tunewright.parts import Backend
+from tunewright.store.publish import Artifact
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the runner gives a task besides its inputs: scratch space, the event stream, its upstream manifests."""
+
+    scratch: Path
+    emit: Emit
+    manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Manifest of every step that came before, by step: the report reads seconds and memory there."""
+
+
+class Task(ABC):
+    """The work of one step. It never sees the Spec: what it is not given, it cannot depend on unkeyed."""
+
+    version: ClassVar[int] = 1  # raised when the same inputs give another output
+
+    def parts(self) -> tuple[Backend, ...]:
+        """The backends that it uses; their signatures are in the key."""
+        return ()
+
+    def settings(self) -> dict[str, Any]:
+        """Everything else that it was built with, as plain JSON."""
+        return {}
+
+    def sources(self) -> Mapping[str, str]:
+        """Digests of the content that it reads from outside: files, pins."""
+        return {}
+
+    def present(self, output: Artifact) -> bool:
+        """Whether what its output stands for is still there; only fetch's lies outside the store."""
+        return True
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        """Fill the empty folder `out`; what is returned stands in the manifest as `notes`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A task with a name and its inputs: port → the step that makes it."""
+
+    name: str
+    task: Task
+    inputs: Mapping[str, str]
+    device: str = ""
+    """Device type, for steps whose output depends on it; empty for the others."""
+
+    @final
+    def key(self, upstream: Mapping[str, str]) -> str:
+        """64 hex digits over everything that can change the output; upstream by key, so all keys are known at plan."""
+        return digest_json(
+            {
+                "task": type(self.task).__name__,
+                "version": self.task.version,
+                "settings": self.task.settings(),
+                "parts": [part.signature() for part in self.task.parts()],
+                "sources": dict(self.task.sources()),
+                "inputs": {port: upstream[step] for port, step in self.inputs.items()},
+                "device": self.device,
+            }
+        )

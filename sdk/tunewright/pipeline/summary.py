@@ -1,0 +1,53 @@
+"""What a run's end looks like as one JSON object: `run --json`, run.json, `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunewright.pipeline.tasks.export import FILES
+from tunewright.pipeline.tasks.gate import EVIDENCE
+from tunewright.pipeline.tasks.package import folder_of
+from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.store.publish import Artifact
+
+
+def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str, str], why: str) -> dict[str, Any]:
+    """Steps, scores, gates, parity and where everything is; paths are absolute."""
+    evidence = done["gate"].json(EVIDENCE) if "gate" in done else {"scores": {}, "gates": []}
+    parity = done["parity"].json(PARITY) if "parity" in done else {}
+    gates = evidence["gates"]
+    failed = bool(why) or any(not gate["passed"] for gate in gates)
+    return {
+        "status": "failed" if failed else "passed",
+        "why": why or "; ".join(f"{gate['gate']}: {gate['why']}" for gate in gates if not gate["passed"]),
+        "run_dir": str(folder.absolute()),
+        "steps": [_step(name, status, done.get(name)) for name, status in statuses.items()],
+        "scores": evidence["scores"],
+        "gates": gates,
+        "parity": parity,
+        "artifacts": _artifacts(folder, done),
+    }
+
+
+def _step(name: str, status: str, artifact: Artifact | None) -> dict[str, Any]:
+    manifest = artifact.manifest if artifact else {}
+    return {
+        "name": name,
+        "status": status,
+        "seconds": manifest.get("seconds"),
+        "peak_rss_bytes": manifest.get("peak_rss_bytes"),
+    }
+
+
+def _artifacts(folder: Path, done: Mapping[str, Artifact]) -> dict[str, str]:
+    steps = folder.absolute() / "steps"
+    found = {name.removeprefix("export-"): str(steps / name / FILES) for name in done if name.startswith("export-")}
+    if "report" in done:
+        found["report"] = str(folder.absolute() / "report.html")
+    if "package" in done:
+        packed = folder_of(done["package"])
+        if packed is not None:
+            found["package"] = str(steps / "package" / packed.name)
+    return found

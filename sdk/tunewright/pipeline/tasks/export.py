@@ -1,0 +1,51 @@
+"""export-<name>: what was trained, in one form that a client serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import canonical_json
+from tunewright.parts import Backend, Cap, Exporter
+from tunewright.parts.exporter import Trained
+from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.fetch import RECORD, base_folder
+from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
+from tunewright.store import disk
+from tunewright.store.publish import Artifact
+
+FILES, FORM = "files", "form.json"
+
+
+class Export(Task):
+    """One exporter's output in `files/`, and how it is reopened in `form.json`."""
+
+    def __init__(self, exporter: Exporter, opener: Opener) -> None:
+        self.exporter, self.opener = exporter, opener
+
+    def parts(self) -> tuple[Backend, ...]:
+        return (self.exporter, self.opener.loader, self.opener.adapter)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        record, outcome, base = (
+            inputs["model"].json(RECORD),
+            inputs["trained"].json(OUTCOME),
+            base_folder(inputs["model"]),
+        )
+        disk.make_folder(out / FILES)
+        trained = Trained(
+            saved=inputs["trained"].path / TRAINED,
+            base=base,
+            identity=record["identity"]["identity"],
+            base_name=record["name"],
+            engine=self.opener.engine.kind,
+            tokenizer=self.opener.loader.tokenizer(base),
+            adapts=Cap.ADAPTS in self.opener.adapter.offers(),
+        )
+        form = self.exporter.export(trained, out / FILES)
+        size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
+        disk.write(out / FORM, canonical_json({**asdict(form), "digest": outcome["digest"], "bytes": size}))
+        return {"bytes": size}

@@ -1,0 +1,74 @@
+"""fetch: the base's weights into the user's cache, and a record of which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import digest_json
+from tunewright.errors import Refused
+from tunewright.handoff.verify import model_identity
+from tunewright.parts import Backend, ModelSource
+from tunewright.parts.model_source import Pin
+from tunewright.pipeline.step import Context, Task
+from tunewright.store import cache, disk
+from tunewright.store.publish import Artifact
+
+RECORD = "model.json"
+
+
+class Fetch(Task):
+    """Its output is a record of identity; weights gone from the cache are fetched again and compared with it."""
+
+    def __init__(self, source: ModelSource, pin: Pin) -> None:
+        self.source, self.pin = source, pin
+
+    def parts(self) -> tuple[Backend, ...]:
+        return (self.source,)
+
+    def sources(self) -> Mapping[str, str]:
+        return {"pin": digest_json(dict(self.pin.values))}
+
+    def present(self, output: Artifact) -> bool:
+        return cache.find_model(self._cache_key()) is not None
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        context.emit({"event": "progress", "what": f"fetching {self.source.name}"})
+        key = self._cache_key()
+        # digests are compared here: a flipped shard must be found before training, not after
+        found = cache.find_model(key, digests=True) or cache.put_model(key, self._fill)
+        identity = found.manifest["identity"]
+        record = {
+            "name": self.source.name,
+            "license": self.source.license,
+            "pin": dict(self.pin.values),
+            "cache_key": key,
+            "identity": identity,
+        }
+        disk.write(out / RECORD, _json(record))
+        return {"identity": identity["identity"]}
+
+    def _cache_key(self) -> str:
+        return digest_json({"source": self.source.signature(), "pin": dict(self.pin.values)})
+
+    def _fill(self, folder: Path) -> dict[str, Any]:
+        self.source.fetch(self.pin, folder)
+        return {"identity": model_identity(folder)}
+
+
+def _json(value: Any) -> bytes:
+    import json
+
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
+
+
+def base_folder(fetched: Artifact) -> Path:
+    """The folder with the base's weights. Raises `Refused` where the cache holds others than the record names."""
+    record = fetched.json(RECORD)
+    found = cache.find_model(record["cache_key"])
+    if found is None or found.manifest["identity"] != record["identity"]:
+        raise Refused(
+            f"the cache does not hold `{record['name']}` as it was fetched", fix="run again: it is fetched anew"
+        )
+    return found.path

@@ -1,0 +1,46 @@
+"""gate: base against tuned, row by row, and whether what the spec demands holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import canonical_json
+from tunewright.parts import Backend, Evaluator, Gate
+from tunewright.parts.gate import Score
+from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.evaluate import read_graded
+from tunewright.stats.paired import compare
+from tunewright.store import disk
+from tunewright.store.publish import Artifact
+
+EVIDENCE = "evidence.json"
+
+
+class Judge(Task):
+    """Scores with paired intervals, and a verdict for each gate."""
+
+    def __init__(self, evaluators: Sequence[Evaluator], gates: Sequence[Gate], seed: int) -> None:
+        self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
+
+    def parts(self) -> tuple[Backend, ...]:
+        return (*self.evaluators, *self.gates)
+
+    def settings(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        scores: dict[str, Score] = {}
+        for evaluator in self.evaluators:
+            base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
+            for metric, summary in evaluator.summaries().items():
+                scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
+        verdicts = [gate.judge(scores) for gate in self.gates]
+        evidence = {
+            "scores": {name: asdict(score) for name, score in scores.items()},
+            "gates": [asdict(verdict) for verdict in verdicts],
+        }
+        disk.write(out / EVIDENCE, canonical_json(evidence))
+        return evidence

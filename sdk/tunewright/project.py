@@ -1,0 +1,77 @@
+"""The front door: a spec, and each thing that can be done with it in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunewright.host import Host
+from tunewright.resolve import Resolved, resolve
+from tunewright.spec.problems import Problem, SpecError
+
+if TYPE_CHECKING:
+    from tunewright.pipeline.events import Listener
+    from tunewright.pipeline.plan import Plan
+    from tunewright.pipeline.run import Result
+
+
+class Project:
+    """A spec and the plugins that fill it.
+
+    Example:
+        result = Project.from_spec("client.yaml").run()
+        result.summary["scores"]["heldout.exact_match"]["tuned"]
+    """
+
+    def __init__(self, spec: Path, overrides: Iterable[str] = (), host: Host | None = None) -> None:
+        self.spec = spec
+        self.overrides = tuple(overrides)
+        self.host = host or Host()
+
+    @classmethod
+    def from_spec(cls, spec: str | Path, *, overrides: Iterable[str] = (), host: Host | None = None) -> Project:
+        """A project from a spec's file; `overrides` are `key.path=VALUE`, as `--set` takes them."""
+        return cls(Path(spec), overrides, host)
+
+    def resolve(self) -> Resolved:
+        """The spec with every part filled by a backend. Raises `SpecError`."""
+        return resolve(self.spec, self.host, self.overrides)
+
+    def validate(self) -> list[Problem]:
+        """Every problem that can be seen without fetching anything or importing torch; an empty list is a good spec."""
+        try:
+            self.resolve()
+        except SpecError as error:
+            return error.problems
+        return []
+
+    def plan(self) -> Plan:
+        """What a run will do. Raises `SpecError`."""
+        from tunewright.pipeline.plan import make_plan
+
+        return make_plan(self.resolve())
+
+    def root(self, name: str, out: str | Path | None = None) -> Path:
+        """The project's root: `runs/<name>` under the working folder, or `out`."""
+        return Path("runs") / name if out is None else Path(out)
+
+    def run(self, out: str | Path | None = None, on_event: Listener | None = None) -> Result:
+        """Everything from fetch to package; what is done already is reused.
+
+        Raises `SpecError` or `BadInput` before the model is loaded, `WorkFailed` where the work went wrong. A gate
+        that fails does not raise: `result.passed` says so.
+        """
+        from tunewright.pipeline.run import Run
+
+        plan = self.plan()
+        with Run.open(plan, self.root(plan.name, out)) as run:
+            return run.execute(on_event)
+
+    def predict(self, rows: Iterable[Mapping[str, Any]], out: str | Path | None = None) -> Iterator[str]:
+        """Answers of the latest run's tuned model, one a row."""
+        from tunewright.pipeline.predict import answer_rows
+        from tunewright.pipeline.run import find_run
+
+        root = self.root(self.resolve().spec.name, out)
+        return iter(answer.text for answer in answer_rows(find_run(root), list(rows), self.host))

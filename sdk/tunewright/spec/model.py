@@ -1,0 +1,141 @@
+"""The spec as a model. Parts are held raw (`kind` and its options): the installed plugins know them, not the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, NonNegativeInt
+from pydantic_core import PydanticCustomError, core_schema
+
+from tunewright.spec.document import Document, Key
+
+API_VERSION = "tunewright/v1"
+
+
+Dtype = Annotated[Literal["bf16", "fp16", "fp32"], Field(description="Type of the weights that stay unquantized.")]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?$", description="Semantic version.")]
+
+
+class Part:
+    """One place of the spec that a plugin fills: the kind, and its options as written."""
+
+    def __init__(self, kind: str, raw: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.raw = raw
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.read, serialization=core_schema.plain_serializer_function_ser_schema(lambda part: dict(part.raw))
+        )
+
+    @classmethod
+    def read(cls, value: Any) -> Part:
+        """`{kind: NAME, …}`, or just the kind."""
+        if isinstance(value, str):
+            return cls(value, {"kind": value})
+        if isinstance(value, dict) and isinstance(value.get("kind"), str):
+            return cls(value["kind"], value)
+        raise PydanticCustomError("part", "a part is `{{kind: NAME, …}}` or just its kind")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Model(_Section):
+    """The base model."""
+
+    source: Part
+    dtype: Dtype = "bf16"
+    loader: Part | None = None
+
+
+class Data(_Section):
+    """What is learnt, and what claims are made on."""
+
+    format: Part
+    train: Annotated[list[Part], Field(min_length=1)]
+    test: list[Part] = []
+
+
+class Package(_Section):
+    """How the hand-off is named."""
+
+    version: Version = "0.1.0"
+    license: Annotated[str, Field(description="SPDX id of the adapter's licence; by default the base's.")] = ""
+
+
+class Spec(_Section):
+    """A whole spec. Every place is checked; every other key is an error."""
+
+    api_version: Annotated[Literal["tunewright/v1"], Field(alias="apiVersion")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Lower-case name of the project.")]
+    model: Model
+    quantization: Part | None = None
+    adapter: Part
+    data: Data
+    trainer: Part
+    evals: list[Part] = []
+    gates: list[Part] = []
+    exports: list[Part] = []
+    package: Package = Package()
+    seed: Annotated[NonNegativeInt, Field(lt=2**32, description="Every random choice follows from it.")] = 0
+
+
+class Place:
+    """Where a part stands in the spec: which contract fills it, and the way to it."""
+
+    def __init__(self, contract: str, key: Key, part: Part) -> None:
+        self.contract, self.key, self.part = contract, key, part
+
+
+# contract → the way to its part, and the kind where none is written; in the order of the pipeline
+_SINGLE: Mapping[str, tuple[Key, str]] = {
+    "model_source": (("model", "source"), ""),
+    "loader": (("model", "loader"), "transformers"),
+    "quantizer": (("quantization",), "none"),
+    "adapter": (("adapter",), ""),
+    "prompt_format": (("data", "format"), ""),
+    "trainer": (("trainer",), ""),
+}
+_LISTS: tuple[tuple[str, Key], ...] = (
+    ("data_source", ("data", "train")),
+    ("data_source", ("data", "test")),
+    ("evaluator", ("evals",)),
+    ("gate", ("gates",)),
+    ("exporter", ("exports",)),
+)
+
+
+def places(document: Document) -> Iterator[Place]:
+    """Every well-formed part of a document, also of one whose other keys are wrong: all problems come at once."""
+    for contract, (key, default) in _SINGLE.items():
+        part = _part(_value(document.data, key), default)
+        if part is not None:
+            yield Place(contract, key, part)
+    for contract, key in _LISTS:
+        found = _value(document.data, key)
+        for index, value in enumerate(found if isinstance(found, list) else ()):
+            part = _part(value, "")
+            if part is not None:
+                yield Place(contract, (*key, index), part)
+
+
+def _value(data: Any, key: Key) -> Any:
+    for step in key:
+        data = data.get(step) if isinstance(data, dict) else None
+    return data
+
+
+def _part(value: Any, default: str) -> Part | None:
+    try:
+        return Part.read(default if value is None else value) if value is not None or default else None
+    except PydanticCustomError:
+        return None  # the spec's own check says so, with its place
+
+
+def part_key(document: Document, key: Key, field: str) -> Key:
+    """The way to a field of a part; a part written as a bare kind has only itself."""
+    return (*key, *field.split(".")) if (*key, "kind") in document.values else key

@@ -1,0 +1,88 @@
+"""Problems: everything wrong with a spec, in one form, like a compiler's.
+
+A problem has a stable code, a place (file, line, column), a sentence and, where there is one, the likely fix. All
+problems of all files are collected before any is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tunewright.errors import BadInput
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where something stands: 1-based line and columns; `end_column` is just past the last character."""
+
+    file: str
+    line: int
+    column: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong. `suggestion` is what to write instead, as a phrase: did you mean `learning_rate`?"""
+
+    code: str
+    message: str
+    position: Position
+    suggestion: str = ""
+
+    def to_json(self) -> dict[str, str | int]:
+        """The shape that `--format json` prints."""
+        place = self.position
+        return {
+            "file": place.file,
+            "line": place.line,
+            "column": place.column,
+            "end_column": place.end_column,
+            "code": self.code,
+            "message": self.message,
+            "suggestion": self.suggestion,
+        }
+
+
+class SpecError(BadInput):
+    """One or more problems with a spec, sorted by place; `str()` shows them all with their source lines."""
+
+    def __init__(self, problems: Iterable[Problem], sources: Mapping[str, Sequence[str]]) -> None:
+        self.problems = sorted(problems, key=lambda problem: (problem.position, problem.code))
+        self.sources = sources
+        super().__init__(render_text(self.problems, sources))
+
+
+def render_text(problems: Iterable[Problem], sources: Mapping[str, Sequence[str]]) -> str:
+    """Problems as a compiler prints them: place, code, sentence, the line with a caret and the fix."""
+    return "\n".join(_render(problem, sources.get(problem.position.file, ())) for problem in problems)
+
+
+def _render(problem: Problem, lines: Sequence[str]) -> str:
+    place = problem.position
+    head = f"{place.file}:{place.line}:{place.column}: error[{problem.code}]: {problem.message}"
+    if not 1 <= place.line <= len(lines):
+        return f"{head}\n   {problem.suggestion}" if problem.suggestion else head
+    number = f"{place.line:>4}"
+    caret = " " * (place.column - 1) + "^" * max(1, place.end_column - place.column)
+    pointer = f"{' ' * len(number)} | {caret} {problem.suggestion}".rstrip()
+    return f"{head}\n{number} | {lines[place.line - 1]}\n{pointer}"
+
+
+def render_json(problems: Iterable[Problem]) -> str:
+    """A JSON list, one object a problem."""
+    return json.dumps([problem.to_json() for problem in problems], indent=2, ensure_ascii=False)
+
+
+def render_github(problems: Iterable[Problem]) -> str:
+    """GitHub workflow commands, which show as annotations on the changed lines."""
+    return "\n".join(_annotation(problem) for problem in problems)
+
+
+def _annotation(problem: Problem) -> str:
+    place, text = problem.position, " ".join(filter(None, (problem.message, problem.suggestion)))
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    where = f"file={place.file},line={place.line},col={place.column},endColumn={place.end_column}"
+    return f"::error {where},title={problem.code}::{text}"

@@ -1,0 +1,112 @@
+"""Committed step outputs: staged beside their place, digested, manifest last, renamed. No manifest, no output.
+
+store/<step>-<key>/          a committed output with its manifest.json
+store/.stage-<step>-<key>/   one being written
+store/.work/<step>-<key>/    scratch of the libraries, kept until the step commits
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import canonical_json, digest_file
+from tunewright.errors import Refused
+from tunewright.store import disk
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed output: its folder and its manifest."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    def json(self, name: str) -> Any:
+        """One of its files, as JSON."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def lines(self, name: str) -> list[Any]:
+        """One of its files, as JSON lines."""
+        text = (self.path / name).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+class Store:
+    """The store of one project root."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "store"
+
+    def place(self, step: str, key: str) -> Path:
+        """Where a step's output lies once it is committed."""
+        return self.folder / f"{step}-{key[:16]}"
+
+    def find(self, step: str, key: str) -> Artifact | None:
+        """A committed output, or None. One whose files are not all there, or are not its own, does not count."""
+        return read_artifact(self.place(step, key), key)
+
+    def scratch(self, step: str, key: str) -> Path:
+        """A folder for a library to write in."""
+        folder = self.folder / ".work" / f"{step}-{key[:16]}"
+        disk.make_folder(folder)
+        return folder
+
+    def stage(self, step: str, key: str) -> Path:
+        """A new, empty folder for a step's output; what a killed run left there is removed."""
+        folder = self.folder / f".stage-{step}-{key[:16]}"
+        disk.remove(folder)
+        disk.make_folder(folder)
+        return folder
+
+    def commit(self, step: str, key: str, notes: Mapping[str, Any]) -> Artifact:
+        """Publish what was staged; afterwards `find` finds it, before it does not."""
+        staged, target = self.folder / f".stage-{step}-{key[:16]}", self.place(step, key)
+        publish(staged, target, {"step": step, "key": key, **notes})
+        disk.remove(self.folder / ".work" / f"{step}-{key[:16]}")
+        found = self.find(step, key)
+        if found is None:
+            raise Refused(f"{target} was published but does not read back", fix="check the disk, then run again")
+        return found
+
+
+def publish(staged: Path, target: Path, notes: Mapping[str, Any]) -> None:
+    """Digest and fsync every file of `staged`, write its manifest, and rename it to `target`."""
+    files = {}
+    for path in sorted(p for p in staged.rglob("*") if p.is_file()):
+        path.chmod(0o644)
+        disk.sync(path)
+        files[path.relative_to(staged).as_posix()] = {"size": path.stat().st_size, "sha256": digest_file(path)}
+    disk.write(staged / MANIFEST, canonical_json({"format": FORMAT, **notes, "files": files}))
+    disk.sync(staged)
+    if target.exists():  # a damaged output, or one of another content: it leaves first
+        disk.remove(target)
+    disk.rename(staged, target)
+
+
+def read_artifact(folder: Path, key: str | None = None, *, digests: bool = False) -> Artifact | None:
+    """A published folder, or None where it has no manifest, another key, or files missing or of another size.
+
+    With `digests`, every file's content is compared as well (about a second a gigabyte).
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or (key is not None and manifest["key"] != key):
+            return None
+        whole = all(_intact(folder / name, entry, digests) for name, entry in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # no manifest that can be read: not published
+    return Artifact(folder, manifest) if whole else None
+
+
+def _intact(path: Path, entry: Mapping[str, Any], digests: bool) -> bool:
+    if not path.is_file() or os.path.getsize(path) != entry["size"]:  # noqa: PTH202
+        return False
+    return not digests or digest_file(path) == entry["sha256"]

@@ -1,0 +1,118 @@
+"""Rows are filtered, drawn by the seed and counted; what is wrong with them is said before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunewright.data.rows import realise, realise_all
+from tunewright.errors import BadInput
+from tunewright.parts import SpecPath
+from tunewright.parts.base import BadOption
+from tunewright_files.csv import Csv, CsvOptions
+from tunewright_files.jsonl import Jsonl, JsonlOptions
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"message {n},{'ab'[n % 2]}\n" for n in range(20)))
+
+    def source(**options):
+        return Csv(CsvOptions(path=SpecPath("rows.csv", tmp_path), **options))
+
+    return source
+
+
+def texts(realised):
+    return [row.fields["text"] for row in realised.rows]
+
+
+def test_origins_are_the_files_lines(csv):
+    assert [row.origin for row in realise(csv(limit=2), 0).rows] == ["rows.csv:2", "rows.csv:3"]
+
+
+def test_where_keeps_matching_rows(csv):
+    assert {row.fields["label"] for row in realise(csv(where={"label": "a"}), 0).rows} == {"a"}
+    assert len(realise(csv(where={"label": ["a", "b"]}), 0).rows) == 20
+
+
+def test_where_comes_before_sample(csv):
+    found = realise(csv(where={"label": "a"}, sample=5), 0)
+    assert len(found.rows) == 5
+    assert {row.fields["label"] for row in found.rows} == {"a"}
+
+
+def test_a_sample_follows_from_the_seed(csv):
+    first, again, other = (texts(realise(csv(sample=5), seed)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_limit_takes_the_first(csv):
+    assert texts(realise(csv(limit=3), 9)) == ["message 0", "message 1", "message 2"]
+
+
+def test_weight_draws_rows_more_or_less_often(csv):
+    doubled = realise(csv(limit=4, weight=2.5), 0).rows
+    assert len(doubled) == 10
+    assert len({row.id for row in doubled}) == 10
+    assert len(realise(csv(weight=0.25), 0).rows) == 5
+
+
+def test_a_value_that_never_occurs_is_named_with_its_field(csv):
+    with pytest.raises(BadOption, match="label = `c`") as caught:
+        realise(csv(where={"label": ["a", "c"]}), 0)
+    assert caught.value.finding.field == "where.label"
+
+
+def test_drawing_more_rows_than_there_are_is_an_error(csv):
+    with pytest.raises(BadOption, match="20 rows"):
+        realise(csv(sample=21), 0)
+
+
+def test_a_file_with_a_header_only_has_no_rows(tmp_path):
+    (tmp_path / "e.csv").write_text("text,label\n")
+    with pytest.raises(BadOption, match="has no rows"):
+        realise(Csv(CsvOptions(path=SpecPath("e.csv", tmp_path))), 0)
+
+
+def test_ids_differ_when_two_sources_have_one_name(csv):
+    rows = [row.id for one in realise_all([csv(), csv()], 0) for row in one.rows]
+    assert len(rows) == len(set(rows)) == 40
+
+
+RAGGED = b'text,label\nfine,a\n"two\nlines",b\nragged\nbad \xff byte,a\nnul\0,a\nlast,b\n'
+
+
+def test_broken_rows_are_set_aside_and_counted_when_the_spec_says_so(tmp_path):
+    (tmp_path / "r.csv").write_bytes(RAGGED)
+    found = realise(Csv(CsvOptions(path=SpecPath("r.csv", tmp_path), on_error="set_aside")), 0)
+    assert [row.origin for row in found.rows] == ["r.csv:2", "r.csv:3", "r.csv:8"]
+    assert [broken.origin for broken in found.set_aside] == ["r.csv:5", "r.csv:6:5", "r.csv:7:4"]
+
+
+def test_a_broken_row_stops_by_default_and_is_named(tmp_path):
+    (tmp_path / "r.csv").write_bytes(RAGGED)
+    with pytest.raises(BadInput, match="r.csv:5: 1 fields, the header has 2"):
+        realise(Csv(CsvOptions(path=SpecPath("r.csv", tmp_path))), 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{'a': 1}", "r.jsonl:2:2: not JSON"), ("[1]", "r.jsonl:2: not a JSON object"), ("[" * 99999, "r.jsonl:2")],
+)
+def test_a_broken_jsonl_line_is_named(tmp_path, line, said):
+    (tmp_path / "r.jsonl").write_text('{"text": "x"}\n' + line + "\n")
+    with pytest.raises(BadInput, match=said.replace("[", r"\[")):
+        realise(Jsonl(JsonlOptions(path=SpecPath("r.jsonl", tmp_path))), 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(None, "file-missing"), (b"", "file-empty"), (b"a,a\n1,2\n", "bad-header"), (b"\xff\xfe\n", "not-utf-8")],
+)
+def test_a_file_that_cannot_be_rows_is_a_finding_on_its_path(tmp_path, content, code):
+    if content is not None:
+        (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(BadOption) as caught:
+        Csv(CsvOptions(path=SpecPath("x.csv", tmp_path))).head()
+    assert (caught.value.finding.code, caught.value.finding.field) == (code, "path")

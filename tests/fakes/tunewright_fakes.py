@@ -1,0 +1,370 @@
+"""A fake of every part, without torch: the whole pipeline runs on it in a second.
+
+It is a plugin like any other, found through its entry point (the dist-info folder beside it), so a fresh process
+finds it too. The model is a table of words; training counts which words go with which answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import struct
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tunewright.digest import digest_file, digest_json
+from tunewright.errors import WorkFailed
+from tunewright.host import hookimpl
+from tunewright.parts import (
+    AdapterMethod,
+    Cap,
+    DataSource,
+    Engine,
+    Evaluator,
+    Exporter,
+    Gate,
+    Loader,
+    ModelSource,
+    Options,
+    PromptFormat,
+    Quantizer,
+    SpecPath,
+    To,
+    Trainer,
+)
+from tunewright.parts.base import BadOption
+from tunewright.parts.data_source import Head, Row, SourceOptions
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
+from tunewright.parts.exporter import ExporterOptions, Form
+from tunewright.parts.gate import GateOptions, Verdict
+from tunewright.parts.model_source import Pin
+from tunewright.parts.prompt_format import Example
+from tunewright.parts.trainer import TrainerOptions, TrainOutcome
+
+STOP = "\x03"
+TEMPLATE = "one control character a role, \\x03 after each message"
+ROLES = {"system": "\x01", "user": "\x02", "assistant": "\x04"}
+
+
+def write_safetensors(path: Path, name: str, data: bytes) -> None:
+    """One U8 tensor; the layout is safetensors' own: 8 bytes of length, a JSON header, the data."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+def read_safetensors(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return raw[8 + struct.unpack("<Q", raw[:8])[0] :]
+
+
+class FakeTokenizer:
+    """One token a character; the id is the code point."""
+
+    template = TEMPLATE
+    stops = frozenset({ord(STOP)})
+    native = None
+
+    def render(self, messages, *, generation_prompt):
+        text = "".join(f"{ROLES[m['role']]}{m['content']}{STOP}\n" for m in messages)
+        return text + ROLES["assistant"] if generation_prompt else text
+
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids, *, special):
+        text = "".join(map(chr, ids))
+        return text if special else "".join(letter for letter in text if ord(letter) >= 32 or letter == "\n")
+
+
+class Model:
+    """`table` is the adapter: word → answer → count. The base knows nothing and says so."""
+
+    def __init__(self):
+        self.table: dict[str, dict[str, float]] | None = None
+
+    def answer(self, prompt: str) -> str:
+        if not self.table:
+            return "I do not know."
+        votes = Counter()
+        for word in words(prompt):
+            for answer, weight in sorted(self.table.get(word, {}).items()):
+                votes[answer] += weight
+        return max(sorted(votes), key=votes.__getitem__) if votes else "I do not know."
+
+
+def words(text: str) -> list[str]:
+    last = text.rpartition(ROLES["user"])[2]
+    return "".join(letter if letter.isalnum() else " " for letter in last.lower()).split()
+
+
+class KindOnly(Options):
+    kind: str = "fake"
+
+
+class FakeSource(ModelSource):
+    kind, Options = "fake", KindOnly
+    name = "fake-base"
+    license = "Apache-2.0"
+
+    def pin(self):
+        return Pin({"sha256": "0" * 64})
+
+    def fetch(self, pin, out):
+        (out / "config.json").write_text('{"model_type": "fake"}')
+        (out / "tokenizer.json").write_text("{}")
+        (out / "chat_template.jinja").write_text(TEMPLATE)
+        write_safetensors(out / "model.safetensors", "base", b"the base's weights")
+
+
+class FakeLoader(Loader):
+    kind, Options, engine = "fake", KindOnly, "fake"
+
+    def device(self):
+        return "cpu"
+
+    def tokenizer(self, path):
+        return FakeTokenizer()
+
+    def model(self, path, quantizer, dtype, use):
+        assert (path / "model.safetensors").is_file()
+        model = Model()
+        quantizer.prepare(model, use)
+        return model
+
+
+class FakeQuantizer(Quantizer):
+    kind, Options = "fake", KindOnly
+
+    def offers(self):
+        return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE})
+
+    def config(self):
+        return None
+
+
+class FakeAdapter(AdapterMethod):
+    kind, Options = "fake", KindOnly
+
+    def offers(self):
+        return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM})
+
+    def wrap(self, model, parent):
+        model.table = {}
+        return model
+
+    def save(self, model, out):
+        (out / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "fake-base"}')
+        write_safetensors(out / "adapter_model.safetensors", "table", json.dumps(model.table, sort_keys=True).encode())
+
+    def attach(self, model, saved):
+        model.table = json.loads(read_safetensors(saved / "adapter_model.safetensors"))
+        return model
+
+    def count(self, model):
+        return len(model.table), len(model.table) + 100
+
+    def digest(self, model):
+        return digest_json(model.table)
+
+
+class RowsOptions(SourceOptions):
+    kind: str = "fake"
+    path: SpecPath
+
+
+class FakeRows(DataSource):
+    """A csv file, read the short way."""
+
+    kind, Options = "fake", RowsOptions
+    reads = frozenset({"path"})
+
+    @property
+    def name(self):
+        return self.options.path.path.name
+
+    def _all(self):
+        path = self.options.path.path
+        if not path.is_file():
+            raise BadOption("file-missing", f"there is no file `{self.options.path.written}`", "path")
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def head(self):
+        rows = self._all()
+        return Head(tuple(rows[0]) if rows else (), tuple(rows[:5]))
+
+    def digest(self):
+        self._all()
+        return digest_file(self.options.path.path)
+
+    def rows(self):
+        for number, fields in enumerate(self._all(), 2):
+            origin = f"{self.name}:{number}"
+            yield Row(origin, origin, fields)
+
+
+class FormatOptions(Options):
+    kind: str = "fake"
+    system: str = ""
+    answer: str = "queue"
+
+
+class FakeFormat(PromptFormat):
+    kind, Options, makes = "fake", FormatOptions, "messages"
+    reads = frozenset({"system", "answer"})
+
+    def columns(self):
+        return {"text": "kind", self.options.answer: "answer"}
+
+    def prompt_columns(self):
+        return frozenset({"text"})
+
+    def prompt(self, fields):
+        system = [{"role": "system", "content": self.options.system}] if self.options.system else []
+        return [*system, {"role": "user", "content": fields["text"]}]
+
+    def example(self, fields):
+        return Example(self.prompt(fields), [{"role": "assistant", "content": fields[self.options.answer]}])
+
+
+class FakeTrainerOptions(TrainerOptions):
+    kind: str = "fake"
+    learning_rate: Annotated[float, Field(gt=0), To("rate")] = 1.0
+    fail: bool = False
+
+
+class FakeTrainer(Trainer):
+    kind, Options, consumes = "fake", FakeTrainerOptions, "messages"
+    reads = frozenset({"fail"})
+    libraries: ClassVar[tuple[str, ...]] = ("tunewright",)
+
+    def train(self, job):
+        if self.options.fail:
+            raise WorkFailed("the loss is not a number at rows train.csv:2")
+        for number, row in enumerate(job.train, 1):
+            prompt = job.tokenizer.decode(
+                [t for t, s in zip(row.ids, row.labels, strict=True) if s == -100], special=True
+            )
+            answer = job.tokenizer.decode([t for t in row.labels if t != -100], special=False)
+            for word in words(prompt):
+                votes = job.model.table.setdefault(word, {})
+                votes[answer] = votes.get(answer, 0.0) + self.options.learning_rate
+            job.emit(
+                {
+                    "event": "train",
+                    "optimizer_step": number,
+                    "optimizer_steps": len(job.train),
+                    "loss": 1 / number,
+                    "learning_rate": self.options.learning_rate,
+                    "tokens_per_second": 1000.0,
+                }
+            )
+        return TrainOutcome(
+            steps=len(job.train),
+            tokens=sum(len(row.ids) for row in job.train),
+            supervised=sum(label != -100 for row in job.train for label in row.labels),
+            row_order=digest_json([row.row_id for row in job.train]),
+            observed={"rate": self.options.learning_rate},
+            losses=tuple((n, 1 / n) for n in range(1, len(job.train) + 1)),
+        )
+
+
+class FakeSubject:
+    def __init__(self, model, identity):
+        self.model, self.identity, self.tokenizer = model, identity, FakeTokenizer()
+
+    def complete(self, prompts, limit, progress=None, *, together=True):
+        answers = []
+        for number, messages in enumerate(prompts, 1):
+            text = self.tokenizer.render(messages, generation_prompt=True)
+            answer = self.model.answer(text)
+            ids = self.tokenizer.encode(answer + STOP)
+            kept = ids[:limit]
+            stopped = "terminator" if len(ids) <= limit else "limit"
+            shown = self.tokenizer.decode(kept, special=False)
+            answers.append(Completion(kept, shown, stopped, self.tokenizer.encode(text)))
+            if progress is not None:
+                progress(number)
+        return answers
+
+
+class FakeEngine(Engine):
+    kind, Options = "fake", KindOnly
+
+    @contextmanager
+    def open(self, served):
+        model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
+        if served.method is None:
+            yield FakeSubject(model, "base")
+            return
+        model = served.method.attach(model, served.trained)
+        yield FakeSubject(model, served.method.digest(model))
+
+
+class FakeEvaluatorOptions(EvaluatorOptions):
+    kind: str = "fake"
+
+
+class FakeEvaluator(Evaluator):
+    kind, Options = "fake", FakeEvaluatorOptions
+
+    def items(self, data):
+        return [Item(row.id, row.origin, row.example.prompt, row.example.answer) for row in data]
+
+    def grade(self, item, answer):
+        return {"right": float(answer.text == item.reference)}
+
+    def summaries(self):
+        return {"right": mean_of("right")}
+
+
+class FakeGateOptions(GateOptions):
+    kind: str = "fake"
+    metric: str = "fake.right"
+    at_least: float = 0.0
+
+
+class FakeGate(Gate):
+    kind, Options = "fake", FakeGateOptions
+    reads = frozenset({"metric", "at_least"})
+
+    def metrics(self):
+        return frozenset({self.options.metric})
+
+    def judge(self, evidence):
+        score = evidence.get(self.options.metric)
+        passed = score is not None and score.tuned >= self.options.at_least
+        return Verdict(f"{self.options.metric} is at least {self.options.at_least}", passed, f"it is {score}")
+
+
+class FakeExporterOptions(ExporterOptions):
+    kind: str = "adapter"
+
+
+class FakeExporter(Exporter):
+    kind, Options = "adapter", FakeExporterOptions
+
+    def export(self, trained, out):
+        for path in trained.saved.iterdir():
+            (out / path.name).write_bytes(path.read_bytes())
+        (out / "tokenizer.json").write_text("{}")
+        (out / "chat_template.jinja").write_text(trained.tokenizer.template)
+        return Form(trained.engine, attach=True)
+
+
+@hookimpl
+def tunewright_backends() -> dict[str, Any]:
+    fakes = {
+        "model_source": FakeSource, "loader": FakeLoader, "engine": FakeEngine, "quantizer": FakeQuantizer,
+        "adapter": FakeAdapter, "data_source": FakeRows, "prompt_format": FakeFormat, "trainer": FakeTrainer,
+        "evaluator": FakeEvaluator, "gate": FakeGate,
+    }  # fmt: skip
+    table = {f"{part}/fake": f"tunewright_fakes:{fake.__name__}" for part, fake in fakes.items()}
+    # the trained form is always exported, by the exporter of that name
+    return {**table, "exporter/adapter": "tunewright_fakes:FakeExporter"}
