@@ -43,12 +43,12 @@ def digest_tensors(named: Iterable[tuple[str, Any]]) -> str:
     digests = {}
     for name, tensor in named:
         values = tensor.detach().float().cpu().contiguous().reshape(-1).numpy()
-        digests[name] = digest_tensor("F32", tuple(tensor.shape), memoryview(values).cast("B"))
+        digests[name] = digest_tensor("F32", tuple(tensor.shape), values)
     return digest_json(dict(sorted(digests.items())))
 
 
-def digest_tensor(dtype: str, shape: Sequence[int], data: memoryview) -> str:
-    """sha256 over type, shape and bytes of one tensor."""
+def digest_tensor(dtype: str, shape: Sequence[int], data: Any) -> str:
+    """sha256 over type, shape and bytes of one tensor; `data` is any contiguous buffer."""
     found = hashlib.sha256(canonical_json([dtype, list(shape)]))
     found.update(data)
     return found.hexdigest()
@@ -90,18 +90,18 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+            whole = _cover([entry["data_offsets"] for entry in header.values()], size - 8 - length)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Refused(f"{path.name} has a damaged header") from error
-    if not _cover(spans, size - 8 - length):
+    if not whole:
         raise Refused(f"{path.name} is cut or padded: its tensors do not cover the {size:,} bytes of the file")
     return header, 8 + length
 
 
-def _cover(spans: Sequence[tuple[int, int]], size: int) -> bool:
-    """Whether the spans follow one another from 0 to `size` without a gap."""
+def _cover(spans: Iterable[Sequence[int]], size: int) -> bool:
+    """Whether the spans, in order, follow one another from 0 to `size` without a gap."""
     end = 0
-    for begin, after in spans:
+    for begin, after in sorted(spans):
         if begin != end or after < begin:
             return False
         end = after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from types import ModuleType
 
 from tunewright.errors import MissingExtra
@@ -30,4 +31,6 @@ def library() -> ModuleType:
     constants.HF_HUB_OFFLINE = True  # the environment is read once, and another import may have been first
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    # what these libraries will rename in a later release is for us to follow, not for a user to read
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     return transformers

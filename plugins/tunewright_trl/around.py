@@ -50,7 +50,7 @@ def preserved(model: Any, tokenizer: Any) -> Iterator[None]:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     configs = (base.config, base.config.get_text_config(), getattr(base, "generation_config", None))
     before = [(thing, _attributes(thing)) for thing in (model, base, *configs) if thing is not None]
-    modes = [(module, module.training) for module in model.modules()]
+    modules = [(module, module.training, set(module._forward_hooks)) for module in model.modules()]
     pad, checkpointed = tokenizer.pad_token, base.is_activation_checkpointing
     try:
         yield
@@ -58,9 +58,12 @@ def preserved(model: Any, tokenizer: Any) -> Iterator[None]:
         model.zero_grad(set_to_none=True)
         if base.is_activation_checkpointing and not checkpointed:
             base.activation_checkpointing_disable()
-            base.disable_input_require_grads()
-        for module, mode in modes:
-            module.training = mode
+        for module, training, hooks in modules:
+            module.training = training
+            for added in (
+                module._forward_hooks.keys() - hooks
+            ):  # TRL and transformers each add one, and forget the first
+                del module._forward_hooks[added]
         for thing, attributes in before:
             vars(thing).clear()
             vars(thing).update(attributes)

@@ -96,7 +96,7 @@ def _forward(fused: Fused, settings: Mapping[str, Any]) -> Any:
 
 
 def _score(hidden: Any, head: Any, targets: Any, settings: Mapping[str, Any]) -> tuple[Any, ...]:
-    """log-probability, entropy, log Σp², mean logit, is-top-1 of `targets` [N] at `hidden` [N, H]; None where not asked."""
+    """For `targets` [N] at `hidden` [N, H]: log-probability, entropy, log Σp², mean logit, is-top-1; or None."""
     if _is_plain(hidden, head, settings):
         log_probs, entropy, is_top1 = FrozenHeadLogProb.apply(hidden, head.weight, targets)
         asked = settings["outputs"]

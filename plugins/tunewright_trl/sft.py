@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -25,12 +24,12 @@ Optimizer = Literal[
 
 # Arguments of SFTConfig that would be accepted and do nothing: rows come as proven tokens and in our order, there is no
 # evaluation during training, and nothing is saved by the library.
-_IDLE = frozenset(
-    """assistant_only_loss chat_template_path completion_only_loss dataset_num_proc dataset_text_field eos_token
-    greater_is_better length_column_name metric_for_best_model model_init_kwargs pad_token packing_strategy
-    padding_free per_device_eval_batch_size resume_from_checkpoint shuffle_dataset train_sampling_strategy
-    trust_remote_code truncation_mode""".split()
-)
+_IDLE = {
+    "assistant_only_loss", "chat_template_path", "completion_only_loss", "dataset_num_proc", "dataset_text_field",
+    "eos_token", "greater_is_better", "length_column_name", "metric_for_best_model", "model_init_kwargs", "pad_token",
+    "packing_strategy", "padding_free", "per_device_eval_batch_size", "resume_from_checkpoint", "shuffle_dataset",
+    "train_sampling_strategy", "trust_remote_code", "truncation_mode",
+}  # fmt: skip
 _IDLE_PREFIXES = ("eval_", "hub_", "save_", "trackio_")
 # Names that are set through an option, or by the run itself.
 _ELSEWHERE = {
@@ -206,11 +205,6 @@ def _run(trainer: WatchedTrainer) -> None:
 
 def _release(trainer: WatchedTrainer) -> None:
     """Give the optimizer's memory back before the model goes on to be saved and evaluated."""
-    import torch
-
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.callback_handler.optimizer = trainer.callback_handler.lr_scheduler = None
-    trainer.accelerator.free_memory()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    trainer.accelerator.free_memory()  # drops its own references, collects, empties the device's cache

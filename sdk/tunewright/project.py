@@ -48,9 +48,12 @@ class Project:
 
     def plan(self) -> Plan:
         """What a run will do. Raises `SpecError`."""
+        from tunewright.pipeline.extras import named
         from tunewright.pipeline.plan import make_plan
 
-        return make_plan(self.resolve())
+        resolved = self.resolve()
+        with named(resolved):
+            return make_plan(resolved)
 
     def root(self, name: str, out: str | Path | None = None) -> Path:
         """The project's root: `runs/<name>` under the working folder, or `out`."""
@@ -62,10 +65,11 @@ class Project:
         Raises `SpecError` or `BadInput` before the model is loaded, `WorkFailed` where the work went wrong. A gate
         that fails does not raise: `result.passed` says so.
         """
+        from tunewright.pipeline.extras import named
         from tunewright.pipeline.run import Run
 
         plan = self.plan()
-        with Run.open(plan, self.root(plan.name, out)) as run:
+        with named(plan.resolved), Run.open(plan, self.root(plan.name, out)) as run:
             return run.execute(on_event)
 
     def predict(self, rows: Iterable[Mapping[str, Any]], out: str | Path | None = None) -> Iterator[str]:

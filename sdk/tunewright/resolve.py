@@ -30,6 +30,7 @@ from tunewright.parts import (
     PromptFormat,
     Quantizer,
     SpecPath,
+    To,
     Trainer,
 )
 from tunewright.parts.base import BadOption
@@ -183,6 +184,7 @@ def _cross_check(resolved: Resolved) -> Iterator[Problem]:
     for backend in resolved.backends():
         yield from (resolved.problem(backend, finding) for finding in backend.check(facts))
         yield from _unmet(resolved, backend, facts)
+        yield from (resolved.problem(backend, finding) for finding in _taken(backend))
     yield from _columns(resolved, heads)
     yield from _wheres(resolved, heads)
     yield from _metrics(resolved, facts)
@@ -213,6 +215,19 @@ def _unmet(resolved: Resolved, backend: Backend, facts: Facts) -> Iterator[Probl
             other = by_part[need.part]
             message = f"{backend.part} `{backend.kind}` needs a {need.part} that is {need.cap}; `{other.kind}` is not"
             yield resolved.problem(backend, Finding(need.code, message, suggestion=need.why))
+
+
+def _taken(backend: Backend) -> Iterator[Finding]:
+    """`args:` may not repeat an option, nor what we set ourselves."""
+    fields = {mark.argument: name for name, info in backend.Options.model_fields.items() for mark in info.metadata
+              if isinstance(mark, To)}  # fmt: skip
+    for name in getattr(backend.options, "args", {}):
+        if name in fields:
+            message = f"`{name}` is the option `{fields[name]}`"
+            yield Finding("argument-taken", message, f"args.{name}", f"set `{fields[name]}` instead", at_key=True)
+        elif name in backend.fixed:
+            message = f"`{name}` is always `{backend.fixed[name]}` here: the run depends on it"
+            yield Finding("argument-taken", message, f"args.{name}", "remove it", at_key=True)
 
 
 def _columns(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Iterator[Problem]:

@@ -1,86 +1,20 @@
-"""A random Llama with adapters, a tokenizer and rows: everything a training needs, built in milliseconds."""
+"""`train`: one training of a tiny model."""
 
 from __future__ import annotations
 
 import os
 
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before the hub's client is imported
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from tunewright.parts.trainer import TokenRow, TrainJob
+from tiny_training import Trained, adapted, token_rows, tokenizer
+
+from tunewright.parts.trainer import TrainJob
 from tunewright_trl.sft import Sft, SftOptions
-
-VOCABULARY = 97
-
-
-@dataclass
-class Tokens:
-    """As much of a tokenizer as a trainer reads."""
-
-    native: Any
-
-
-def tokenizer() -> Tokens:
-    words = {f"t{i}": i for i in range(VOCABULARY)}
-    inner = Tokenizer(models.WordLevel(words, unk_token="t0"))
-    return Tokens(PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="t2"))
-
-
-def llama(**changes: Any) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    settings = {
-        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2,
-        "eos_token_id": 2, "bos_token_id": 1,
-    }  # fmt: skip
-    return LlamaForCausalLM(LlamaConfig(**{**settings, **changes}))
-
-
-def adapted(model: Any = None) -> Any:
-    """Llama with LoRA whose B is not zero, so that every adapter weight has a gradient."""
-    torch.manual_seed(1)
-    wrapped = get_peft_model(
-        model or llama(), LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
-    for name, parameter in wrapped.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    return wrapped
-
-
-def token_rows(count: int = 12, seed: int = 0) -> list[TokenRow]:
-    """Ragged rows with a prompt that bears no loss and a completion of one to five tokens that does."""
-    draw = random.Random(seed)
-    rows = []
-    for number in range(count):
-        prompt = [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(3, 20))]
-        answer = [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(1, 5))]
-        labels = [-100] * len(prompt) + answer
-        rows.append(TokenRow(f"row-{number}", f"rows.csv:{number + 2}", prompt + answer, labels))
-    return rows
-
-
-@dataclass
-class Trained:
-    """A training's job, what it said, and its outcome."""
-
-    job: TrainJob
-    events: list[dict[str, Any]] = field(default_factory=list)
-    outcome: Any = None
-
-    @property
-    def weights(self) -> dict[str, torch.Tensor]:
-        return {name: p.detach() for name, p in self.job.model.named_parameters() if p.requires_grad}
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import VOCABULARY, adapted, llama
 from trl.trainer.utils import add_fused_lm_head
+
 from tunewright_trl import logprob
 from tunewright_trl.fused import install
-
-from .conftest import VOCABULARY, adapted, llama
 
 OUTPUTS = ("log_probs", "entropy", "is_top1")
 

@@ -6,9 +6,11 @@ import random
 
 import pytest
 import torch
+
 from tunewright_trl.order import ByLength
 
-LENGTHS = [random.Random(5).randint(5, 200) for _ in range(203)]
+DRAW = random.Random(5)
+LENGTHS = [DRAW.randint(5, 200) for _ in range(203)]
 
 
 def epoch(seed: int, number: int = 0, batch_size: int = 8) -> list[int]:

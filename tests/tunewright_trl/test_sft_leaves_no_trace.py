@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import trl.trainer.base_trainer
+from tiny_training import adapted, llama, tokenizer
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
 from tunewright.errors import WorkFailed
 from tunewright.parts.base import Argument
 from tunewright_trl.observed import _dtypes, substituted
-
-from .conftest import adapted, llama
+from tunewright_trl.trainer import WatchedTrainer
 
 
 def by_name(outcome: Any) -> dict[str, Any]:
@@ -39,8 +42,6 @@ def trace(model: Any, tokenizer: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("make", [adapted, llama], ids=["adapter", "full"])
 def test_model_and_tokenizer_are_left_as_they_were(train: Any, make: Any, checkpointing: bool) -> None:
-    from .conftest import tokenizer
-
     model = make().eval()
     before = trace(model, tokenizer().native)
     done = train(model=model, checkpointing=checkpointing)
@@ -48,8 +49,6 @@ def test_model_and_tokenizer_are_left_as_they_were(train: Any, make: Any, checkp
 
 
 def test_they_are_left_as_they_were_when_a_training_fails(train: Any) -> None:
-    from .conftest import tokenizer
-
     model = adapted()
     before = trace(model, tokenizer().native)
     with pytest.raises(WorkFailed):
@@ -57,8 +56,24 @@ def test_they_are_left_as_they_were_when_a_training_fails(train: Any) -> None:
     assert trace(model, tokenizer().native) == before
 
 
+def test_the_optimizers_memory_is_given_back(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = []
+    create = WatchedTrainer.create_optimizer
+
+    def spy(self: Any, *args: Any) -> Any:
+        made = create(self, *args)
+        alive.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(WatchedTrainer, "create_optimizer", spy)
+    train()
+    assert [reference() for reference in alive] == [None]
+
+
 def test_nothing_is_printed_or_written(train: Any, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
-    done = train(optimizer="paged_adamw_8bit", checkpointing=True)
+    model = adapted()
+    recwarn.clear(), capfd.readouterr()
+    done = train(model=model, optimizer="paged_adamw_8bit", checkpointing=True)
     assert capfd.readouterr() == ("", "")
     assert not list(recwarn)
     assert not list(Path(done.job.scratch).rglob("*"))
@@ -100,7 +115,7 @@ def test_an_argument_that_the_library_changed_is_found(train: Any) -> None:
     class Trainer:
         model, optimizer = done.job.model, object()
 
-        class args:  # noqa: N801
+        class args:
             optim = type("Name", (), {"value": "adamw_torch"})
             mixed_precision = "no"
             learning_rate = 1e-3
@@ -113,6 +128,14 @@ def test_weights_cast_to_another_dtype_are_found() -> None:
     (found,) = _dtypes(
         {"a": "float32", "b": "float32", "c": "float32"}, {"a": "bfloat16", "b": "bfloat16", "c": "float32"}
     )
+    assert (found.asked, found.got) == ("float32", "bfloat16")
+
+
+def test_adapters_of_a_4_bit_base_are_cast_and_it_is_said(train: Any, tmp_path: Path) -> None:
+    llama(hidden_size=64).save_pretrained(tmp_path / "base")
+    scheme = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", quantization_config=scheme, dtype=torch.bfloat16)
+    found = by_name(train(model=adapted(base)).outcome)["dtype of trained weights"]
     assert (found.asked, found.got) == ("float32", "bfloat16")
 
 

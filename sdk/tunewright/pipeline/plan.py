@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunewright.data.rows import realise
 from tunewright.digest import digest_json
-from tunewright.parts.base import Argument, BadOption, library_version
+from tunewright.parts.base import Argument, BadOption, Finding, library_version
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
@@ -22,6 +24,7 @@ from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved
 from tunewright.spec.problems import Problem
+from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, Store
 
 
@@ -71,7 +74,7 @@ class Plan:
 
 def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value that never occurs."""
-    resolved.refuse(_check_rows(resolved))
+    resolved.refuse((*_check_rows(resolved), *_check_arguments(resolved)))
     device = resolved.loader.device()
     lock = make_lock(resolved)
     arguments = {
@@ -90,6 +93,21 @@ def _check_rows(resolved: Resolved) -> Iterator[Problem]:
             realise(source, resolved.spec.seed)
         except BadOption as error:
             yield resolved.problem(source, error.finding)
+
+
+def _check_arguments(resolved: Resolved) -> Iterator[Problem]:
+    """Every name in `args:` is one that the library's own signature has."""
+    for backend in resolved.backends():
+        given = getattr(backend.options, "args", {})
+        if given and backend.accepts:
+            module, _, name = backend.accepts.partition(":")
+            known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+            for argument in given:
+                if argument not in known:
+                    message = f"`{argument}` is not an argument of {module}'s `{name}`"
+                    fix = did_you_mean(argument, known)
+                    finding = Finding("unknown-argument", message, f"args.{argument}", fix, at_key=True)
+                    yield resolved.problem(backend, finding)
 
 
 def _steps(

@@ -1,0 +1,42 @@
+# What a developer does, each by one word. Everything happens in .venv, made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SLOWTESTS := slow or realdata
+
+.PHONY: quickstart test slow realdata lint format bench clean
+
+quickstart: $(READY)  ## adapt, measure and package the embedded example
+	@$(BIN)/tunewright quickstart
+
+test: $(READY)  ## the default tests
+	$(BIN)/python -m pytest
+
+slow: $(READY)  ## what takes minutes: fresh environments, the real model
+	$(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
+
+realdata: $(READY)  ## real public data, where its folder is there
+	$(BIN)/python -m pytest -m realdata --timeout 1800 tests
+
+lint: $(READY)  ## formatting, names, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## figures: ratios within one run
+	$(BIN)/python tests/bench/validate_time.py
+
+$(READY): pyproject.toml constraints.txt
+	@echo "making $(VENV): about two minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,105 @@
+"""`nf4`: the base in 4-bit NormalFloat, frozen; adapters are trained through it.
+
+QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tunewright.errors import MissingExtra
+from tunewright.parts import Argument, Cap, Facts, Finding, Options, Quantizer, To
+from tunewright.parts.base import BadOption
+
+COMPUTE = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""The spec's names of types, and torch's."""
+
+
+class Nf4Options(Options):
+    """Options of NF4, blocks of 64 weights."""
+
+    kind: str = "nf4"
+    double_quant: Annotated[
+        bool,
+        To("bnb_4bit_use_double_quant"),
+        Field(description="Quantize the blocks' scales too: 0.37 bits a parameter less."),
+    ] = True
+    compute_dtype: Annotated[
+        Literal["bf16", "fp16", "fp32"], Field(description="Type in which the unpacked weights are multiplied.")
+    ] = "bf16"
+    skip: Annotated[
+        list[str], Field(description="Further modules that stay unquantized, by name; the LM head always does.")
+    ] = []
+
+
+class Nf4(Quantizer[Nf4Options]):
+    """Linear layers packed by bitsandbytes while loading."""
+
+    kind = "nf4"
+    Options: ClassVar = Nf4Options
+    extra = "train"
+    libraries = ("bitsandbytes", "transformers", "torch")
+    fixed: ClassVar = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    reads = frozenset({"compute_dtype", "skip"})
+
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.TRAINABLE})
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """A base that is already packed cannot be packed again."""
+        if (facts.model_config or {}).get("quantization_config"):
+            yield Finding(
+                "base-already-quantized", "the base is already quantized", suggestion="take its unquantized weights"
+            )
+
+    def derive(self, facts: Facts) -> dict[str, Argument]:
+        """The library's names of types, and its list of skipped modules, which replaces its own default."""
+        given = self.options.model_fields_set
+        found = {
+            "bnb_4bit_compute_dtype": Argument(
+                COMPUTE[self.options.compute_dtype],
+                "spec" if "compute_dtype" in given else "tunewright",
+                "compute_dtype",
+            )
+        }
+        if self.options.skip:
+            found["llm_int8_skip_modules"] = Argument(["lm_head", *sorted(self.options.skip)], "spec", "skip")
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Arguments of transformers' `BitsAndBytesConfig`, plain JSON."""
+        arguments = {**self.arguments(), **self.derive(Facts())}
+        return {name: argument.value for name, argument in sorted(arguments.items())}
+
+    def config(self) -> Any:
+        """transformers' `BitsAndBytesConfig`. Raises `MissingExtra`."""
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it advises a package that fetches code
+        try:
+            import bitsandbytes  # noqa: F401  where it is missing, transformers says so after minutes of loading
+            from transformers import BitsAndBytesConfig
+        except ImportError as error:
+            raise MissingExtra("quantizer/nf4", self.extra, error) from error
+        return BitsAndBytesConfig(**self.describe())
+
+    def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
+        """Keep every layer's weights in the layout that has a gradient. Raises `BadOption` for a `skip` of nothing.
+
+        On CPUs with AVX512-BF16, bitsandbytes 0.50 packs a layer's weights anew at the first forward in eval mode and
+        never back: gradients, merges and dequantized weights are silently wrong from then on. So the layers are told
+        that the CPU cannot do it, for both uses, since one process may evaluate first and train or merge after.
+        """
+        from bitsandbytes.nn import Linear4bit
+
+        modules = dict(model.named_modules())
+        for name in self.options.skip:
+            if not any(module == name or module.endswith(f".{name}") for module in modules):
+                raise BadOption("unknown-module", f"the model has no module `{name}` to skip", "skip")
+        layers = [module for module in modules.values() if isinstance(module, Linear4bit)]
+        if not layers:
+            raise BadOption("unknown-module", "no linear layer is left to quantize", "skip")
+        for layer in layers:
+            layer.support_avx512bf16_for_cpu = False

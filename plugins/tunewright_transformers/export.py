@@ -1,0 +1,44 @@
+"""`adapter`: what was trained as PEFT and vLLM lay it out, with the tokenizer; after full tuning, the whole model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from tunewright.parts import Exporter
+from tunewright.parts.exporter import ExporterOptions, Form, Trained
+from tunewright_transformers.layout import TEMPLATE, tokenizer_files
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+class AdapterExportOptions(ExporterOptions):
+    """Options of the trained form: none beyond its name."""
+
+    kind: str = "adapter"
+
+
+class AdapterExporter(Exporter[AdapterExportOptions]):
+    """The form that is always exported."""
+
+    kind = "adapter"
+    Options: ClassVar = AdapterExportOptions
+
+    def export(self, trained: Trained, out: Path) -> Form:
+        """Copies what was saved and the base's own tokenizer files, byte for byte."""
+        for file in [*filter(Path.is_file, trained.saved.iterdir()), *tokenizer_files(trained.base)]:
+            shutil.copyfile(file, out / file.name)
+        if not (out / TEMPLATE).is_file() and trained.tokenizer.template:
+            (out / TEMPLATE).write_text(trained.tokenizer.template, "utf-8")  # it stood in tokenizer_config.json
+        if (out / ADAPTER_CONFIG).is_file():
+            _name_base(out / ADAPTER_CONFIG, trained.base_name)
+        return Form(engine=trained.engine, attach=trained.adapts)
+
+
+def _name_base(path: Path, base_name: str) -> None:
+    """vLLM takes an adapter for a base only where the names are equal."""
+    config = json.loads(path.read_text("utf-8"))
+    config["base_model_name_or_path"] = base_name
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")

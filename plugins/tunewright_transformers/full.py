@@ -1,0 +1,98 @@
+"""`none`: full fine-tuning. The base's own weights are trained, and what is saved is a whole model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tunewright.errors import Refused
+from tunewright.parts import AdapterMethod, Cap, Need, Options
+from tunewright_transformers.identity import digest_tensors
+from tunewright_transformers.layout import PICKLES, WEIGHTS
+
+
+class FullTuningOptions(Options):
+    """Options of full fine-tuning: none."""
+
+    kind: str = "none"
+
+
+class FullTuning(AdapterMethod[FullTuningOptions]):
+    """Trains every parameter. The comparator of adapters, and far more memory."""
+
+    kind = "none"
+    Options: ClassVar = FullTuningOptions
+    extra = "train"
+    libraries = ("torch", "transformers", "safetensors")
+
+    def needs(self) -> Iterable[Need]:
+        yield Need(
+            "quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization"
+        )
+
+    def wrap(self, model: Any, parent: Path | None) -> Any:
+        """The model itself, with `parent`'s weights if given, every parameter trainable."""
+        if parent is not None:
+            self.attach(model, parent)
+        return model.requires_grad_(True)
+
+    def save(self, model: Any, out: Path) -> None:
+        """config.json, generation_config.json and safetensors, without a path of this machine."""
+        trained, model.config = model.config, copy.deepcopy(model.config)
+        model.config.use_cache = True  # trainers switch it off, and a served model would recompute every token
+        model.config._name_or_path = ""
+        try:
+            model.save_pretrained(out)
+        finally:
+            model.config = trained
+        for file in out.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600 whatever the umask
+
+    def attach(self, model: Any, saved: Path) -> Any:
+        """Put the saved weights into a base of the same shape. Raises `Refused` unless they fit exactly."""
+        weights = _read(saved)
+        expected = model.state_dict()
+        tied = {name for name in expected if name not in weights and _shares(expected, name, weights)}
+        unlike = (set(expected) - tied) ^ set(weights)
+        unlike |= {name for name in set(expected) & set(weights) if expected[name].shape != weights[name].shape}
+        if unlike:
+            raise Refused(f"{saved.name} is not a training of this base: `{min(unlike)}` does not match")
+        model.load_state_dict(weights, strict=False)
+        return model
+
+    def count(self, model: Any) -> tuple[int, int]:
+        """(trainable, all) parameters; a tied weight counts once."""
+        parameters = list(model.parameters())
+        return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+
+    def digest(self, model: Any) -> str:
+        """Digest of every parameter's values."""
+        return digest_tensors(model.named_parameters())
+
+
+def _read(saved: Path) -> dict[str, Any]:
+    """All tensors of a saved model. Raises `Refused` for pickles, damage, and numbers that are none."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(saved.glob(WEIGHTS))
+    if not files or any(list(saved.glob(pattern)) for pattern in PICKLES):
+        raise Refused(f"{saved.name} does not hold its weights as safetensors alone")
+    weights: dict[str, Any] = {}
+    for file in files:
+        try:
+            weights |= load_file(file)
+        except SafetensorError as error:
+            raise Refused(f"{file.name} is damaged: {error}") from error
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise Refused(f"{saved.name}: `{min(broken)}` has numbers that are not finite")
+    return weights
+
+
+def _shares(expected: dict[str, Any], name: str, weights: dict[str, Any]) -> bool:
+    """Whether `name` is the same memory as a tensor that was saved, as a tied head is."""
+    return any(expected[name].data_ptr() == expected[other].data_ptr() for other in weights if other in expected)

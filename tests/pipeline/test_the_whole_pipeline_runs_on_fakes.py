@@ -1,0 +1,243 @@
+"""From spec to package with every first-party plugin blocked: what is done, what is reused, what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import FIRST_PARTY
+
+from tunewright.errors import BadInput, EnvironmentFault, Refused, RootLocked, WorkFailed
+from tunewright.project import Project
+from tunewright.store.lock import writer
+from tunewright.store.publish import Store
+
+STEPS = [
+    "fetch", "prepare", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate", "report", "package",
+]  # fmt: skip
+
+
+def run(spec, host, out, *overrides):
+    return Project.from_spec(spec, overrides=overrides, host=host).run(out).summary
+
+
+def statuses(summary):
+    return {step["name"]: step["status"] for step in summary["steps"]}
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def first(fake_spec, fake_host, root):
+    return run(fake_spec, fake_host, root)
+
+
+def test_every_step_is_done_in_order_and_the_gate_passes(first):
+    assert [step["name"] for step in first["steps"]] == STEPS
+    assert set(statuses(first).values()) == {"done"}
+    assert first["status"] == "passed"
+    score = first["scores"]["fake.right"]
+    assert (score["n"], score["base"], score["tuned"]) == (3, 0.0, 1.0)
+    assert first["parity"]["adapter"]["agreement"] == 1.0
+    assert all(step["seconds"] >= 0 and step["peak_rss_bytes"] > 1e6 for step in first["steps"])
+
+
+def test_everything_that_was_made_is_where_the_summary_says(first):
+    for path in first["artifacts"].values():
+        assert Path(path).is_absolute()
+        assert Path(path).exists()
+    folder = Path(first["run_dir"])
+    assert json.loads((folder / "run.json").read_text()) == first
+    assert {"spec.lock.yaml", "plan.json", "events.jsonl", "report.html"} <= {path.name for path in folder.iterdir()}
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+
+
+def test_torch_is_never_imported(fake_spec, fakes, root):
+    program = (
+        "import sys; from tunewright import Host, Project\n"
+        f"Project.from_spec(sys.argv[1], host=Host(blocked={FIRST_PARTY!r})).run(sys.argv[2])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(fake_spec), str(root)], check=True)
+
+
+def test_a_second_run_redoes_nothing(first, fake_spec, fake_host, root):
+    again = run(fake_spec, fake_host, root)
+    assert set(statuses(again).values()) == {"cached"}
+    assert again["scores"] == first["scores"]
+
+
+def test_a_training_value_redoes_training_and_what_follows_and_plan_says_so(first, fake_spec, fake_host, root):
+    override = "trainer.learning_rate=0.25"
+    plan = Project.from_spec(fake_spec, overrides=[override], host=fake_host).plan()
+    foretold = set(plan.hits(Store(root)))
+    again = statuses(run(fake_spec, fake_host, root, override))
+    assert foretold == {"fetch", "prepare", "evaluate-base"}
+    assert {name for name, status in again.items() if status == "cached"} == foretold
+
+
+@pytest.mark.parametrize(
+    ("edit", "kept"),
+    [
+        ("train.csv", {"fetch", "evaluate-base"}),
+        ("test.csv", {"fetch", "prepare", "train", "export-adapter"}),
+    ],
+)
+def test_changed_rows_redo_what_reads_them(first, fake_spec, fake_host, root, edit, kept):
+    path = fake_spec.parent / edit
+    path.write_text(path.read_text() + "another broken lamp,repair\n")
+    again = statuses(run(fake_spec, fake_host, root))
+    assert {name for name, status in again.items() if status == "cached"} == kept
+
+
+def test_a_touched_file_is_a_hit_and_so_is_a_moved_project(first, fake_spec, fake_host, root, tmp_path):
+    (fake_spec.parent / "train.csv").touch()
+    moved = fake_spec.parent.rename(tmp_path / "elsewhere with a space")
+    assert set(statuses(run(moved / fake_spec.name, fake_host, root)).values()) == {"cached"}
+
+
+def test_an_evaluation_value_does_not_redo_training(first, fake_spec, fake_host, root):
+    again = statuses(run(fake_spec, fake_host, root, "evals.0.max_new_tokens=5"))
+    assert (again["train"], again["evaluate-base"], again["evaluate-tuned"]) == ("cached", "done", "done")
+
+
+def test_another_version_of_a_library_is_a_miss(first, fake_spec, fake_host, root, monkeypatch):
+    import tunewright.parts.base as base
+
+    monkeypatch.setattr(base, "library_version", lambda name: "99.0")
+    again = statuses(run(fake_spec, fake_host, root))
+    assert (again["evaluate-base"], again["train"]) == ("cached", "done")
+
+
+def test_a_failed_gate_fails_the_run_and_makes_no_package(fake_spec, fake_host, root):
+    summary = run(fake_spec, fake_host, root, "gates.0.at_least=1.1")
+    assert summary["status"] == "failed"
+    assert "at least 1.1" in summary["why"]
+    assert "package" not in summary["artifacts"]
+    assert Path(summary["artifacts"]["report"]).is_file()
+
+
+def test_a_failed_step_ends_the_run_and_what_was_finished_is_kept(fake_spec, fake_host, root):
+    with pytest.raises(WorkFailed, match=r"train.csv:2"):
+        run(fake_spec, fake_host, root, "trainer.fail=true")
+    summary = json.loads((root / "latest" / "run.json").read_text())
+    assert statuses(summary)["train"] == "failed"
+    again = statuses(run(fake_spec, fake_host, root))
+    assert [again[name] for name in ("fetch", "prepare", "evaluate-base", "train")] == ["cached"] * 3 + ["done"]
+
+
+def test_weights_gone_from_the_cache_are_fetched_again(first, fake_spec, fake_host, root, cache):
+    import shutil
+
+    shutil.rmtree(cache)
+    again = statuses(run(fake_spec, fake_host, root))
+    assert again.pop("fetch") == "done"
+    assert set(again.values()) == {"cached"}
+
+
+def test_a_flipped_byte_of_the_cached_weights_is_found_before_training(fake_spec, fake_host, root, cache):
+    run(fake_spec, fake_host, root)
+    (weights,) = cache.rglob("model.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    other = root.with_name("other")
+    summary = run(fake_spec, fake_host, other)
+    assert summary["status"] == "passed"
+    assert weights.read_bytes() != bytes(data)  # fetched anew
+
+
+def test_the_tuned_evaluation_refuses_other_weights(fake_spec, fake_host, root, monkeypatch):
+    import tunewright_fakes
+
+    monkeypatch.setattr(tunewright_fakes.FakeAdapter, "attach", lambda self, model, saved: model)
+    monkeypatch.setattr(tunewright_fakes.Model, "table", {}, raising=False)
+    with pytest.raises(Refused, match="not the trained ones"):
+        run(fake_spec, fake_host, root)
+
+
+def test_an_export_of_another_adapter_is_refused_before_it_is_packaged(fake_spec, fake_host, root, monkeypatch):
+    import tunewright_fakes
+
+    export = tunewright_fakes.FakeExporter.export
+
+    def other(self, trained, out):
+        form = export(self, trained, out)
+        tunewright_fakes.write_safetensors(out / "adapter_model.safetensors", "table", b'{"lamp": {"delivery": 1.0}}')
+        return form
+
+    monkeypatch.setattr(tunewright_fakes.FakeExporter, "export", other)
+    with pytest.raises(Refused, match="not the trained ones"):
+        run(fake_spec, fake_host, root)
+    assert not list(root.glob("store/package-*"))
+
+
+def test_a_second_writer_fails_at_once_and_names_the_holder(fake_spec, fake_host, root):
+    import os
+
+    with writer(root), pytest.raises(RootLocked, match=str(os.getpid())):
+        run(fake_spec, fake_host, root)
+
+
+def test_a_row_with_a_broken_mask_stops_before_the_base_is_asked(fake_spec, fake_host, root):
+    with pytest.raises(BadInput, match=r"train.csv:2.*over `max_length` 10"):
+        run(fake_spec, fake_host, root, "trainer.max_length=10")
+    assert not list(root.glob("store/evaluate-base-*"))
+
+
+def test_events_are_numbered_and_one_stands_for_each_optimizer_step(first):
+    lines = [json.loads(line) for line in (Path(first["run_dir"]) / "events.jsonl").read_text().splitlines()]
+    assert [line["seq"] for line in lines] == sorted(line["seq"] for line in lines)
+    training = [line for line in lines if line["event"] == "train"]
+    assert len(training) == 6
+    assert {"seq", "time", "event", "step", "loss", "learning_rate", "tokens_per_second"} <= set(training[0])
+    assert training[0]["step"] == "train"
+
+
+def test_a_listener_that_raises_cannot_hurt_a_run(fake_spec, fakes, root):
+    from types import SimpleNamespace
+
+    from tunewright.host import Host, hookimpl
+
+    def listen(event):
+        raise ValueError("down")
+
+    host = Host(blocked=FIRST_PARTY, extra={"noisy": SimpleNamespace(tunewright_run_event=hookimpl(listen))})
+    summary = run(fake_spec, host, root)
+    assert summary["status"] == "passed"
+    assert "listener-failed" in (Path(summary["run_dir"]) / "events.jsonl").read_text()
+
+
+def test_the_lock_holds_every_default_and_pin_and_no_path_of_this_machine(first, fake_spec):
+    from ruamel.yaml import YAML
+
+    text = (Path(first["run_dir"]) / "spec.lock.yaml").read_text()
+    lock = YAML(typ="safe").load(text)
+    assert lock["trainer"] == {"kind": "fake", "args": {}, "max_length": 1024, "learning_rate": 0.5, "fail": False}
+    assert lock["locked"]["model"] == {"sha256": "0" * 64}
+    assert lock["locked"]["plugins"] == {"tunewright-fakes": "1.0"}
+    assert str(fake_spec.parent) not in text
+
+
+def test_packaging_the_same_run_twice_gives_identical_bytes(first, fake_spec, fake_host, root):
+    package = Path(first["artifacts"]["package"])
+    before = {path.name: path.read_bytes() for path in (*package.iterdir(), package.with_name(package.name + ".zip")) if path.is_file()}
+    import shutil
+
+    shutil.rmtree(package.resolve().parent)
+    again = run(fake_spec, fake_host, root)
+    assert statuses(again)["package"] == "done"
+    after = {path.name: path.read_bytes() for path in (*package.iterdir(), package.with_name(package.name + ".zip")) if path.is_file()}
+    assert before == after
+
+
+def test_a_root_that_cannot_be_written_is_an_environment_fault(fake_spec, fake_host, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFault):
+        run(fake_spec, fake_host, tmp_path / "file" / "root")

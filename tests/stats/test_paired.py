@@ -1,0 +1,221 @@
+"""Base against tuned: published worked examples, small simulations, and what happens at the edges."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunewright.errors import Refused
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item, mean_of
+from tunewright.stats.paired import compare
+
+Groups = Sequence[str | None] | None
+
+
+def graded(grades: Sequence[float], groups: Groups = None, metric: str = "m") -> list[Graded]:
+    answer = Completion([1], "x", "terminator", [1])
+    return [
+        Graded(Item(f"i{place}", f"t.csv:{place}", [], "x", groups[place] if groups else None), answer, {metric: grade})
+        for place, grade in enumerate(grades)
+    ]
+
+
+def score(base: Sequence[float], tuned: Sequence[float], groups: Groups = None, seed: int = 0):
+    return compare(graded(base, groups), graded(tuned, groups), "m", mean_of("m"), seed)
+
+
+def from_table(both: int, lost: int, won: int, neither: int) -> tuple[list[float], list[float]]:
+    base = [1.0] * (both + lost) + [0.0] * (won + neither)
+    tuned = [1.0] * both + [0.0] * lost + [1.0] * won + [0.0] * neither
+    return base, tuned
+
+
+def opaque_mean(rows: Sequence[Graded]) -> float:
+    """A mean that `compare` cannot recognise, for the grade has another name."""
+    return sum(row.grades["m"] for row in rows) / len(rows)
+
+
+# Darwin's plants: heights of 15 pairs, crossed against self-fertilized, in eighths of an inch.
+# Fisher, The Design of Experiments, sections 14 and 21.
+DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+
+
+def test_mcnemar_gives_the_published_exact_p_value():
+    # Fay, "Exact McNemar's Test and Matching Confidence Intervals" (vignette of the R package exact2x2): 0.06543.
+    assert score(*from_table(21, 9, 2, 12)).p_value == pytest.approx(0.06543, abs=5e-6)
+
+
+@pytest.mark.parametrize("table", [(794, 150, 86, 570), (0, 0, 5, 0), (3, 1, 1, 3), (10, 0, 1, 4), (50, 12, 30, 8)])
+def test_mcnemar_agrees_with_statsmodels(table):
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    both, lost, won, neither = table
+    theirs = mcnemar([[both, lost], [won, neither]], exact=True).pvalue
+    assert score(*from_table(*table)).p_value == pytest.approx(float(theirs))
+
+
+def test_the_swap_test_gives_fishers_p_value_of_darwins_plants():
+    # Fisher found a total of 314 or more in 863 of the 32,768 arrangements, on either side: 5.267 %.
+    found = score([0.0] * 15, DARWIN)
+    assert found.p_value == pytest.approx(2 * 863 / 2**15, abs=1e-12)
+    assert found.delta == pytest.approx(314 / 15)
+
+
+def test_the_interval_is_that_of_scipys_percentile_bootstrap():
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(7)
+    base, tuned = rng.random(80), rng.random(80) + 0.1
+    theirs = bootstrap(
+        (tuned - base,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert score(base.tolist(), tuned.tolist()).ci95 == pytest.approx((theirs.low, theirs.high), abs=0.012)
+
+
+def test_the_interval_holds_the_true_difference_about_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    held = 0
+    for seed in range(200):
+        base, tuned = (rng.random(80) < 0.5).astype(float), (rng.random(80) < 0.6).astype(float)
+        low, high = score(base.tolist(), tuned.tolist(), seed=seed).ci95
+        held += low <= 0.1 <= high
+    assert 182 <= held <= 199
+
+
+def test_p_values_under_no_effect_are_small_as_rarely_as_they_say():
+    rng = np.random.default_rng(5)
+    ps = [score(rng.random(20).tolist(), rng.random(20).tolist(), seed=seed).p_value for seed in range(200)]
+    assert sum(p <= 0.05 for p in ps) <= 20
+    assert 0.4 < np.mean(ps) < 0.6
+
+
+def test_a_mean_gives_the_same_figures_vectorised_and_by_the_summary():
+    rng = np.random.default_rng(11)
+    base, tuned = rng.random(40).tolist(), (rng.random(40) + 0.2).tolist()
+    groups = [f"g{place // 3}" for place in range(40)]
+    fast = score(base, tuned, groups)
+    slow = compare(graded(base, groups), graded(tuned, groups), "other", opaque_mean, 0)
+    assert (fast.base, fast.tuned, fast.delta) == (slow.base, slow.tuned, slow.delta)
+    assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-12)
+    assert slow.p_value == pytest.approx(fast.p_value, abs=0.02)  # drawn swaps against all 2**14
+
+
+def test_a_summary_that_is_no_mean_is_not_taken_for_one():
+    def median(rows: Sequence[Graded]) -> float:
+        return float(np.median([row.grades["m"] for row in rows]))
+
+    rng = np.random.default_rng(2)
+    base, tuned = rng.random(31).tolist(), (rng.random(31) ** 4).tolist()
+    by_name = compare(graded(base), graded(tuned), "m", median, 0)
+    unnamed = compare(graded(base), graded(tuned), "other", median, 0)
+    assert by_name == unnamed
+    assert by_name.delta == pytest.approx(float(np.median(tuned) - np.median(base)))
+
+
+def test_items_of_a_group_are_drawn_together():
+    # Ten copies of ten items hold no more than the ten: the interval stays as wide, and McNemar's p is not believed.
+    base, tuned = [0.0] * 10, [1.0] * 7 + [0.0] * 3
+    groups = [f"document {place}" for place in range(10) for _ in range(10)]
+    ten = score(base, tuned)
+    hundred = score(ten_times(base), ten_times(tuned), groups)
+    assert hundred.n == 100
+    assert hundred.ci95 == pytest.approx(ten.ci95, abs=1e-9)
+    assert hundred.p_value == pytest.approx(ten.p_value) == pytest.approx(2 / 2**7)
+    assert score(ten_times(base), ten_times(tuned)).p_value < 1e-6
+
+
+def ten_times(grades: Sequence[float]) -> list[float]:
+    return [grade for grade in grades for _ in range(10)]
+
+
+def test_rows_pair_by_id_and_not_by_place():
+    rng = np.random.default_rng(0)
+    base, tuned = graded(rng.random(30).tolist()), graded(rng.random(30).tolist())
+    mixed = [tuned[place] for place in rng.permutation(30)]
+    straight, shuffled = (compare(base, other, "m", mean_of("m"), 0) for other in (tuned, mixed))
+    assert shuffled.ci95 == straight.ci95
+    assert shuffled.p_value == straight.p_value
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "said"),
+    [
+        (graded([1, 0]), graded([1]), "one side only, such as `i1`"),
+        (graded([1]), graded([1, 0]), "one side only"),
+        (graded([1]), [], "one side only"),
+        (graded([1]) * 2, graded([1, 1]), "graded one item twice"),
+        (graded([1, 1]), graded([1]) * 2, "graded one item twice"),
+        (graded([1.0]), graded([math.nan]), "`m` of tuned is nan"),
+        (graded([math.inf]), graded([1.0]), "`m` of base is inf"),
+    ],
+)
+def test_what_does_not_pair_or_is_no_number_is_refused(base, tuned, said):
+    with pytest.raises(Refused, match=said):
+        compare(base, tuned, "m", mean_of("m"), 0)
+
+
+def test_no_items_say_nothing():
+    found = score([], [])
+    assert (found.n, found.delta, found.p_value) == (0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("grade", [1.0, 0.25])
+def test_one_item_proves_nothing(grade):
+    found = score([0.0], [grade])
+    assert (found.n, found.delta, found.ci95, found.p_value) == (1, grade, (grade, grade), 1.0)
+
+
+@pytest.mark.parametrize("grades", [[0, 1] * 20, [0.3, 0.7] * 20])
+def test_equal_answers_have_no_difference(grades):
+    found = score(grades, grades)
+    assert (found.delta, found.ci95, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_a_swap_on_which_a_summary_is_undefined_speaks_against_the_difference():
+    def strange(rows: Sequence[Graded]) -> float:
+        values = [row.grades["m"] for row in rows]
+        return sum(values) / len(values) if sum(values) in (0.0, 6.0) else math.nan
+
+    found = compare(graded([0.0] * 6), graded([1.0] * 6), "m", strange, 0)
+    assert found.p_value == 1.0
+    assert found.ci95 == (1.0, 1.0)
+
+
+def test_the_same_seed_gives_the_same_figures():
+    rng = np.random.default_rng(4)
+    base, tuned = rng.random(50).tolist(), rng.random(50).tolist()
+    assert score(base, tuned, seed=3) == score(base, tuned, seed=3)
+    assert score(base, tuned, seed=3).ci95 != score(base, tuned, seed=4).ci95
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=30))
+def test_exchanging_the_sides_mirrors_the_comparison(pairs):
+    base, tuned = [b for b, _ in pairs], [t for _, t in pairs]
+    there, back = score(base, tuned), score(tuned, base)
+    assert there.delta == -back.delta
+    assert there.p_value == pytest.approx(back.p_value)
+    assert there.ci95 == pytest.approx((-back.ci95[1], -back.ci95[0]), abs=1e-9)
+    assert 0 < there.p_value <= 1
+
+
+def macro_f1(rows: Sequence[Graded]) -> float:
+    labels = {row.item.reference for row in rows}
+    hits = {label: sum(row.item.reference == label and row.grades["m"] == 1 for row in rows) for label in labels}
+    return sum(2 * hits[label] / (len(rows) + hits[label]) for label in labels) / len(labels)
+
+
+def test_a_summary_of_400_items_takes_seconds_at_most():
+    rng = np.random.default_rng(1)
+    base, tuned = (graded((rng.random(400) < share).astype(float).tolist()) for share in (0.4, 0.5))
+    start = time.process_time()
+    found = compare(base, tuned, "macro_f1", macro_f1, 0)
+    assert time.process_time() - start < 6  # about 1.5 s on an idle core
+    assert found.ci95[0] < found.delta < found.ci95[1]
