@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import sys
 import time
 from pathlib import Path
+
+
+def machine(device: str) -> dict[str, str | int]:
+    """What the training ran on: the number of threads changes the bytes of a result, so it is kept with it."""
+    try:
+        cpu = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition(":")[2].partition("\n")[0].strip()
+    except OSError:
+        cpu = platform.processor()
+    cores = os.cpu_count() or 1
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch is not None else 1
+    return {"cores": cores, "cpu": cpu, "threads": threads, "device": device}
 
 
 class Meter:

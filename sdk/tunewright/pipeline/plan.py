@@ -135,10 +135,10 @@ def _steps(
     yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
-    shown = {**trained, "rows": "prepare", "parity": "parity", "gate": "gate", **judged}
+    shown = {**trained, "rows": "prepare", "export": "export-adapter", "parity": "parity", "gate": "gate", **judged}
     about = _about(resolved, lock, arguments)
     yield Step("report", Report(about, resolved.evaluators), shown)
-    packed = {**shown, "report": "report", "export": "export-adapter"}
+    packed = {**shown, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 

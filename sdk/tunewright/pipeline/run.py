@@ -16,6 +16,7 @@ from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
 from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
+from tunewright.spec.dump import dump
 from tunewright.store import disk
 from tunewright.store.lock import writer
 from tunewright.store.publish import Artifact, Store
@@ -55,8 +56,7 @@ class Run:
             yield run
 
     def _record(self) -> None:
-        lock = _yaml(self.plan.lock)
-        disk.replace(self.folder / "spec.lock.yaml", lock)
+        disk.replace(self.folder / "spec.lock.yaml", dump(self.plan.lock).encode())
         plan = json.dumps(self.plan.to_json(self.store), indent=2, ensure_ascii=False)
         disk.replace(self.folder / "plan.json", plan.encode())
 
@@ -114,19 +114,6 @@ def _fresh(root: Path, name: str) -> Path:
         number += 1
         folder = root / f"{name}-{number}"
     return folder
-
-
-def _yaml(value: Any) -> bytes:
-    from io import BytesIO
-
-    from ruamel.yaml import YAML
-
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    out = BytesIO()
-    writer.dump(value, out)
-    return out.getvalue()
 
 
 def find_run(path: Path) -> Path:

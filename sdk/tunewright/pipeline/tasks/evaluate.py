@@ -49,7 +49,7 @@ class Evaluate(Task):
         return {f"test.{place}": source.digest() for place, source in enumerate(self.test)}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        rows = test_rows(self.format, self.test, self.seed)
+        rows = held_out(self.format, self.test, self.seed)
         folder = base_folder(inputs["model"])
         if "trained" not in inputs:
             with self.opener.served(folder, None) as subject:
@@ -59,17 +59,19 @@ class Evaluate(Task):
             return self._measure(subject, rows, out, context)
 
     def _measure(self, subject: Subject, rows: list[TestRow], out: Path, context: Context) -> dict[str, Any]:
-        scores = {}
+        scores: dict[str, float] = {}
+        items: dict[str, int] = {}
         for evaluator in self.evaluators:
             graded = _ask(subject, evaluator, rows, context)
+            items[evaluator.name] = len(graded)
             disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = summary(graded)
-        disk.write(out / SUBJECT, canonical_json({"identity": subject.identity, "scores": scores}))
+        disk.write(out / SUBJECT, canonical_json({"identity": subject.identity, "scores": scores, "items": items}))
         return {"identity": subject.identity, "scores": scores}
 
 
-def test_rows(form: PromptFormat, test: Sequence[DataSource], seed: int) -> list[TestRow]:
+def held_out(form: PromptFormat, test: Sequence[DataSource], seed: int) -> list[TestRow]:
     """The spec's test rows as examples."""
     return [
         TestRow(row.id, row.origin, example_of(form, row), row.group)
@@ -78,7 +80,11 @@ def test_rows(form: PromptFormat, test: Sequence[DataSource], seed: int) -> list
     ]
 
 
-test_rows.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def asked(inputs: Mapping[str, Artifact]) -> int:
+    """Items that were asked, over all evaluators; 0 where nothing was evaluated."""
+    return sum(inputs["tuned"].json(SUBJECT)["items"].values()) if "tuned" in inputs else 0
 
 
 def _ask(subject: Subject, evaluator: Evaluator, rows: list[TestRow], context: Context) -> list[Graded]:

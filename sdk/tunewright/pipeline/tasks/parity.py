@@ -14,7 +14,7 @@ from tunewright.parts.evaluator import TestRow
 from tunewright.pipeline.ask import ask_apart, form_of
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import test_rows
+from tunewright.pipeline.tasks.evaluate import held_out
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -52,7 +52,7 @@ class Parity(Task):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base, trained = base_folder(inputs["model"]), inputs["trained"]
         digest = trained.json(OUTCOME)["digest"]
-        rows = golden_rows(test_rows(self.format, self.rows, self.seed), self.seed)
+        rows = golden_rows(held_out(self.format, self.rows, self.seed), self.seed)
         prompts = [row.example.prompt for row in rows]
         with self.opener.tuned(base, trained.path / TRAINED, digest) as subject:
             reference = subject.complete(prompts, LIMIT, together=False)

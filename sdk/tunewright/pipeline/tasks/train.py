@@ -12,6 +12,7 @@ from tunewright.digest import canonical_json
 from tunewright.errors import WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.trainer import TrainJob
+from tunewright.pipeline.meter import machine
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.prepare import read_rows
@@ -59,7 +60,7 @@ class Train(Task):
         trainable, total = self.adapter.count(model)
         disk.write(
             out / OUTCOME,
-            canonical_json({**asdict(outcome), "digest": digest, "trainable": trainable, "total": total}),
+            canonical_json({**asdict(outcome), "digest": digest, "trainable": trainable, "total": total, "machine": machine(self.loader.device())}),
         )
         del model, job
         gc.collect()

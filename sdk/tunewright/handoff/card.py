@@ -1,0 +1,180 @@
+"""MODEL_CARD.md: what a person reads first, with the front matter that the Hub wants.
+
+Everything that comes from a spec, a base or a data file is escaped for Markdown and HTML where it is put in.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import pprint
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tunewright.handoff.contents import PackageContents
+from tunewright.parts.gate import Score
+
+_MARKS = re.compile(r"([\\`*_\[\]|~]|^[#+=-])")
+
+
+def model_card(contents: PackageContents) -> str:
+    """The whole card, ending in a newline."""
+    sections = [
+        _front_matter(contents),
+        f"# {escaped(contents.title)}",
+        _lead(contents),
+        _section("Scores", _scores(contents)),
+        _section("Gates", _gates(contents)),
+        _section("Training data", _data(contents)),
+        _section("How to load it", _loading(contents)),
+        _section("Limits", _limits(contents)),
+        _section("Provenance", _provenance(contents)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def escaped(text: object) -> str:
+    """Text of any origin as one line of Markdown that means itself."""
+    return html.escape(_MARKS.sub(r"\\\1", _line(text)), quote=False)
+
+
+def _line(text: object) -> str:
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(str(text).split()))
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    body = "\n".join(lines).strip("\n")
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table whose first column is text and whose others are numbers."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|---|{'---:|' * (len(head) - 1)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _front_matter(contents: PackageContents) -> str:
+    """YAML, whose strings are written as JSON: any text stays text."""
+    fields: dict[str, Any] = {
+        "base_model": _line(contents.base.get("repo") or contents.base["name"]),
+        "license": _line(contents.license).lower(),
+        "library_name": "transformers" if contents.adapter is None else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["tunewright", *([] if contents.adapter is None else [_line(contents.adapter["kind"])])],
+    }
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _lead(contents: PackageContents) -> str:
+    base = f"**{escaped(contents.base['name'])}**"
+    if contents.adapter is None:
+        return f"{base}, fully fine-tuned. The weights in this folder are the whole model."
+    adapter = contents.adapter
+    size = ""
+    if adapter.get("trainable") and adapter.get("total"):
+        share = adapter["trainable"] / adapter["total"]
+        size = f" of {adapter['trainable']:,} trained parameters ({share:.2%} of {adapter['total']:,})"
+    return f"A {escaped(adapter['kind'])} adapter{size} for {base}. It works on that base and on no other."
+
+
+def _scores(contents: PackageContents) -> Iterator[str]:
+    if not contents.scores:
+        return
+    rows = [(escaped(name), *_figures(score)) for name, score in sorted(contents.scores.items())]
+    yield from _table(["score", "items", "base", "tuned", "difference", "95 % interval", "p"], rows)
+    yield ""
+    yield "Base and tuned answered the same items; interval and p-value are of the paired difference."
+
+
+def _figures(score: Score) -> tuple[str, ...]:
+    p_value = "< 0.001" if score.p_value < 0.001 else f"{score.p_value:.3f}"
+    interval = " to ".join(f"{bound:+.3f}" for bound in score.ci95)
+    return (f"{score.n:,}", f"{score.base:.3f}", f"{score.tuned:.3f}", f"{score.delta:+.3f}", interval, p_value)
+
+
+def _gates(contents: PackageContents) -> Iterator[str]:
+    for verdict in contents.gates:
+        yield f"- {'passed' if verdict.passed else '**failed**'}: {escaped(verdict.gate)} ({escaped(verdict.why)})"
+
+
+def _data(contents: PackageContents) -> Iterator[str]:
+    counts = {"rows": "rows", "tokens": "tokens", "supervised": "supervised tokens", "test_rows": "test rows"}
+    found = [f"{contents.data[key]:,} {name}" for key, name in counts.items() if contents.data.get(key) is not None]
+    if found:
+        yield f"{', '.join(found)}."
+    for source in contents.data.get("sources", ()):
+        aside = f", {source['set_aside']:,} set aside" if source.get("set_aside") else ""
+        yield f"- {escaped(source['name'])}: {source['rows']:,} rows{aside}"
+
+
+def _loading(contents: PackageContents) -> Iterator[str]:
+    libraries = "transformers" if contents.adapter is None else "transformers and peft"
+    yield f"With plain {libraries}; Tunewright is not needed."
+    yield ""
+    yield "```python"
+    yield from _model_code(contents) if contents.adapter is None else _adapter_code(contents)
+    yield 'messages = [{"role": "user", "content": "…"}]'
+    yield "inputs = tokenizer.apply_chat_template("
+    yield '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"'
+    yield ").to(model.device)"
+    yield "answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)"
+    yield 'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))'
+    yield "```"
+
+
+def _model_code(contents: PackageContents) -> Iterator[str]:
+    yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    yield ""
+    yield f"package = {contents.title!r}  # this folder"
+    yield "tokenizer = AutoTokenizer.from_pretrained(package)"
+    yield f"model = AutoModelForCausalLM.from_pretrained(package{_dtype(contents)})"
+
+
+def _adapter_code(contents: PackageContents) -> Iterator[str]:
+    base = contents.base
+    where = "its name on the Hub, or a folder" if base.get("repo") else "the folder that holds it"
+    revision = f", revision={base['revision']!r}" if base.get("repo") and base.get("revision") else ""
+    config = ", quantization_config=quantization" if contents.quantization is not None else ""
+    yield "from peft import PeftModel"
+    yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    yield ""
+    yield f"package = {contents.title!r}  # this folder"
+    yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
+    if contents.quantization is not None:  # as it was in training: other rounding gives other answers
+        yield f"quantization = {pprint.pformat(dict(contents.quantization), width=100)}"
+    yield "tokenizer = AutoTokenizer.from_pretrained(package)"
+    yield f"model = AutoModelForCausalLM.from_pretrained(base{revision}{_dtype(contents)}{config})"
+    yield "model = PeftModel.from_pretrained(model, package).eval()"
+
+
+def _dtype(contents: PackageContents) -> str:
+    return f", dtype={contents.base['dtype']!r}" if contents.base.get("dtype") else ""
+
+
+def _limits(contents: PackageContents) -> Iterator[str]:
+    if contents.scores:
+        yield "- The scores hold for questions like those of the test rows; nothing else was measured."
+    else:
+        yield "- Nothing was measured: this package holds no scores."
+    yield "- What the base gets wrong or must not be used for holds here as well; read its own card."
+    if contents.quantization is not None and contents.adapter is not None:
+        yield "- It was trained on the quantized base above. On the base in full precision its answers can differ."
+    yield from (f"- {escaped(limit)}" for limit in contents.limits)
+
+
+def _provenance(contents: PackageContents) -> Iterator[str]:
+    base = contents.base
+    yield f"- Base: {escaped(base['name'])}, identity `{base['identity']}`"
+    if base.get("revision"):
+        yield f"- Revision of the base: {escaped(base['revision'])}"
+    if contents.libraries:
+        yield f"- Made with {', '.join(f'{escaped(n)} {escaped(v)}' for n, v in sorted(contents.libraries.items()))}"
+    for what, licence in sorted({**contents.licences, "this": contents.license}.items()):
+        yield f"- Licence of {escaped(what)}: {escaped(licence)}"
+    yield "- `spec.lock.yaml` is the whole recipe." if "spec.lock.yaml" in contents.texts else ""
+    yield ""
+    yield "`python verify.py` needs nothing but Python. It compares every file with `manifest.json`, reads every"
+    yield "weight, and with `--base FOLDER` tells whether a base is the one above."

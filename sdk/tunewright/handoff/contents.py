@@ -1,0 +1,49 @@
+"""What a package is made of: plain data and files, nothing of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunewright.parts.gate import Score, Verdict
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class PackageContents:
+    """Everything that `build` writes; the manifest and the model card say nothing that is not in here."""
+
+    name: str
+    version: str
+    license: str
+    """Of what was trained: an SPDX identifier."""
+    base: Mapping[str, Json]
+    """`name` (Hub repository or a label) and `identity` (64 hex digits); also, where known, `repo` (the Hub's
+    `org/name`), `revision`, `license`, `dtype` (torch's name: `bfloat16`), and the digests `tensors`, `tokenizer`,
+    `template` of `model_identity`."""
+    quantization: Mapping[str, Json] | None
+    """transformers' quantization config as a dict, with which the base is loaded again; None = not quantized."""
+    adapter: Mapping[str, Json] | None
+    """`kind`, `trainable` and `total` parameters, `arguments` by name; None = the whole model was trained."""
+    files: Mapping[str, Path]
+    """Copied as they are: adapter or model, tokenizer, chat_template.jinja. Their names are paths in the package."""
+    texts: Mapping[str, str]
+    """Written in UTF-8: spec.lock.yaml, evals/*.jsonl, prompts.json, REPORT.html."""
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    gates: Sequence[Verdict] = ()
+    data: Mapping[str, Json] = field(default_factory=dict)
+    """For the card: `rows`, `tokens`, `supervised`, `test_rows`, and `sources`, a list of {name, rows, set_aside}."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions by distribution."""
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """Of what the package contains or stands on: {"base": "Apache-2.0", …}."""
+    limits: Sequence[str] = ()
+    """Further sentences for the card's section on limits."""
+
+    @property
+    def title(self) -> str:
+        """Name of the package's folder."""
+        return f"{self.name}-{self.version}"

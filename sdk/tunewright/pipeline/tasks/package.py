@@ -1,0 +1,113 @@
+"""package: the hand-off, as a folder and its zip; not made where a gate of the spec failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import canonical_json
+from tunewright.handoff.contents import PackageContents
+from tunewright.handoff.package import build, zip_folder
+from tunewright.parts import Backend, Evaluator, Quantizer
+from tunewright.parts.gate import Score, Verdict
+from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.evaluate import asked
+from tunewright.pipeline.tasks.export import FILES, FORM
+from tunewright.pipeline.tasks.fetch import RECORD
+from tunewright.pipeline.tasks.gate import EVIDENCE
+from tunewright.pipeline.tasks.parity import GOLDEN
+from tunewright.pipeline.tasks.prepare import FACTS
+from tunewright.pipeline.tasks.report import PAGE
+from tunewright.pipeline.tasks.train import OUTCOME
+from tunewright.spec.dump import dump
+from tunewright.spec.model import Package as PackageSpec
+from tunewright.store import disk
+from tunewright.store.publish import Artifact
+
+REFUSED = "refused.json"
+TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+class Package(Task):
+    """Everything that a client needs, with the evidence of what it does."""
+
+    def __init__(
+        self, about: Mapping[str, Any], package: PackageSpec, evaluators: Sequence[Evaluator], quantizer: Quantizer
+    ) -> None:
+        self.about, self.package = about, package
+        self.evaluators, self.quantizer = tuple(evaluators), quantizer
+
+    def parts(self) -> tuple[Backend, ...]:
+        return (self.quantizer,)
+
+    def settings(self) -> dict[str, Any]:
+        return {"about": dict(self.about), "package": self.package.model_dump(mode="json")}
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        evidence = inputs["gate"].json(EVIDENCE)
+        failed = [gate for gate in evidence["gates"] if not gate["passed"]]
+        if failed:
+            disk.write(out / REFUSED, canonical_json(failed))
+            return {"made": False}
+        folder = build(self.contents(inputs), out)
+        zip_folder(folder)
+        return {"made": True, "folder": folder.name}
+
+    def contents(self, inputs: Mapping[str, Artifact]) -> PackageContents:
+        """What the package is made of: plain data, from the steps' outputs alone."""
+        record, evidence = inputs["model"].json(RECORD), inputs["gate"].json(EVIDENCE)
+        rows = inputs["rows"].json(FACTS)
+        files = inputs["export"].path / FILES
+        return PackageContents(
+            name=self.about["name"],
+            version=self.package.version,
+            license=self.package.license or record["license"],
+            base={
+                "name": record["name"],
+                "license": record["license"],
+                "dtype": TORCH_DTYPES[self.about["dtype"]],
+                **record["identity"],
+            },
+            quantization=self.quantizer.describe() or None,
+            adapter=self._adapter(inputs),
+            files={path.relative_to(files).as_posix(): path for path in sorted(files.rglob("*")) if path.is_file()},
+            texts={**self._evals(inputs), **self._texts(inputs)},
+            scores={name: Score(**{**score, "ci95": tuple(score["ci95"])}) for name, score in evidence["scores"].items()},
+            gates=[Verdict(**gate) for gate in evidence["gates"]],
+            data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
+            libraries=self.about["libraries"],
+            licences={"base": record["license"]} if record["license"] else {},
+        )
+
+    def _adapter(self, inputs: Mapping[str, Artifact]) -> dict[str, Any] | None:
+        outcome, kind = inputs["trained"].json(OUTCOME), self.about["kinds"]["adapter"]
+        if not inputs["export"].json(FORM)["attach"]:
+            return None
+        arguments = {name: a["value"] for name, a in self.about["arguments"].get(f"adapter/{kind}", {}).items()}
+        return {"kind": kind, "trainable": outcome["trainable"], "total": outcome["total"], "arguments": arguments}
+
+    def _evals(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
+        sides = [side for side in ("base", "tuned") if side in inputs]
+        return {
+            f"evals/{evaluator.name}.{side}.jsonl": _text(inputs[side], f"{evaluator.name}.jsonl")
+            for evaluator in self.evaluators
+            for side in sides
+        }
+
+    def _texts(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
+        return {
+            "spec.lock.yaml": dump(self.about["lock"]),
+            "prompts.json": _text(inputs["parity"], GOLDEN),
+            "REPORT.html": _text(inputs["report"], PAGE),
+        }
+
+
+def _text(artifact: Artifact, name: str) -> str:
+    return (artifact.path / name).read_text(encoding="utf-8")
+
+
+def folder_of(packed: Artifact) -> Path | None:
+    """The package's folder in a package step's output; None where it was not made."""
+    notes = packed.manifest["notes"]
+    return packed.path / notes["folder"] if notes["made"] else None
