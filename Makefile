@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SLOWTESTS := slow or realdata
 
-.PHONY: quickstart test slow realdata lint format bench clean
+.PHONY: quickstart test slow realdata realdata-short lint format bench clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -18,6 +17,9 @@ slow: $(READY)  ## what takes minutes: fresh environments, the real model
 
 realdata: $(READY)  ## real public data, where its folder is there
 	$(BIN)/python -m pytest -m realdata --timeout 1800 tests
+
+realdata-short: $(READY)  ## the part of it that takes minutes
+	$(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests
 
 lint: $(READY)  ## formatting, names, types and the direction of imports
 	$(BIN)/ruff check .
@@ -36,6 +38,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "making $(VENV): about two minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m compileall -q sdk plugins
 	@touch $@
 
 clean:

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 Family = Literal["llama", "mistral", "qwen2"]
 FAMILIES: tuple[Family, ...] = ("llama", "mistral", "qwen2")
 
@@ -45,6 +47,7 @@ def tiny_model(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    torch.set_num_threads(2)
     config = AutoConfig.for_model(family, **_sizes(), tie_word_embeddings=tied, **_window(family, window))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -92,6 +95,17 @@ def tiny_tokenizer() -> Any:
     )
     tokenizer.chat_template = TEMPLATE
     return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """`tiny_folder("mistral", window=16)`: the folder of such a model, made once a session. Never write into it."""
+
+    @cache
+    def make(family: Family = "llama", **options: Any) -> Path:
+        return tiny_model(tmp_path_factory.mktemp(family), family, **options)
+
+    return make
 
 
 def backend(cls: type, **options: Any) -> Any:

@@ -103,22 +103,19 @@ def _prefix(model: Any, ids: list[int]) -> DynamicCache:
     """Keys and values of the shared tokens, for one row."""
     cache = DynamicCache(config=model.config)
     inputs = torch.tensor([ids], device=model.device)
-    _step(model, inputs, torch.ones_like(inputs), cache)
+    _run(model.base_model, inputs, torch.ones_like(inputs), cache)
     return cache
 
 
-def _step(model: Any, inputs: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-    """Logits after the last token of each row, fp32 [rows, vocabulary]; the cache grows by `inputs`.
+def _run(model: Any, inputs: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> Any:
+    """The output of `model`, or of its backbone, for further tokens; the cache grows by them.
 
     `inputs` are token ids [rows, new]; `mask` is 1 where a token counts [rows, past + new]. A position is the number
     of tokens that count before it.
     """
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
     passed = {_cache_argument(model): cache}
-    found = model(
-        input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1, **passed
-    )
-    return found.logits[:, -1].float()
+    return model(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True, **passed)
 
 
 def _cache_argument(model: Any) -> str:
@@ -141,9 +138,13 @@ def _answer(
     penalty = getattr(model.generation_config, "repetition_penalty", None) or 1.0
     shape = RepetitionPenaltyLogitsProcessor(penalty) if penalty != 1.0 else lambda ids, scores: scores
     answers: list[list[int]] = [[] for _ in questions]
-    going, inputs = list(range(len(questions))), said[:, shared:]
+    # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position of
+    # each row would copy its weight once a row.
+    if said.shape[1] - shared > 1:
+        _run(model.base_model, said[:, shared:-1], mask[:, :-1], cache)
+    going, inputs = list(range(len(questions))), said[:, -1:]
     for _ in range(limit):
-        chosen = shape(said, _step(model, inputs, mask, cache)).argmax(-1)
+        chosen = shape(said, _run(model, inputs, mask, cache).logits[:, -1].float()).argmax(-1)
         tokens = chosen.tolist()
         for row, token in zip(going, tokens, strict=True):
             answers[row].append(token)

@@ -1,9 +1,9 @@
 """The seam of the fast path: the LM head runs at supervised positions only.
 
 TRL's trainers call `model(…, labels=…, fused_lm_head=True)` and read per-token log-probabilities (`add_fused_lm_head`
-in TRL's trainer/utils.py). On the CPU that forward scores every position of the padded batch, prompt and padding too.
-`install` replaces it on the base model by one that gives the same output in the same padded coordinates, and touches
-neither the collator nor the loss.
+in TRL's trainer/utils.py). Where Triton does not run, as on the CPU, that forward scores every position of the padded
+batch, prompt and padding too. `install` replaces it on the base model by one that gives the same output in the same
+padded coordinates, and touches neither the collator nor the loss.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from trl.kernels.chunked_logprob import _use_triton
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, _ChunkedLogProbFunction
 
 from tunewright_trl.logprob import FrozenHeadLogProb
@@ -63,9 +64,9 @@ def _settings_of(trl_forward: Any) -> Mapping[str, Any]:
 def _reason_to_leave(base: Any, settings: Mapping[str, Any]) -> str:
     if any(name not in settings for name in _SETTINGS):
         return "the model's forward is not the fused one of the TRL that this was written for"
-    head = base.get_output_embeddings().weight
-    if head.device.type != "cpu":
-        return f"on `{head.device.type}` TRL itself scores supervised positions only"
+    device = base.get_output_embeddings().weight.device
+    if _use_triton(device):
+        return f"on `{device.type}` TRL itself scores supervised positions only"
     if hasattr(base.config.get_text_config(), "output_router_logits"):
         return "a mixture of experts has a loss of its own beside the tokens' loss"
     if settings["cast_lm_head_to_fp32"]:
@@ -78,10 +79,12 @@ def _forward(fused: Fused, settings: Mapping[str, Any]) -> Any:
 
     # `generate` and the trainer read the signature of the model's own forward
     @functools.wraps(type(fused.base).forward)
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
-        if not fused_lm_head or labels is None or kwargs.get("shift_labels") is not None:
-            if labels is not None:
-                kwargs["labels"] = labels
+    def forward(
+        self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, shift_labels: Any = None, **kwargs: Any
+    ) -> Any:
+        if not fused_lm_head or labels is None or shift_labels is not None:
+            given = {"labels": labels, "shift_labels": shift_labels}
+            kwargs.update({name: value for name, value in given.items() if value is not None})
             return trl_forward(*args, fused_lm_head=fused_lm_head, **kwargs)
         num_items = kwargs.pop("num_items_in_batch", None)
         hidden = self.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state[:, :-1]

@@ -163,7 +163,7 @@ class Sft(Trainer[SftOptions]):
         watch = Watch(job.train, job.emit)
         trainer = WatchedTrainer(job.model, self._config(job), job.tokenizer.native, job.train, watch)
         try:
-            _run(trainer)
+            _run(trainer, job)
             watch.conclude(before, fingerprint(job.model))
             return TrainOutcome(
                 steps=trainer.state.global_step,
@@ -193,7 +193,8 @@ class Sft(Trainer[SftOptions]):
         return config
 
 
-def _run(trainer: WatchedTrainer) -> None:
+def _run(trainer: WatchedTrainer, job: TrainJob) -> None:
+    """Train with the LM head at supervised positions only, and say at how many it ran, or why it ran at TRL's."""
     from tunewright_trl.fused import install
 
     fused = install(trainer.model)
@@ -201,6 +202,7 @@ def _run(trainer: WatchedTrainer) -> None:
         trainer.train()
     finally:
         fused.uninstall()
+    job.emit({"event": "lm_head", "scored": fused.scored, "of": fused.padded, "left_alone": fused.left_alone})
 
 
 def _release(trainer: WatchedTrainer) -> None:

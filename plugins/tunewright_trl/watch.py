@@ -79,8 +79,8 @@ class Watch(TrainerCallback):
         self.emit(
             {
                 "event": "train",
-                "step": state.global_step,
-                "of": state.max_steps,
+                "optimizer_step": state.global_step,
+                "optimizer_steps": state.max_steps,
                 "loss": self.step_loss,
                 "learning_rate": self.learning_rate,
                 "tokens_per_second": tokens / (time.perf_counter() - self.began),

@@ -142,7 +142,7 @@ def test_weights_that_can_run_code_are_refused_by_name(tmp_path, name):
 def test_weights_that_can_run_code_are_refused_by_content(tmp_path, name, data):
     (tmp_path / "disguised").write_bytes(data)
     made = contents(tmp_path / "in")
-    with pytest.raises(Refused, match="pickle|archive"):
+    with pytest.raises(Refused, match=r"pickle|archive"):
         build(replace(made, files={**made.files, name: tmp_path / "disguised"}), tmp_path / "out")
 
 
@@ -159,6 +159,7 @@ def test_weights_that_are_not_finite_are_not_handed_over(tmp_path):
     made.files["adapter_model.safetensors"].write_bytes(safetensors({**ADAPTER, "bad": floats(1, float("nan"))}))
     with pytest.raises(Refused, match="tensor 'bad' holds a value that is not finite"):
         build(made, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []  # and no half of it stays
 
 
 @pytest.mark.parametrize("changed", [{"base": {"name": "x"}}, {"base": {"name": "x", "identity": "short"}}])

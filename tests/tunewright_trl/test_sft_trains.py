@@ -62,14 +62,21 @@ def test_the_loss_is_the_mean_over_supervised_tokens(train: Any) -> None:
 
 def test_one_event_an_optimizer_step(train: Any) -> None:
     done = train(epochs=2, warmup_steps=2, learning_rate=1e-3)
-    assert [event["step"] for event in done.events] == [1, 2, 3, 4, 5, 6]
-    assert {event["of"] for event in done.events} == {6}
-    assert [event["loss"] for event in done.events] == [loss for _, loss in done.outcome.losses]
-    rates = [event["learning_rate"] for event in done.events]
+    assert [event["optimizer_step"] for event in done.steps] == [1, 2, 3, 4, 5, 6]
+    assert {event["optimizer_steps"] for event in done.steps} == {6}
+    assert [event["loss"] for event in done.steps] == [loss for _, loss in done.outcome.losses]
+    rates = [event["learning_rate"] for event in done.steps]
     assert rates == pytest.approx([0.0, 5e-4, 1e-3, 7.5e-4, 5e-4, 2.5e-4])
-    assert all(event["tokens_per_second"] > 0 for event in done.events)
-    assert done.events[-1]["epoch"] == 2.0
+    assert all(event["tokens_per_second"] > 0 for event in done.steps)
+    assert done.steps[-1]["epoch"] == 2.0
     json.dumps(done.events, allow_nan=False)
+
+
+def test_the_head_runs_at_supervised_positions_only_and_it_is_said(train: Any) -> None:
+    done = train(epochs=2)
+    (head,) = (event for event in done.events if event["event"] == "lm_head")
+    assert head["scored"] == done.outcome.supervised < head["of"]
+    assert head["left_alone"] == ""
 
 
 def test_the_outcome_counts_what_was_trained_on(train: Any) -> None:

@@ -72,5 +72,10 @@ class Trained:
     outcome: Any = None
 
     @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The events of optimizer steps."""
+        return [event for event in self.events if event["event"] == "train"]
+
+    @property
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: p.detach() for name, p in self.job.model.named_parameters() if p.requires_grad}

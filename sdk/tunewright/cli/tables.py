@@ -60,15 +60,20 @@ def print_plan(found: Mapping[str, Any]) -> None:
     for step in found["steps"]:
         steps.add_row(step["name"], step["key"][:12], "reused" if step["cached"] else "will run")
     out.print(steps)
-    arguments = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("argument", "value", "set by"):
-        arguments.add_column(name, overflow="fold")
     for backend, names in found["arguments"].items():
-        for name, argument in names.items():
-            field = f" ({argument['field']})" if argument["field"] else ""
-            arguments.add_row(f"{backend} {name}", str(argument["value"]), f"{argument['set_by']}{field}")
-    out.print()
-    out.print(arguments)
+        out.print()
+        out.print(_arguments(backend, names))
+
+
+def _arguments(backend: str, names: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(backend, no_wrap=True, min_width=30)
+    table.add_column("value", overflow="fold", min_width=16)
+    table.add_column("set by", overflow="fold")
+    for name, argument in names.items():
+        field = f": {argument['field']}" if argument["field"] else ""
+        table.add_row(name, str(argument["value"]), f"{argument['set_by']}{field}")
+    return table
 
 
 def seconds(value: float | None) -> str:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import html
 import json
-import pprint
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tunewright.handoff.contents import PackageContents
@@ -144,10 +143,17 @@ def _adapter_code(contents: PackageContents) -> Iterator[str]:
     yield f"package = {contents.title!r}  # this folder"
     yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
     if contents.quantization is not None:  # as it was in training: other rounding gives other answers
-        yield f"quantization = {pprint.pformat(dict(contents.quantization), width=100)}"
+        yield from _quantization_code(contents.quantization)
     yield "tokenizer = AutoTokenizer.from_pretrained(package)"
     yield f"model = AutoModelForCausalLM.from_pretrained(base{revision}{_dtype(contents)}{config})"
     yield "model = PeftModel.from_pretrained(model, package).eval()"
+
+
+def _quantization_code(quantization: Mapping[str, Any]) -> Iterator[str]:
+    plain = json.loads(json.dumps(dict(quantization)))  # a library's enumerations become the text that they stand for
+    yield "quantization = {"
+    yield from (f"    {name!r}: {value!r}," for name, value in sorted(plain.items()) if not name.startswith("_"))
+    yield "}"
 
 
 def _dtype(contents: PackageContents) -> str:

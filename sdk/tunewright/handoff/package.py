@@ -36,14 +36,12 @@ def build(contents: PackageContents, out: Path) -> Path:
         _refuse_file(name, path)
     folder = out / contents.title
     _refuse_overwriting(folder)
-    disk.make_folder(folder)
-    for name, path in sorted(contents.files.items()):
-        _copy(path, _place(folder, name))
-    for name, text in sorted(texts.items()):
-        disk.write(_place(folder, name), _encoded(name, text))
-    _copy(Path(verify.__file__), folder / verify.SELF)
-    _seal(folder, contents)
-    _refuse_problems(folder)
+    try:
+        _write(folder, contents, texts)
+        _refuse_problems(folder)
+    except BaseException:
+        disk.remove(folder)  # half a package, or a bad one, must not be taken for one
+        raise
     return folder
 
 
@@ -55,11 +53,15 @@ def zip_folder(folder: Path) -> Path:
     _refuse_problems(folder)
     target = folder.with_name(f"{folder.name}.zip")
     _refuse_overwriting(target)
-    with target.open("xb") as file:
-        verify.write_zip(verify.FolderSource(folder), file, folder.name)
-    target.chmod(0o644)
-    disk.sync(target)
-    _refuse_problems(target)
+    try:
+        with target.open("xb") as file:
+            verify.write_zip(verify.FolderSource(folder), file, folder.name)
+        target.chmod(0o644)
+        disk.sync(target)
+        _refuse_problems(target)
+    except BaseException:
+        disk.remove(target)
+        raise
     return target
 
 
@@ -79,6 +81,16 @@ def manifest(contents: PackageContents, files: Mapping[str, Path]) -> dict[str, 
         "licences": dict(contents.licences),
         "files": {n: {"sha256": digest_file(path), "size": path.stat().st_size} for n, path in files.items()},
     }
+
+
+def _write(folder: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
+    disk.make_folder(folder)
+    for name, path in sorted(contents.files.items()):
+        _copy(path, _place(folder, name))
+    for name, text in sorted(texts.items()):
+        disk.write(_place(folder, name), _encoded(name, text))
+    _copy(Path(verify.__file__), folder / verify.SELF)
+    _seal(folder, contents)
 
 
 def _seal(folder: Path, contents: PackageContents) -> None:

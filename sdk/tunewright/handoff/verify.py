@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple
 
 SCHEMA = "tunewright/package/1"
 MANIFEST, SEAL, SIGNATURE, SELF, CARD = "manifest.json", "MANIFEST.sha256", "model.sig", "verify.py", "MODEL_CARD.md"
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # bytes read at once
 JSON_LIMIT = 64 << 20  # bytes of a manifest or a config
 HEADER_LIMIT = 100_000_000  # bytes of a safetensors header, the format's own bound
 
@@ -364,13 +364,14 @@ def finite(block: bytes, dtype: str) -> bool:
     if dtype not in _EXPONENTS:
         return True
     width, exponent = _EXPONENTS[dtype]
-    exponents, ones, signs = (_repeated(width, n) for n in (exponent, exponent & -exponent, 1 << 8 * width - 1))
+    size = 1 << max(3, (len(block) - 1).bit_length())
+    exponents, ones, signs = (_repeated(width, n, size) for n in (exponent, exponent & -exponent, 1 << 8 * width - 1))
     return ((int.from_bytes(block, "little") & exponents) + ones) & signs == 0
 
 
-@lru_cache(maxsize=None)  # noqa: UP033  # a dozen values of a megabyte
-def _repeated(width: int, number: int) -> int:
-    return int.from_bytes(number.to_bytes(width, "little") * (CHUNK // width), "little")
+@lru_cache(maxsize=None)  # noqa: UP033  # a few hundred values, together some megabytes
+def _repeated(width: int, number: int, size: int) -> int:
+    return int.from_bytes(number.to_bytes(width, "little") * (size // width), "little")
 
 
 # ---------------------------------------------------------------- identity of a base

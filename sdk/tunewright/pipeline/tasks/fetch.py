@@ -10,6 +10,7 @@ from tunewright.digest import digest_json
 from tunewright.errors import Refused
 from tunewright.handoff.verify import model_identity
 from tunewright.parts import Backend, ModelSource
+from tunewright.parts.base import library_version
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.step import Context, Task
 from tunewright.store import cache, disk
@@ -50,7 +51,9 @@ class Fetch(Task):
         return {"identity": identity["identity"]}
 
     def _cache_key(self) -> str:
-        return digest_json({"source": self.source.signature(), "pin": dict(self.pin.values)})
+        # without the plugin's code: a new release of ours does not fetch gigabytes anew, a new converter does
+        versions = {name: library_version(name) for name in self.source.libraries}
+        return digest_json({"kind": self.source.kind, "libraries": versions, "pin": dict(self.pin.values)})
 
     def _fill(self, folder: Path) -> dict[str, Any]:
         self.source.fetch(self.pin, folder)

@@ -1,0 +1,155 @@
+"""What a report tells: plain data, checked when it is handed in, so that a misspelt field is an error and no gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tunewright.parts.base import Argument
+from tunewright.parts.gate import Score, Verdict
+
+Json = Any
+
+
+class Fact(BaseModel):
+    """Base of all facts: frozen, and no other fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Fact):
+    """The base model; `identity` is the digest of its weights, tokenizer and template."""
+
+    name: str
+    identity: str
+    license: str | None = None
+
+
+class Part(Fact):
+    """A choice of the spec with its effective arguments, and who set each."""
+
+    kind: str
+    arguments: Mapping[str, Argument] = {}
+
+
+class Adapter(Part):
+    """The adapter: parameters that were trained, of how many in all, and the bytes of what was saved."""
+
+    trainable: int
+    total: int
+    bytes: int
+
+
+class Source(Fact):
+    """A source of training rows; `set_aside` were read and not used."""
+
+    name: str
+    rows: int
+    set_aside: int = 0
+
+
+class Data(Fact):
+    """Training rows, their tokens, those among them that were learnt, and the rows of the test."""
+
+    rows: int
+    tokens: int
+    supervised: int
+    test_rows: int
+    sources: tuple[Source, ...] = ()
+
+
+class Step(Fact):
+    """A step of the run: wall-clock seconds and the process's peak resident memory; None where it was not measured."""
+
+    name: str
+    seconds: float | None = None
+    peak_rss_bytes: int | None = None
+
+
+class Substituted(Fact):
+    """What a library did otherwise than it was asked."""
+
+    what: str
+    asked: Json
+    got: Json
+    why: str
+
+
+class Parity(Fact):
+    """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size."""
+
+    agreement: float
+    prompts: int
+    bytes: int
+
+
+class Example(Fact):
+    """A test row that base and tuned answered differently."""
+
+    origin: str
+    prompt: str
+    reference: str
+    base: str
+    tuned: str
+
+
+class Examples(Fact):
+    """Rows that tuning won and lost: some to look at, and how many there are."""
+
+    won: tuple[Example, ...] = ()
+    lost: tuple[Example, ...] = ()
+    won_count: int = 0
+    lost_count: int = 0
+
+
+class Span(Fact):
+    """A stretch of a training row's text, and whether it is learnt."""
+
+    text: str
+    supervised: bool
+
+
+class MaskedRow(Fact):
+    """A training row as the model sees it."""
+
+    origin: str
+    spans: tuple[Span, ...]
+
+
+class Machine(Fact):
+    """Where the run's figures come from."""
+
+    cores: int
+    cpu: str
+    threads: int
+    device: str
+
+
+class ReportFacts(Fact):
+    """Everything that `render` shows. Scores by `<evaluation>.<metric>`, parity by form, loss by optimizer step.
+
+    `ReportFacts.model_validate` takes nested facts as mappings. Empty sections are left out, but for gates and
+    substitutions, where nothing is an answer.
+    """
+
+    name: str
+    verdict: Literal["passed", "failed"]
+    why: str = ""
+    base: Base
+    quantization: Part
+    adapter: Adapter
+    trainer: Part
+    data: Data
+    scores: Mapping[str, Score] = {}
+    gates: tuple[Verdict, ...] = ()
+    loss: tuple[tuple[int, float], ...] = ()
+    examples: Examples = Examples()
+    mask: tuple[MaskedRow, ...] = ()
+    parity: Mapping[str, Parity] = {}
+    steps: tuple[Step, ...] = ()
+    machine: Machine | None = None
+    substituted: tuple[Substituted, ...] = ()
+    libraries: Mapping[str, str] = {}
+    spec_text: str = ""

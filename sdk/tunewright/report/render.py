@@ -1,0 +1,126 @@
+"""A run's facts as one HTML file, opened without a network, the same bytes for the same facts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunewright.report.facts import ReportFacts
+from tunewright.report.plots import interval_plots, loss_plot
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Signs that turn the direction of the text after them, so that it reads as something else."""
+
+
+def render(facts: ReportFacts) -> str:
+    """The report as HTML. Every text of the facts is escaped, and the page forbids itself to load or run anything.
+
+    Raises ModuleNotFoundError where jinja2 is not installed.
+    """
+    from markupsafe import Markup
+
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            style=Markup(style),
+            policy=f"default-src 'none'; style-src 'sha256-{fingerprint}'; base-uri 'none'; form-action 'none'",
+            intervals=interval_plots(facts.scores),
+            loss=loss_plot(facts.loss),
+        )
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    environment.filters.update(
+        number=number, signed=signed, bound=bound, chance=chance, share=share, size=size, duration=duration, value=value
+    )
+    return environment
+
+
+def _harmless(given: Any) -> Any:
+    """Text without signs that act on a terminal, a parser or the direction of reading; line ends and tabs stay."""
+    if not isinstance(given, str) or hasattr(given, "__html__"):
+        return given
+    return "".join("\ufffd" if _acts(sign) else sign for sign in given)
+
+
+def _acts(sign: str) -> bool:
+    return sign in _TURNS or (unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t")
+
+
+def number(given: float) -> str:
+    """A score: three digits after the point; four significant ones from 1,000 on."""
+    return (f"{given:.3f}" if abs(given) < 1000 else f"{given:,.0f}").replace("-", "\u2212")
+
+
+def signed(given: float) -> str:
+    """A difference, always with its sign."""
+    return number(given) if given < 0 else f"+{number(given)}"
+
+
+def bound(given: float) -> str:
+    """An end of an axis, which is a round number."""
+    return f"{given + 0.0:+.6g}".replace("-", "\u2212") if given else "0"
+
+
+def chance(given: float) -> str:
+    """A p-value."""
+    return "< 0.001" if given < 0.001 else f"{given:.3f}"
+
+
+def share(part: float, whole: float = 1.0) -> str:
+    """A part in percent, two significant digits below ten percent."""
+    percent = 100 * part / whole if whole else 0.0
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.1f} %".replace(".0 %", " %")
+
+
+def size(given: int | None) -> str:
+    """Bytes in decimal units."""
+    if given is None:
+        return "\u2013"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if given >= factor:
+            return f"{given / factor:.{2 if unit == 'GB' else 1}f} {unit}"
+    return f"{given} B"
+
+
+def duration(given: float | None) -> str:
+    """Seconds as people say them."""
+    if given is None:
+        return "\u2013"
+    if given < 60:
+        return f"{given:.1f} s"
+    minutes, seconds = divmod(round(given), 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def value(given: Any) -> str:
+    """An argument as the spec would have it."""
+    return (
+        given
+        if isinstance(given, str) and given
+        else json.dumps(given, ensure_ascii=False, sort_keys=True, default=str)
+    )

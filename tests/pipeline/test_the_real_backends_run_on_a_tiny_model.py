@@ -1,0 +1,127 @@
+"""The first-party backends from spec to package, on a random model of a hundred thousand parameters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import tiny_model
+
+from tunewright.project import Project
+
+SPEC = """\
+apiVersion: tunewright/v1
+name: tiny
+model: {source: {kind: local, path: base, license: Apache-2.0}, dtype: %s}
+quantization: %s
+adapter: {kind: lora, r: 4, alpha: 8, targets: attention+mlp}
+data:
+  format: {kind: chat, system: Answer with the queue., prompt: "{text}", completion: "{queue}"}
+  train: [{kind: csv, path: train.csv}]
+  test: [{kind: jsonl, path: test.jsonl}]
+trainer: {kind: sft, epochs: 8, batch_size: 4, learning_rate: 1.0e-2, optimizer: paged_adamw_8bit}
+evals: [{kind: heldout, metrics: [exact_match, macro_f1], max_new_tokens: 8}]
+gates: [{kind: threshold, metric: heldout.exact_match, at_least: 0.0}]
+seed: 3
+"""
+# A random model's answers hang on the last bit, and bitsandbytes multiplies bf16 by another kernel where a model was
+# not loaded by us: fp32 keeps the comparison with plain PEFT exact.
+QUANTIZED = {"nf4": ("fp32", "{kind: nf4, compute_dtype: fp32}"), "none": ("bf16", "{kind: none}")}
+ROWS = [("where is my parcel", "delivery"), ("the parcel is late", "delivery"), ("I cannot sign in", "account")]
+ROWS += [("my password is lost", "account"), ("when does it arrive", "delivery"), ("sign me in", "account")]
+
+
+@pytest.fixture(scope="module", params=QUANTIZED)
+def made(request, tmp_path_factory):
+    """(quantizer, folder of the spec, summary) of one whole run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    os.environ["TUNEWRIGHT_CACHE"] = str(folder / "cache")
+    tiny_model(folder / "base", "llama", dtype="bfloat16")
+    (folder / "train.csv").write_text("text,queue\n" + "".join(f"{text},{queue}\n" for text, queue in ROWS))
+    lines = [json.dumps({"text": text, "queue": queue}) for text, queue in ROWS[:4]]
+    (folder / "test.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "tiny.yaml").write_text(SPEC % QUANTIZED[request.param])
+    summary = Project.from_spec(folder / "tiny.yaml").run(folder / "root").summary
+    yield request.param, folder, summary
+    os.environ.pop("TUNEWRIGHT_CACHE", None)
+
+
+def test_the_run_passes_and_the_training_lowers_the_loss(made):
+    _, _, summary = made
+    assert summary["status"] == "passed", summary["why"]
+    lines = (Path(summary["run_dir"]) / "events.jsonl").read_text().splitlines()
+    losses = [event["loss"] for event in map(json.loads, lines) if event["event"] == "train"]
+    assert len(losses) == 16
+    assert losses[-1] < losses[0] / 2
+
+
+def test_what_the_cpu_substitutes_is_recorded(made):
+    _, _, summary = made
+    outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
+    (paged,) = [s for s in outcome["substituted"] if s["asked"] == "paged_adamw_8bit"]
+    assert paged["got"] == "adamw_8bit"
+    assert paged["why"]
+
+
+def test_the_adapters_are_bf16_and_only_they_are_trained(made):
+    from safetensors import safe_open
+
+    _, _, summary = made
+    with safe_open(Path(summary["artifacts"]["adapter"]) / "adapter_model.safetensors", "pt") as file:
+        assert {str(file.get_tensor(name).dtype) for name in file.keys()} == {"torch.bfloat16"}  # noqa: SIM118
+        assert len(list(file.keys())) == 2 * 2 * 7  # A and B, two layers, seven projections
+    outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
+    assert 0 < outcome["trainable"] < outcome["total"]
+
+
+def test_plain_peft_in_a_fresh_process_gives_the_recorded_answers(made):
+    _, folder, summary = made
+    package = Path(summary["artifacts"]["package"])
+    script = Path(__file__).parents[1] / "plain_peft.py"
+    command = [sys.executable, str(script), str(package), str(folder / "base")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    golden = json.loads((package / "prompts.json").read_text())
+    assert json.loads(done.stdout.splitlines()[-1]) == [entry["answer_ids"] for entry in golden]
+    assert len(golden) == 4
+
+
+def test_the_package_verifies_by_itself_and_names_its_base(made):
+    _, folder, summary = made
+    package = Path(summary["artifacts"]["package"])
+    for target in (package, package.with_name(f"{package.name}.zip")):
+        command = [sys.executable, "-I", str(package / "verify.py"), str(target), "--base", str(folder / "base")]
+        subprocess.run(command, check=True, capture_output=True)
+    tiny_model(folder / "other", "llama", dtype="bfloat16", seed=1)
+    command = [sys.executable, "-I", str(package / "verify.py"), str(package), "--base", str(folder / "other")]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+
+
+def test_a_second_run_redoes_nothing(made):
+    _, folder, summary = made
+    again = Project.from_spec(folder / "tiny.yaml").run(folder / "root").summary
+    assert {step["status"] for step in again["steps"]} == {"cached"}
+
+
+def test_predict_answers_a_file_of_the_clients_own(made, tmp_path):
+    from tunewright.host import Host
+    from tunewright.pipeline.predict import answer_file
+
+    _, _, summary = made
+    (tmp_path / "new.csv").write_text('id,text\n1,"where, oh where"\n2,sign me in\n')
+    answered = answer_file(Path(summary["run_dir"]), tmp_path / "new.csv", Host())
+    rows = list(csv.DictReader(io.StringIO(answered, newline="")))
+    assert [(row["id"], row["text"]) for row in rows] == [("1", "where, oh where"), ("2", "sign me in")]
+    assert all(row["answer"] for row in rows)
+
+
+def test_the_same_training_again_gives_the_same_bytes(made):
+    _, folder, summary = made
+    again = Project.from_spec(folder / "tiny.yaml").run(folder / "again").summary
+    first, second = (Path(s["artifacts"]["adapter"]) / "adapter_model.safetensors" for s in (summary, again))
+    assert first.read_bytes() == second.read_bytes()
