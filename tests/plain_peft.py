@@ -1,6 +1,6 @@
 """Open a package as a stranger would, with transformers and peft alone, and answer its golden prompts.
 
-    python plain_peft.py PACKAGE BASE      prints a JSON list of answers' token ids
+python plain_peft.py PACKAGE BASE      prints a JSON list of answers' token ids
 """
 
 import json

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from tunewright.parts import Finding
+from tunewright.spec.suggest import did_you_mean
 
 PASSED = frozenset({
     "alora_invocation_tokens", "alpha_pattern", "ensure_weight_tying", "exclude_modules", "fan_in_fan_out",
@@ -15,12 +15,14 @@ PASSED = frozenset({
 })  # fmt: skip
 """Arguments that reach the library as written."""
 
-OURS = {
-    "r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "task_type": "",
-    "bias": "", "inference_mode": "", "peft_type": "", "peft_version": "", "auto_mapping": "",
-    "base_model_name_or_path": "", "revision": "", "runtime_config": "",
-}  # fmt: skip
-"""Arguments that an option here sets (its name), or that are not a choice (empty)."""
+NAMED = frozenset({"bias", "lora_alpha", "lora_dropout", "r", "task_type"})
+"""Arguments that an option or `fixed` names: the core refuses these for every backend."""
+
+TAKEN = frozenset({
+    "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision",
+    "runtime_config", "target_modules",
+})  # fmt: skip
+"""Arguments that follow from the options or from the run."""
 
 UNSAFE = frozenset({
     "arrow_config", "corda_config", "eva_config", "kasa_config", "layer_replication", "loftq_config", "lora_ga_config",
@@ -37,21 +39,26 @@ VLLM_MAX_RANK = 512
 
 
 def check_arguments(args: Mapping[str, Any]) -> Iterable[Finding]:
-    """What is wrong with the names in `args`, each at its own place."""
-    for name, value in args.items():
-        place = f"args.{name}"
-        if name in OURS:
-            suggestion = f"write `{OURS[name]}:` beside `kind`" if OURS[name] else "leave it out"
-            yield Finding("repeated-argument", f"`{name}` is set by adapter `lora` itself", place, suggestion)
-        elif name in UNSAFE or (name == "init_lora_weights" and value not in STARTS):
-            yield Finding("unsupported-argument", f"`{name}` makes this another method than `lora`", place)
-        elif name not in PASSED:
-            close = get_close_matches(name, PASSED, 1)
-            suggestion = f"did you mean `{close[0]}`?" if close else ""
-            yield Finding("unknown-argument", f"`{name}` is not an argument of LoraConfig", place, suggestion)
+    """What is wrong with the names in `args`, each at its own key."""
+    return filter(None, map(_check, args, args.values()))
+
+
+def _check(name: str, value: Any) -> Finding | None:
+    place = f"args.{name}"
+    if name in TAKEN:
+        instead = "set `targets` instead" if name == "target_modules" else "remove it"
+        return Finding("argument-taken", f"`{name}` is not set here", place, instead, at_key=True)
+    if name in UNSAFE or (name == "init_lora_weights" and value not in STARTS):
+        message = f"`{name}` makes this another method than `lora`"
+        return Finding("unsupported-argument", message, place, at_key=True)
+    if name not in PASSED | NAMED:
+        message = f"`{name}` is not an argument of LoraConfig"
+        return Finding("unknown-argument", message, place, did_you_mean(name, PASSED), at_key=True)
+    return None
 
 
 def loadable_by_vllm(rank: int, args: Mapping[str, Any]) -> bool:
-    """Whether vLLM takes the adapter: rank within its bound, nothing beside plain LoRA matrices."""
-    ranks = [rank, *(args.get("rank_pattern") or {}).values()]
+    """Whether vLLM takes the adapter: ranks within its bound, nothing beside plain LoRA matrices."""
+    pattern = args.get("rank_pattern")
+    ranks = [rank, *(pattern.values() if isinstance(pattern, dict) else ())]
     return max(ranks) <= VLLM_MAX_RANK and not any(args.get(name) for name in NOT_FOR_VLLM)

@@ -84,9 +84,7 @@ class Lora(AdapterMethod[LoraOptions]):
         if parent is not None:
             wrapped = _load(model, parent, trainable=True)
         else:
-            arguments = {name: argument.value for name, argument in self.arguments().items()}
-            config = _peft().LoraConfig(**arguments, target_modules=self._targets(model))
-            wrapped = _peft().get_peft_model(model, config, adapter_name=NAME)
+            wrapped = self._fresh(model)
         for name, parameter in wrapped.named_parameters():
             if ".lora_" in name:
                 parameter.data = parameter.data.to(dtype)
@@ -109,9 +107,18 @@ class Lora(AdapterMethod[LoraOptions]):
 
     def digest(self, model: Any) -> str:
         """Digest of the adapter's values, under the names that they are saved by."""
-        from tunewright_transformers.identity import digest_tensors
+        from tunewright_transformers.weights import digest_tensors
 
         return digest_tensors(_tensors(model).items())
+
+    def _fresh(self, model: Any) -> Any:
+        arguments = {name: argument.value for name, argument in self.arguments().items()}
+        targets = self._targets(model)
+        try:
+            config = _peft().LoraConfig(**arguments, target_modules=targets)
+            return _peft().get_peft_model(model, config, adapter_name=NAME)
+        except (TypeError, ValueError) as error:
+            raise BadOption("bad-value", f"LoraConfig refuses its arguments: {error}", "args") from error
 
     def _targets(self, model: Any) -> list[str]:
         paths = adaptable(model)

@@ -1,4 +1,4 @@
-"""Models through transformers: loading, sources of bases, the embedded engine, and the forms that need no other library."""
+"""Models through transformers: sources of bases, loading, asking, full fine-tuning, the export of what was trained."""
 
 from tunewright.host import hookimpl
 

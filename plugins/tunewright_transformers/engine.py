@@ -51,7 +51,7 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
 
 
 class TransformersSubject:
-    """Answers greedily: each token is the likeliest one, after the repetition penalty that the model itself asks for."""
+    """Answers greedily: each token is the likeliest one, after the repetition penalty that the model asks for."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, identity: str, batch_tokens: int) -> None:
         # an adapter is injected into the base's modules, so the base's own methods answer with it
@@ -77,9 +77,7 @@ class TransformersSubject:
         questions = [self._question(prompt, place, limit) for place, prompt in enumerate(prompts)]
         report = progress or (lambda done: None)
         if together and greedy.batchable(self.model):
-            answers = greedy.in_batches(
-                self.model, questions, limit, self.tokenizer.stops, self.batch_tokens, report
-            )
+            answers = greedy.in_batches(self.model, questions, limit, self.tokenizer.stops, self.batch_tokens, report)
         else:
             answers = greedy.one_by_one(self.model, questions, limit, self.tokenizer.stops, report)
         return [self._completion(question, answer) for question, answer in zip(questions, answers, strict=True)]

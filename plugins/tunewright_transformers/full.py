@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from tunewright.errors import Refused
 from tunewright.parts import AdapterMethod, Cap, Need, Options
-from tunewright_transformers.identity import digest_tensors
 from tunewright_transformers.layout import PICKLES, WEIGHTS
+from tunewright_transformers.weights import digest_tensors
 
 
 class FullTuningOptions(Options):
@@ -28,9 +28,7 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     libraries = ("torch", "transformers", "safetensors")
 
     def needs(self) -> Iterable[Need]:
-        yield Need(
-            "quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization"
-        )
+        yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization")
 
     def wrap(self, model: Any, parent: Path | None) -> Any:
         """The model itself, with `parent`'s weights if given, every parameter trainable."""

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tunewright.errors import MissingExtra
+from tunewright_transformers.library import library
 from tunewright_transformers.loader import load
+
+READ, TABLE, BAR = "GGUFReader", "get_tensor_name_map", "tqdm"
+"""What reads the header, what builds the table of names, what draws a bar: names in gguf and in transformers."""
 
 
 def convert_gguf(gguf: Path, out: Path) -> None:
@@ -30,20 +34,24 @@ def convert_gguf(gguf: Path, out: Path) -> None:
 
 @contextmanager
 def _read_once() -> Iterator[None]:
-    """Within it the file's header is parsed once and the table of tensor names built once.
+    """Within it the file's header is parsed once, the table of tensor names built once, and no bar is drawn.
 
     transformers parses it three times and builds the table once a module: 15 of 24 seconds for 98 MB. Where a later
     release does otherwise, this does nothing.
     """
+    library()
     try:
         import gguf
     except ImportError as error:
         raise MissingExtra("model_source/pypi", "train", error) from error
-    before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    replaced = [(module, name, getattr(module, name)) for module, name in ((gguf, READ), (gguf, TABLE), (reading, BAR))]
     try:
-        for name, function in before.items():
-            setattr(gguf, name, functools.cache(function))
+        setattr(gguf, READ, functools.cache(getattr(gguf, READ)))
+        setattr(gguf, TABLE, functools.cache(getattr(gguf, TABLE)))
+        setattr(reading, BAR, lambda items, **shown: items)
         yield
     finally:
-        for name, function in before.items():
-            setattr(gguf, name, function)
+        for module, name, before in replaced:
+            setattr(module, name, before)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ Progress = Callable[[int], None]
 
 
 def batchable(model: Any) -> bool:
-    """Whether every layer keeps keys and values, which can be shared and padded, and the model asks for nothing more."""
+    """Whether every layer keeps keys and values, which can be shared and padded, and the model asks no more."""
     asks = any(getattr(model.generation_config, name, None) for name in SHAPING)
     return not asks and all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
 
@@ -83,8 +82,9 @@ def shareable(model: Any, questions: Sequence[list[int]], limit: int) -> int:
     """
     if len(questions) < 2:
         return 0
-    common = len(os.path.commonprefix(questions))  # of any sequences, in spite of its name
-    common = min(common, min(map(len, questions)) - 1)
+    shortest = min(map(len, questions))
+    common = next((at for at, ids in enumerate(zip(*questions, strict=False)) if len(set(ids)) > 1), shortest)
+    common = min(common, shortest - 1)
     longest = max(map(len, questions)) + limit
     windows = [layer.sliding_window for layer in DynamicCache(config=model.config).layers if layer.is_sliding]
     return common if common >= SHARED and longest <= min(windows, default=longest) else 0

@@ -9,13 +9,14 @@ TEMPLATE = "chat_template.jinja"
 VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
 TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "special_tokens_map.json", TEMPLATE)
 WEIGHTS = "*.safetensors"
+INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")
 LICENSES = "LICENSE*"
 
 
 def files_of(folder: Path) -> list[Path]:
     """The files of a model that lie in `folder`, sorted by name; a pickle is never one of them."""
-    named = [folder / name for name in (*CONFIGS, *TOKENIZER, "model.safetensors.index.json")]
+    named = [folder / name for name in (*CONFIGS, *TOKENIZER, INDEX)]
     found = [*named, *folder.glob(WEIGHTS), *folder.glob(LICENSES)]
     return sorted({path for path in found if path.is_file()})
 

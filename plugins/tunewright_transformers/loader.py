@@ -1,4 +1,4 @@
-"""How a model folder becomes a model and a tokenizer. Nothing else in this project calls transformers' `from_pretrained`.
+"""How a model folder becomes a model and a tokenizer. Nothing else here calls transformers' `from_pretrained`.
 
 Weights come from safetensors only, code from a model's folder is never run, and the network is never asked.
 """
@@ -77,11 +77,12 @@ class TransformersLoader(Loader[TransformersOptions]):
 def load(auto: str, path: Path, **arguments: Any) -> Any:
     """One of transformers' auto classes, from a folder. Raises `BadInput` with the first line of what is wrong."""
     factory = getattr(library(), auto)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         return factory.from_pretrained(str(path), **SAFE, **arguments)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput(f"{arguments.get('gguf_file', path.name)} cannot be loaded: {line}") from error
 
@@ -94,4 +95,3 @@ def _refuse_random(path: Path, found: dict[str, Any]) -> None:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             how = "missing" if problem == "missing_keys" else "of another shape than config.json says"
             raise BadInput(f"{path.name}: weights are {how}: {', '.join(names[:3])}{more}")
-

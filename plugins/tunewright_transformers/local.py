@@ -15,7 +15,7 @@ from tunewright.errors import BadInput, Refused
 from tunewright.parts import Facts, Finding, ModelSource, Options, SpecPath
 from tunewright.parts.base import BadOption
 from tunewright.parts.model_source import Pin
-from tunewright_transformers.layout import PICKLES, WEIGHTS, files_of
+from tunewright_transformers.layout import INDEX, PICKLES, WEIGHTS, files_of
 
 
 class LocalOptions(Options):
@@ -97,10 +97,19 @@ def _check_weights(folder: Path, files: list[Path]) -> None:
     if not any(file.match(WEIGHTS) for file in files):
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         if pickles:
-            message = f"`{folder.name}` has its weights as a pickle (`{pickles[0]}`), which can run code when it is read"
+            message = f"`{folder.name}` has its weights as a pickle (`{pickles[0]}`), which runs code when it is read"
             raise BadOption("pickle-weights", message, "path", "convert it to safetensors where you trust it")
         raise BadOption("not-a-model", f"`{folder.name}` has no *.safetensors", "path")
-    index = folder / "model.safetensors.index.json"
-    shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
-    if shards - names:
-        raise BadOption("not-a-model", f"`{folder.name}` lacks the shard `{min(shards - names)}`", "path")
+    lacking = sorted(_shards(folder / INDEX) - names)
+    if lacking:
+        raise BadOption("not-a-model", f"`{folder.name}` lacks the shard `{lacking[0]}`", "path")
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index names; none where there is no index, as with a model in one file."""
+    if not index.is_file():
+        return set()
+    try:
+        return set(map(str, json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadOption("not-a-model", f"`{index.parent.name}/{index.name}` names no shards", "path") from error

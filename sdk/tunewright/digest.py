@@ -1,9 +1,10 @@
-"""The one place where digests are computed: of values, of files, of folders."""
+"""The one place where digests are computed: of values, of files, of folders.
+
+hashlib and json are imported where they are used: `validate` digests nothing, and must answer in a moment.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,28 @@ from typing import Any
 
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces; refuses NaN, so that equal values give equal bytes."""
+    import json
+
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_json(value: Any) -> str:
     """sha256 of the canonical JSON, 64 hex digits."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return digest_bytes(canonical_json(value))
 
 
 def digest_file(path: Path) -> str:
     """sha256 of a file's bytes, read in blocks."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_bytes(data: bytes) -> str:
     """sha256 of bytes, 64 hex digits."""
+    import hashlib
+
     return hashlib.sha256(data).hexdigest()
 
 

@@ -148,5 +148,7 @@ def _check(found: Any, part: str, kind: str, entry: Entry) -> type[Backend]:
     if not (inspect.isclass(found) and issubclass(found, PARTS[part])):
         raise EnvironmentFault(f"{where} is not a {PARTS[part].__name__}")
     if getattr(found, "kind", None) != kind:
-        raise EnvironmentFault(f"{where} is registered as `{part}/{kind}` but calls itself `{getattr(found, 'kind', None)}`")
+        raise EnvironmentFault(
+            f"{where} is registered as `{part}/{kind}` but calls itself `{getattr(found, 'kind', None)}`"
+        )
     return found

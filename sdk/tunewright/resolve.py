@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -42,8 +42,6 @@ from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
 
-B = TypeVar("B", bound=Backend)
-
 
 @dataclass(frozen=True)
 class Resolved:
@@ -74,7 +72,9 @@ class Resolved:
     def problem(self, backend: Backend, finding: Finding) -> Problem:
         """A backend's finding at the place of its field."""
         key = part_key(self.document, self.keys.get(id(backend), ()), finding.field)
-        return Problem(finding.code, finding.message, self.document.at(key, prefer_key=finding.at_key), finding.suggestion)
+        return Problem(
+            finding.code, finding.message, self.document.at(key, prefer_key=finding.at_key), finding.suggestion
+        )
 
     def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise `SpecError` if there is any problem."""
@@ -134,14 +134,14 @@ def _options(backend: type[Backend], place: Place, document: Document) -> Any:
 
 
 def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Backend]) -> Resolved:
-    def one(kind: type[B], *key: str) -> B:
-        return cast(B, found[key])
+    def one(*key: str) -> Any:
+        return found[key]
 
-    def several(kind: type[B], *prefix: str) -> tuple[B, ...]:
-        return tuple(cast(B, backend) for key, backend in found.items() if key[:-1] == prefix)
+    def several(*prefix: str) -> tuple[Any, ...]:
+        return tuple(backend for key, backend in found.items() if key[:-1] == prefix)
 
-    loader = one(Loader, "model", "loader")
-    exporters = several(Exporter, "exports")
+    loader = one("model", "loader")
+    exporters = several("exports")
     if not any(exporter.kind == "adapter" for exporter in exporters):
         # the trained form is always exported
         exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
@@ -149,17 +149,17 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         spec=spec,
         document=document,
         host=host,
-        source=one(ModelSource, "model", "source"),
+        source=one("model", "source"),
         loader=loader,
         engine=cast(Engine, bare(host, "engine", loader.engine)),
-        quantizer=one(Quantizer, "quantization"),
-        adapter=one(AdapterMethod, "adapter"),
-        format=one(PromptFormat, "data", "format"),
-        train=several(DataSource, "data", "train"),
-        test=several(DataSource, "data", "test"),
-        trainer=one(Trainer, "trainer"),
-        evaluators=several(Evaluator, "evals"),
-        gates=several(Gate, "gates"),
+        quantizer=one("quantization"),
+        adapter=one("adapter"),
+        format=one("data", "format"),
+        train=several("data", "train"),
+        test=several("data", "test"),
+        trainer=one("trainer"),
+        evaluators=several("evals"),
+        gates=several("gates"),
         exporters=exporters,
         keys={id(backend): key for key, backend in found.items()},
     )
@@ -244,7 +244,9 @@ def _wheres(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Iterator[Pr
         for column in getattr(source.options, "where", {}):
             if column not in head.columns:
                 message = f"`{source.name}` has no column `{column}`"
-                finding = Finding("missing-column", message, f"where.{column}", did_you_mean(column, head.columns), at_key=True)
+                finding = Finding(
+                    "missing-column", message, f"where.{column}", did_you_mean(column, head.columns), at_key=True
+                )
                 yield resolved.problem(source, finding)
 
 

@@ -1,6 +1,6 @@
 """How long `validate` takes against importing what any such command imports: medians of interleaved runs.
 
-    python tests/bench/validate_time.py [RUNS]
+python tests/bench/validate_time.py [RUNS]
 """
 
 from __future__ import annotations

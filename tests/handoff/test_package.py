@@ -142,7 +142,7 @@ def test_weights_that_can_run_code_are_refused_by_name(tmp_path, name):
 def test_weights_that_can_run_code_are_refused_by_content(tmp_path, name, data):
     (tmp_path / "disguised").write_bytes(data)
     made = contents(tmp_path / "in")
-    with pytest.raises(Refused, match=r"pickle|archive"):
+    with pytest.raises(Refused, match=r"is not handed over: it is (a pickle|an archive)"):
         build(replace(made, files={**made.files, name: tmp_path / "disguised"}), tmp_path / "out")
 
 
@@ -189,3 +189,9 @@ def test_an_empty_text_and_a_whole_model_can_be_handed_over(tmp_path):
     files = {"config.json": tmp_path / "config.json", "model.safetensors": made.files["adapter_model.safetensors"]}
     folder = build(replace(made, adapter=None, files=files, texts={"notes.txt": ""}), tmp_path / "out")
     assert (folder / "notes.txt").read_bytes() == b""
+
+
+def test_a_licence_that_is_not_known_is_said_to_be_unknown(tmp_path):
+    folder = build(contents(tmp_path / "in", license=None), tmp_path / "out")
+    assert json.loads((folder / "manifest.json").read_text())["license"] == "unknown"
+    assert 'license: "unknown"' in (folder / "MODEL_CARD.md").read_text()

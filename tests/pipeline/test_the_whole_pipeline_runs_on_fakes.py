@@ -227,13 +227,21 @@ def test_the_lock_holds_every_default_and_pin_and_no_path_of_this_machine(first,
 
 def test_packaging_the_same_run_twice_gives_identical_bytes(first, fake_spec, fake_host, root):
     package = Path(first["artifacts"]["package"])
-    before = {path.name: path.read_bytes() for path in (*package.iterdir(), package.with_name(package.name + ".zip")) if path.is_file()}
+    before = {
+        path.name: path.read_bytes()
+        for path in (*package.iterdir(), package.with_name(package.name + ".zip"))
+        if path.is_file()
+    }
     import shutil
 
     shutil.rmtree(package.resolve().parent)
     again = run(fake_spec, fake_host, root)
     assert statuses(again)["package"] == "done"
-    after = {path.name: path.read_bytes() for path in (*package.iterdir(), package.with_name(package.name + ".zip")) if path.is_file()}
+    after = {
+        path.name: path.read_bytes()
+        for path in (*package.iterdir(), package.with_name(package.name + ".zip"))
+        if path.is_file()
+    }
     assert before == after
 
 

@@ -19,7 +19,8 @@ def problems(spec, host, *edits):
         text = text.replace(old, new)
     spec.write_text(text)
     return [
-        (p.position.line, p.position.column, p.code, p.suggestion) for p in Project.from_spec(spec, host=host).validate()
+        (p.position.line, p.position.column, p.code, p.suggestion)
+        for p in Project.from_spec(spec, host=host).validate()
     ]
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import FAMILIES, backend
 
+from tiny import FAMILIES, backend
 from tunewright.errors import BadInput
 from tunewright.parts.engine import Served
 from tunewright_transformers import greedy
@@ -138,7 +138,7 @@ def test_progress_counts_every_answer(tiny_folder):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_not_answered_badly(tiny_folder):
-    with open_tiny(tiny_folder()) as subject, pytest.raises(BadInput, match="prompt 2 has .* context of 512"):
+    with open_tiny(tiny_folder()) as subject, pytest.raises(BadInput, match=r"prompt 2 has .* context of 512"):
         subject.complete(ask(["hi", "word " * 600]), 4)
 
 

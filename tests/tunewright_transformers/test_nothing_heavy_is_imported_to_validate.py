@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 import tunewright_bitsandbytes
 import tunewright_peft
 import tunewright_transformers

@@ -58,7 +58,7 @@ def _front_matter(contents: PackageContents) -> str:
     """YAML, whose strings are written as JSON: any text stays text."""
     fields: dict[str, Any] = {
         "base_model": _line(contents.base.get("repo") or contents.base["name"]),
-        "license": _line(contents.license).lower(),
+        "license": _line(contents.license or "unknown").lower(),
         "library_name": "transformers" if contents.adapter is None else "peft",
         "pipeline_tag": "text-generation",
         "tags": ["tunewright", *([] if contents.adapter is None else [_line(contents.adapter["kind"])])],
@@ -178,7 +178,7 @@ def _provenance(contents: PackageContents) -> Iterator[str]:
         yield f"- Revision of the base: {escaped(base['revision'])}"
     if contents.libraries:
         yield f"- Made with {', '.join(f'{escaped(n)} {escaped(v)}' for n, v in sorted(contents.libraries.items()))}"
-    for what, licence in sorted({**contents.licences, "this": contents.license}.items()):
+    for what, licence in sorted({**contents.licences, "this": contents.license or "unknown"}.items()):
         yield f"- Licence of {escaped(what)}: {escaped(licence)}"
     yield "- `spec.lock.yaml` is the whole recipe." if "spec.lock.yaml" in contents.texts else ""
     yield ""

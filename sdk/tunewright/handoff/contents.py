@@ -18,8 +18,8 @@ class PackageContents:
 
     name: str
     version: str
-    license: str
-    """Of what was trained: an SPDX identifier."""
+    license: str | None
+    """Of what was trained: an SPDX identifier; None stands in the package as `unknown`."""
     base: Mapping[str, Json]
     """`name` (Hub repository or a label) and `identity` (64 hex digits); also, where known, `repo` (the Hub's
     `org/name`), `revision`, `license`, `dtype` (torch's name: `bfloat16`), and the digests `tensors`, `tokenizer`,

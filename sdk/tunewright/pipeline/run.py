@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from tunewright.store.lock import writer
 from tunewright.store.publish import Artifact, Store
 
 RUN = "run.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,13 @@ class Run:
             emit=lambda event: events.emit(step.name, event),
             manifests={name: artifact.manifest for name, artifact in done.items()},
         )
-        notes = step.task.run({port: done[name] for port, name in step.inputs.items()}, out, context)
+        inputs = {port: done[name] for port, name in step.inputs.items()}
+        try:
+            notes = step.task.run(inputs, out, context)
+        except OSError as error:
+            if error.errno in FULL:  # from a library's own writing
+                raise disk.fault(out, 0, error) from error
+            raise
         measured = {"seconds": meter.seconds(), "peak_rss_bytes": meter.peak_rss_bytes()}
         artifact = self.store.commit(step.name, key, {"notes": notes, **measured})
         events.emit(step.name, {"event": "step", "status": "done", **measured})

@@ -51,7 +51,7 @@ class Source(Fact):
 
 
 class Data(Fact):
-    """Training rows, their tokens, those among them that were learnt, and the rows of the test."""
+    """Training rows, their tokens, those among them that were learnt, and the items that base and tuned were asked."""
 
     rows: int
     tokens: int
@@ -78,11 +78,15 @@ class Substituted(Fact):
 
 
 class Parity(Fact):
-    """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size."""
+    """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
+
+    `identity` is the digest of the trained tensors that it carries.
+    """
 
     agreement: float
     prompts: int
     bytes: int
+    identity: str | None = None
 
 
 class Example(Fact):

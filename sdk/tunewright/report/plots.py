@@ -27,14 +27,16 @@ class Tick:
 class LossPlot:
     """`each` and `mean` are SVG points in a box of 1000 × 1000; `mean` is empty where there are few steps.
 
-    `around` is how many points a mean covers, `steps_a_point` how many steps were averaged into one point,
-    `undefined` how many steps had a loss that is no finite number.
+    `first` and `last` are the losses at its ends, `around` is how many points a mean covers, `steps_a_point` how many
+    steps were averaged into one point, `undefined` how many steps had a loss that is no finite number.
     """
 
     each: str
     mean: str
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
+    first: float
+    last: float
     around: int
     steps_a_point: int
     undefined: int
@@ -69,6 +71,8 @@ def loss_plot(loss: Sequence[tuple[int, float]]) -> LossPlot | None:
         mean=_path(x, y, [(step, mean) for (step, _), mean in zip(points, means, strict=True)]) if half else "",
         x=x.ticks(5),
         y=tuple(Tick(tick.label, 100 - tick.at) for tick in y.ticks(4)),
+        first=finite[0][1],
+        last=finite[-1][1],
         around=2 * half + 1,
         steps_a_point=size,
         undefined=len(loss) - len(finite),

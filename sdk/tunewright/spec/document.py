@@ -90,7 +90,8 @@ def parse(text: str, file: str, folder: Path) -> Document:
 
 def _compose(text: str, document: Document) -> Node | None:
     try:
-        return YAML(typ="safe", pure=True).compose(text)
+        node: Node | None = YAML(typ="safe", pure=True).compose(text)
+        return node
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -166,9 +167,9 @@ def _foreign_tag(node: Node) -> bool:
     return prefix != "tag:yaml.org,2002" or name not in _RESOLVED
 
 
-def _scalar(node: ScalarNode) -> Any:
+def _scalar(node: Node) -> Any:
     text, tag = str(node.value), str(node.tag).rpartition(":")[2]
-    if node.style in ("'", '"', "|", ">"):
+    if getattr(node, "style", None) in ("'", '"', "|", ">"):
         return text
     if tag == "null":
         return None

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 def dump(value: Any) -> str:
     """YAML 1.2 text; equal values give equal text."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 100

@@ -6,7 +6,6 @@ problems of all files are collected before any is shown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,6 +72,8 @@ def _render(problem: Problem, lines: Sequence[str]) -> str:
 
 def render_json(problems: Iterable[Problem]) -> str:
     """A JSON list, one object a problem."""
+    import json
+
     return json.dumps([problem.to_json() for problem in problems], indent=2, ensure_ascii=False)
 
 

@@ -23,11 +23,13 @@ def _tell(moment: str, path: Path) -> None:
         observer(moment, path)
 
 
-def _full(path: Path, need: int, error: OSError) -> EnvironmentFault:
+def fault(path: Path, need: int, error: OSError) -> EnvironmentFault:
+    """What the system's refusal to write means to a user: path, need and free space, and what to do. 0 = not known."""
     free = shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = f"{need:,}" if need else "more"
         return EnvironmentFault(
-            f"the disk is full: writing {path} needs {need:,} bytes, {free:,} are free",
+            f"the disk is full: writing {path} needs {size} bytes, {free:,} are free",
             fix="free some space and run the same command again; nothing that was finished is lost",
         )
     return EnvironmentFault(f"cannot write {path}: {error.strerror}", fix="check the folder's permissions")
@@ -45,7 +47,7 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise _full(path, len(data), error) from error
+        raise fault(path, len(data), error) from error
     path.chmod(0o644)  # whatever the umask: hand-offs are read by others
     _tell("after:write", path)
 
@@ -64,7 +66,7 @@ def rename(source: Path, target: Path) -> None:
         source.replace(target)
         sync(target.parent)
     except OSError as error:
-        raise _full(target, 0, error) from error
+        raise fault(target, 0, error) from error
     _tell("after:rename", target)
 
 
@@ -83,7 +85,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _full(path, 0, error) from error
+        raise fault(path, 0, error) from error
     _tell("after:mkdir", path)
 
 

@@ -80,8 +80,6 @@ def held_out(form: PromptFormat, test: Sequence[DataSource], seed: int) -> list[
     ]
 
 
-
-
 def asked(inputs: Mapping[str, Artifact]) -> int:
     """Items that were asked, over all evaluators; 0 where nothing was evaluated."""
     return sum(inputs["tuned"].json(SUBJECT)["items"].values()) if "tuned" in inputs else 0

@@ -73,7 +73,9 @@ class Package(Task):
             adapter=self._adapter(inputs),
             files={path.relative_to(files).as_posix(): path for path in sorted(files.rglob("*")) if path.is_file()},
             texts={**self._evals(inputs), **self._texts(inputs)},
-            scores={name: Score(**{**score, "ci95": tuple(score["ci95"])}) for name, score in evidence["scores"].items()},
+            scores={
+                name: Score(**{**score, "ci95": tuple(score["ci95"])}) for name, score in evidence["scores"].items()
+            },
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],

@@ -15,7 +15,8 @@ from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.parity import PARITY
 from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.tasks.train import OUTCOME
-from tunewright.report import ReportFacts, render
+from tunewright.report.facts import ReportFacts
+from tunewright.report.page import render
 from tunewright.spec.dump import dump
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
@@ -44,46 +45,40 @@ class Report(Task):
         """Plain data for the page, from the steps' outputs alone."""
         record, outcome = inputs["model"].json(RECORD), inputs["trained"].json(OUTCOME)
         evidence, rows = inputs["gate"].json(EVIDENCE), inputs["rows"].json(FACTS)
-        failed = any(not gate["passed"] for gate in evidence["gates"])
-        return ReportFacts(
-            name=self.about["name"],
-            verdict="failed" if failed else "passed",
-            base={"name": record["name"], "license": record["license"], "identity": record["identity"]["identity"]},
-            quantization=self._part("quantizer"),
-            adapter={
-                **self._part("adapter"),
-                "trainable": outcome["trainable"],
-                "total": outcome["total"],
-                "bytes": inputs["export"].json(FORM)["bytes"],
+        failed = [gate for gate in evidence["gates"] if not gate["passed"]]
+        size = inputs["export"].json(FORM)["bytes"]
+        found = {
+            "name": self.about["name"],
+            "verdict": "failed" if failed else "passed",
+            "why": "; ".join(f"{gate['gate']}: {gate['why']}" for gate in failed),
+            "base": {**_only(record, "name", "license"), "identity": record["identity"]["identity"]},
+            "quantization": self._part("quantizer"),
+            "adapter": {**self._part("adapter"), **_only(outcome, "trainable", "total"), "bytes": size},
+            "trainer": self._part("trainer"),
+            "data": {**_only(rows, "rows", "tokens", "supervised", "sources"), "test_rows": asked(inputs)},
+            **_only(evidence, "scores", "gates"),
+            "loss": outcome["losses"],
+            "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
+            **_only(outcome, "substituted", "machine"),
+            "parity": {
+                form: _only(measured, "agreement", "prompts", "bytes")
+                for form, measured in inputs["parity"].json(PARITY).items()
             },
-            trainer=self._part("trainer"),
-            data={
-                "train": {key: rows[key] for key in ("rows", "tokens", "supervised", "sources")},
-                "test": {"rows": asked(inputs)},
-            },
-            scores=evidence["scores"],
-            loss=[(step, loss) for step, loss in outcome["losses"]],
-            steps=[
-                {"name": name, "seconds": manifest["seconds"], "peak_rss_bytes": manifest["peak_rss_bytes"]}
-                for name, manifest in context.manifests.items()
-            ],
-            substituted=outcome["substituted"],
-            gates=evidence["gates"],
-            parity=inputs["parity"].json(PARITY),
-            examples=self._examples(inputs),
-            mask=rows["mask"],
-            libraries=self.about["libraries"],
-            machine=outcome["machine"],
-            spec_text=dump(self.about["lock"]),
-        )
+            "examples": self._examples(inputs),
+            "mask": rows["mask"],
+            "libraries": self.about["libraries"],
+            "spec_text": dump(self.about["lock"]),
+        }
+        return ReportFacts.model_validate(found)
 
     def _part(self, part: str) -> dict[str, Any]:
         kind = self.about["kinds"][part]
         return {"kind": kind, "arguments": self.about["arguments"].get(f"{part}/{kind}", {})}
 
-    def _examples(self, inputs: Mapping[str, Artifact]) -> list[dict[str, str]]:
+    def _examples(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         """The first rows that the tuned model gets right and the base does not, and the other way round."""
-        won, lost = [], []
+        won: list[dict[str, str]] = []
+        lost: list[dict[str, str]] = []
         for evaluator in self.evaluators:
             pairs = zip(*(read_graded(inputs[side], evaluator.name) for side in ("base", "tuned")), strict=True)
             for base, tuned in pairs:
@@ -97,4 +92,8 @@ class Report(Task):
                         "tuned": tuned.answer.text,
                     }
                     (won if after > before else lost).append(shown)
-        return won[:SHOWN] + lost[:SHOWN]
+        return {"won": won[:SHOWN], "lost": lost[:SHOWN], "won_count": len(won), "lost_count": len(lost)}
+
+
+def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names}

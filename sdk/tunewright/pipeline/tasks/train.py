@@ -60,7 +60,15 @@ class Train(Task):
         trainable, total = self.adapter.count(model)
         disk.write(
             out / OUTCOME,
-            canonical_json({**asdict(outcome), "digest": digest, "trainable": trainable, "total": total, "machine": machine(self.loader.device())}),
+            canonical_json(
+                {
+                    **asdict(outcome),
+                    "digest": digest,
+                    "trainable": trainable,
+                    "total": total,
+                    "machine": machine(self.loader.device()),
+                }
+            ),
         )
         del model, job
         gc.collect()

@@ -76,13 +76,14 @@ def number(given: float) -> str:
 
 
 def signed(given: float) -> str:
-    """A difference, always with its sign."""
-    return number(given) if given < 0 else f"+{number(given)}"
+    """A difference with its sign; nothing has none."""
+    shown = number(given)
+    return f"+{shown}" if given > 0 and any(digit in "123456789" for digit in shown) else shown
 
 
 def bound(given: float) -> str:
     """An end of an axis, which is a round number."""
-    return f"{given + 0.0:+.6g}".replace("-", "\u2212") if given else "0"
+    return f"{given:+,.6g}".replace("-", "\u2212") if given else "0"
 
 
 def chance(given: float) -> str:
