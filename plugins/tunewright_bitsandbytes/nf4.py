@@ -93,13 +93,14 @@ class Nf4(Quantizer[Nf4Options]):
         that the CPU cannot do it, for both uses, since one process may evaluate first and train or merge after.
         """
         from bitsandbytes.nn import Linear4bit
+        from torch.nn import Linear
 
-        modules = dict(model.named_modules())
+        linear = {path: module for path, module in model.named_modules() if isinstance(module, Linear)}
+        packed = [module for module in linear.values() if isinstance(module, Linear4bit)]
         for name in self.options.skip:
-            if not any(module == name or module.endswith(f".{name}") for module in modules):
-                raise BadOption("unknown-module", f"the model has no module `{name}` to skip", "skip")
-        layers = [module for module in modules.values() if isinstance(module, Linear4bit)]
-        if not layers:
-            raise BadOption("unknown-module", "no linear layer is left to quantize", "skip")
-        for layer in layers:
-            layer.support_avx512bf16_for_cpu = False
+            if not any(f".{path}".endswith(f".{name}") or path.startswith(f"{name}.") for path in linear):
+                raise BadOption("unknown-module", f"the model has no linear layer `{name}` to skip", "skip")
+        if not packed:
+            raise BadOption("unknown-module", "with these modules skipped, no layer is left to quantize", "skip")
+        for module in packed:
+            module.support_avx512bf16_for_cpu = False

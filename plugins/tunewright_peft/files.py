@@ -31,7 +31,7 @@ def read_config(saved: Path) -> Any:
     from peft import LoraConfig
 
     try:
-        plain = json.loads((saved / CONFIG).read_text("utf-8"))
+        plain = dict(json.loads((saved / CONFIG).read_text("utf-8")))
         unknown = sorted(set(plain) - {field.name for field in fields(LoraConfig)})
     except (OSError, ValueError, TypeError) as error:
         raise Refused(f"{saved.name}/{CONFIG} cannot be read: {error}") from error

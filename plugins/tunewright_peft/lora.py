@@ -81,10 +81,7 @@ class Lora(AdapterMethod[LoraOptions]):
         Raises `BadOption` where a target names no module of the model.
         """
         dtype = self._dtype(model)
-        if parent is not None:
-            wrapped = _load(model, parent, trainable=True)
-        else:
-            wrapped = self._fresh(model)
+        wrapped = self._fresh(model) if parent is None else _load(model, parent, trainable=True)
         for name, parameter in wrapped.named_parameters():
             if ".lora_" in name:
                 parameter.data = parameter.data.to(dtype)
@@ -161,10 +158,10 @@ def _tensors(model: Any) -> dict[str, Any]:
 def _load(model: Any, saved: Path, *, trainable: bool) -> Any:
     """What `PeftModel.from_pretrained` does, with every name and shape compared before a number is taken over."""
     config, tensors = files.read_config(saved), files.read_tensors(saved)
-    config.inference_mode = not trainable
+    config.inference_mode, config.base_model_name_or_path = not trainable, None  # the identity names the base
     try:
         wrapped = _peft().get_peft_model(model, config, adapter_name=NAME)
-    except ValueError as error:  # a target that the base does not have
+    except (TypeError, ValueError) as error:  # a target that the base does not have, a rank that is no number
         raise Refused(f"{saved.name} is not an adapter of this base: {error}") from error
     expected = {name: tensor.shape for name, tensor in _tensors(wrapped).items()}
     unlike = set(expected.items()) ^ {(name, tensor.shape) for name, tensor in tensors.items()}

@@ -21,9 +21,9 @@ def codes_in(path):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             found = node.args if name in MAKERS else []
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("code", "_CODES"):
-            found = list(ast.walk(node.value))
-        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_CODES":
+        elif (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("code", "_CODES")) or (
+            isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_CODES"
+        ):
             found = list(ast.walk(node.value))
         else:
             continue

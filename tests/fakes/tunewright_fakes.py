@@ -197,7 +197,8 @@ class FakeRows(DataSource):
 
     def head(self):
         rows = self._all()
-        return Head(tuple(rows[0]) if rows else (), tuple(rows[:5]))
+        columns = self.options.path.path.read_text().partition("\n")[0].split(",")
+        return Head(tuple(columns), tuple(rows[:5]))
 
     def digest(self):
         self._all()

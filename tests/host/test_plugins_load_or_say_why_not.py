@@ -36,7 +36,7 @@ def test_a_kind_that_two_plugins_bring_is_a_fault_of_the_second():
 
 
 def test_a_misspelt_hook_is_a_fault():
-    (fault,) = host(mine=plugin(tunewright_backend=lambda: {})).faults
+    (fault,) = host(mine=plugin(tunewright_backend=dict)).faults
     assert "tunewright_backend" in fault.why
 
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model
 
+from tiny import tiny_model
 from tunewright.project import Project
 
 SPEC = """\
@@ -103,7 +103,7 @@ def test_the_package_verifies_by_itself_and_names_its_base(made):
 
 
 def test_a_second_run_redoes_nothing(made):
-    _, folder, summary = made
+    _, folder, _ = made
     again = Project.from_spec(folder / "tiny.yaml").run(folder / "root").summary
     assert {step["status"] for step in again["steps"]} == {"cached"}
 

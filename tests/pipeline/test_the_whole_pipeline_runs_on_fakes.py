@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FIRST_PARTY
 
+from conftest import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, RootLocked, WorkFailed
 from tunewright.project import Project
 from tunewright.store.lock import writer
 from tunewright.store.publish import Store
 
 STEPS = [
-    "fetch", "prepare", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate", "report", "package",
+    "fetch", "prepare", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate", "report",
+    "package",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The process dies at the Nth operation of the store, for every N: the next run finishes, and redoes nothing finished."""
+"""The process dies at the Nth operation of the store, for every N: the next run finishes and redoes nothing."""
 
 from __future__ import annotations
 
