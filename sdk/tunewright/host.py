@@ -64,7 +64,7 @@ class Fault:
 
 @dataclass
 class Host:
-    """All plugins of this process. `blocked` names plugins to leave out; `extra` are modules to register beside them."""
+    """All plugins of this process. `blocked` names plugins to leave out, `extra` modules to register beside them."""
 
     blocked: Collection[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

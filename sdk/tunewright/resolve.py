@@ -84,7 +84,7 @@ class Resolved:
 
 
 def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
-    """Load, check and resolve a spec. Raises `SpecError` with every problem that can be seen before anything is fetched."""
+    """Load, check and resolve a spec. Raises `SpecError` with every problem that shows before anything is fetched."""
     document = load(path, overrides)
     spec, problems = check_spec(document)
     found: dict[Key, Backend] = {}

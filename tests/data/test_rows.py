@@ -92,7 +92,7 @@ def test_broken_rows_are_set_aside_and_counted_when_the_spec_says_so(tmp_path):
 
 def test_a_broken_row_stops_by_default_and_is_named(tmp_path):
     (tmp_path / "r.csv").write_bytes(RAGGED)
-    with pytest.raises(BadInput, match="r.csv:5: 1 fields, the header has 2"):
+    with pytest.raises(BadInput, match=r"r\.csv:5: 1 fields, the header has 2"):
         realise(Csv(CsvOptions(path=SpecPath("r.csv", tmp_path))), 0)
 
 

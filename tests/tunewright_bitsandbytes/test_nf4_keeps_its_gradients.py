@@ -55,12 +55,15 @@ def test_gradients_do_not_depend_on_an_evaluation_before(tiny_folder, kind, use)
         assert torch.equal(found[name], gradient), name
 
 
-def test_merging_after_an_evaluation_gives_what_was_evaluated(tiny_folder):
-    model = adapted(load(tiny_folder(dtype="bfloat16"), backend(Nf4), "infer"))
-    expected = evaluate(model)
-    merged = evaluate(model.merge_and_unload())
-    # merging packs the weights anew, so it is near and not equal; after a repacking it is unrelated
-    assert torch.nn.functional.cosine_similarity(merged.flatten(), expected.flatten(), dim=0) > 0.97
+@pytest.mark.filterwarnings("ignore:Merge lora module to 4-bit")
+def test_merging_after_an_evaluation_gives_what_it_gives_without(tiny_folder):
+    merged = []
+    for evaluates in (False, True):
+        model = adapted(load(tiny_folder(dtype="bfloat16"), backend(Nf4), "infer"))
+        if evaluates:
+            evaluate(model)
+        merged.append(model.merge_and_unload().state_dict())
+    assert all(torch.equal(tensor, merged[1][name]) for name, tensor in merged[0].items())
 
 
 def test_the_weights_unpack_to_the_same_after_an_evaluation(tiny_folder):
@@ -111,7 +114,7 @@ def test_what_is_skipped_stays_as_it_is_and_the_head_always_does(tiny_folder):
         assert packed == expected - set(quantizer.options.skip)
 
 
-@pytest.mark.parametrize("skip", [["no_such"], ["layers"]])
+@pytest.mark.parametrize("skip", [["no_such"], ["layers"], ["proj"], ["model.layers"]])
 def test_a_skip_of_nothing_or_of_everything_is_refused(tiny_folder, skip):
     with pytest.raises(BadOption) as error:
         load(tiny_folder(dtype="bfloat16"), backend(Nf4, skip=skip))

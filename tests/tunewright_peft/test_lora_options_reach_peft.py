@@ -24,7 +24,7 @@ def load(folder, kind=NoQuantizer, dtype="bf16"):
 
 
 def adapted(model):
-    return {name.split(".")[-3] for name, _ in model.named_parameters() if "lora_A" in name}
+    return {name.split(".")[-4] for name, _ in model.named_parameters() if "lora_A" in name}
 
 
 ATTENTION, MLP = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"gate_proj", "up_proj", "down_proj"}
@@ -49,8 +49,8 @@ def test_the_table_is_what_the_library_builds(model_type):
 
     from tunewright_peft.targets import projections_of
 
-    config = AutoConfig.for_model(model_type, hidden_size=8, intermediate_size=8, num_hidden_layers=1, vocab_size=8)
-    config.update({"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 4})
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = AutoConfig.for_model(model_type, hidden_size=8, num_hidden_layers=1, vocab_size=8, pad_token_id=0, **heads)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     assert projections_of(model) == {role: sorted(names) for role, names in KNOWN[model_type].items()}
@@ -129,9 +129,8 @@ def test_the_table_of_arguments_is_the_librarys():
     groups = (arguments.PASSED, arguments.NAMED, arguments.TAKEN, arguments.UNSAFE)
     assert sum(map(len, groups)) == len(frozenset().union(*groups)), "no argument stands in two groups"
     assert frozenset().union(*groups) == {field.name for field in fields(LoraConfig)}
-    options = {
-        mark.argument for info in Lora.Options.model_fields.values() for mark in info.metadata if type(mark) is To
-    }
+    marks = [mark for info in Lora.Options.model_fields.values() for mark in info.metadata]
+    options = {mark.argument for mark in marks if isinstance(mark, To)}
     assert options | set(Lora.fixed) == arguments.NAMED
 
 

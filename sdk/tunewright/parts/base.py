@@ -41,7 +41,7 @@ class Options(BaseModel):
 
 
 class LibraryOptions(Options):
-    """Options of a backend that `accepts` a library's arguments: `args:` passes any further one by the library's own name."""
+    """Options of a backend that `accepts` a library's arguments: `args:` passes any further one by its own name."""
 
     args: dict[str, Json] = {}
     """Further arguments of the library, by its own names."""
@@ -107,7 +107,7 @@ class Cap(StrEnum):
 
 @dataclass(frozen=True)
 class Need:
-    """`Need("quantizer", Cap.TRAINABLE, code="base-not-trainable")`: this backend needs that of the spec's other part."""
+    """`Need("quantizer", Cap.TRAINABLE, code="base-not-trainable")`: this backend needs that of another part."""
 
     part: str
     cap: Cap
@@ -117,7 +117,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a backend's own check found wrong, on one of its fields; the host turns it into a problem with a position."""
+    """What a backend's own check found wrong, on one of its fields; the resolver gives it a position."""
 
     code: str
     message: str

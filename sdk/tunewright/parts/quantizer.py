@@ -33,5 +33,5 @@ class Quantizer(Backend[O]):
         """Right after loading: set what the scheme needs on the model, in place."""
 
     def describe(self) -> dict[str, Any]:
-        """What a person needs to load the base the same way with the library alone; plain JSON, {} for no quantization."""
+        """What the library alone needs to load the base the same way; plain JSON, {} for no quantization."""
         return {}

@@ -37,7 +37,7 @@ def form_of(opener: Opener, base: Path, saved: Path | None, blocked: Sequence[st
 def ask_apart(
     form: Mapping[str, Any], prompts: Sequence[Sequence[Message]], limit: int, scratch: Path
 ) -> tuple[str, list[Completion]]:
-    """(identity, answers) of a form asked in a fresh process, one prompt at a time. Raises `WorkFailed` with its words."""
+    """(identity, answers) of a form asked in a fresh process, one prompt at a time. Raises `WorkFailed`."""
     form_file, prompts_file, out = scratch / "form.json", scratch / "prompts.json", scratch / "answers.json"
     disk.write(form_file, json.dumps(form).encode())
     disk.write(prompts_file, json.dumps({"prompts": prompts, "limit": limit}).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -27,10 +28,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.start = time.monotonic()
-        try:
+        with contextlib.suppress(OSError):  # elsewhere the peak is that of the process so far, an upper bound
             Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
-        except OSError:
-            pass  # elsewhere the peak is that of the process so far, an upper bound
 
     def seconds(self) -> float:
         return round(time.monotonic() - self.start, 3)

@@ -73,7 +73,7 @@ class Plan:
 
 
 def make_plan(resolved: Resolved) -> Plan:
-    """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value that never occurs."""
+    """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
     resolved.refuse((*_check_rows(resolved), *_check_arguments(resolved)))
     device = resolved.loader.device()
     lock = make_lock(resolved)

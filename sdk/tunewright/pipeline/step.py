@@ -1,4 +1,4 @@
-"""What a step is: a task that is built from exactly what it may read, and a key made of all that can change its output."""
+"""What a step is: a task built from exactly what it may read, and a key of all that can change its output."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _golden(row: TestRow, answer: Completion) -> dict[str, Any]:
 
 
 def agreement(reference: Sequence[Completion], other: Sequence[Completion]) -> float:
-    """Share of the reference's answer tokens that the other gives at the same place; a prompt of other ids counts zero."""
+    """Share of the reference's answer tokens that the other gives at the same place; 0 for a prompt of other ids."""
     total = sum(len(answer.ids) for answer in reference)
     same = sum(
         sum(a == b for a, b in zip(one.ids, two.ids, strict=False))
