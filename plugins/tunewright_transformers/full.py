@@ -40,7 +40,6 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         """config.json, generation_config.json and safetensors, without a path of this machine."""
         trained, model.config = model.config, copy.deepcopy(model.config)
         model.config.use_cache = True  # trainers switch it off, and a served model would recompute every token
-        model.config._name_or_path = ""
         try:
             model.save_pretrained(out)
         finally:

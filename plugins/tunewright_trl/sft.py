@@ -11,6 +11,7 @@ from tunewright.digest import digest_json
 from tunewright.errors import WorkFailed
 from tunewright.parts.base import Facts, Finding, Json, To
 from tunewright.parts.trainer import Trainer, TrainerOptions, TrainJob, TrainOutcome
+from tunewright_trl.arguments import check_arguments
 
 if TYPE_CHECKING:
     from tunewright_trl.trainer import WatchedTrainer
@@ -21,25 +22,6 @@ Schedule = Literal[
 Optimizer = Literal[
     "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd"
 ]
-
-# Arguments of SFTConfig that would be accepted and do nothing: rows come as proven tokens and in our order, there is no
-# evaluation during training, and nothing is saved by the library.
-_IDLE = {
-    "assistant_only_loss", "chat_template_path", "completion_only_loss", "dataset_num_proc", "dataset_text_field",
-    "eos_token", "greater_is_better", "length_column_name", "metric_for_best_model", "model_init_kwargs", "pad_token",
-    "packing_strategy", "padding_free", "per_device_eval_batch_size", "resume_from_checkpoint", "shuffle_dataset",
-    "train_sampling_strategy", "trust_remote_code", "truncation_mode",
-}  # fmt: skip
-_IDLE_PREFIXES = ("eval_", "hub_", "save_", "trackio_")
-# Names that are set through an option, or by the run itself.
-_ELSEWHERE = {
-    "gradient_checkpointing": "checkpointing",
-    "gradient_checkpointing_kwargs": "args.activation_checkpointing_kwargs",
-    "seed": "seed, at the top of the spec",
-    "data_seed": "seed, at the top of the spec",
-    "output_dir": "`--out`",
-    "use_cpu": "model.loader",
-}
 
 
 class SftOptions(TrainerOptions):
@@ -126,17 +108,9 @@ class Sft(Trainer[SftOptions]):
     }
 
     def check(self, facts: Facts) -> Iterable[Finding]:
-        """Arguments that TRL would take and not use, or that an option already sets."""
-        for name in self.options.args:
-            if name in self.fixed:  # the core says so
-                continue
-            if name in _IDLE or name.startswith(_IDLE_PREFIXES):
-                message = f"`{name}` would do nothing: rows come as tokens, and TRL neither evaluates nor saves here"
-                yield Finding("argument-unused", message, f"args.{name}")
-            if name in _ELSEWHERE:
-                yield Finding(
-                    "argument-taken", f"`{name}` is not set here", f"args.{name}", f"set {_ELSEWHERE[name]} instead"
-                )
+        """Arguments that TRL would take and not use, that are set elsewhere, or that it does not have."""
+        named = type(self)(self.Options(kind=self.kind)).arguments()  # by options and `fixed`: the core refuses these
+        return check_arguments(self.options.args, named)
 
     def train(self, job: TrainJob) -> TrainOutcome:
         """Train `job.model` in place, on `job.train` alone.

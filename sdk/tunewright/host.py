@@ -8,15 +8,15 @@ door as anyone's. A plugin that cannot be used is a fault with its distribution'
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import inspect
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
+from tunewright.discovery import EntryPoint, entry_points
 from tunewright.errors import BadInput, EnvironmentFault, MissingExtra
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Hooks:
         """Hear each event of a run, as it is written to events.jsonl. An exception here is logged, not raised."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the table: where a backend's class is, and who brought it."""
 
     target: str
@@ -53,8 +52,7 @@ class Entry:
     version: str
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """A plugin that could not be used, and why."""
 
     plugin: str
@@ -74,21 +72,21 @@ class Host:
     def __post_init__(self) -> None:
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(Hooks)
-        for point in importlib.metadata.entry_points(group=GROUP):
+        for point in entry_points(GROUP):
             self._load(point)
         for name, module in self.extra.items():
             self._register(name, module, "this process", "")
 
-    def _load(self, point: importlib.metadata.EntryPoint) -> None:
-        if point.name in self.blocked or self.manager.has_plugin(point.name):
+    def _load(self, point: EntryPoint) -> None:
+        if point.name in self.blocked:
             return
-        distribution = point.dist.name if point.dist else "unknown"
         try:
             module = point.load()
         except Exception as error:  # whatever a stranger's module raises at import is that plugin's fault, by name
-            self.faults.append(Fault(point.name, distribution, f"import failed: {type(error).__name__}: {error}"))
+            why = f"import failed: {type(error).__name__}: {error}"
+            self.faults.append(Fault(point.name, point.distribution, why))
             return
-        self._register(point.name, module, distribution, point.dist.version if point.dist else "")
+        self._register(point.name, module, point.distribution, point.version)
 
     def _register(self, name: str, plugin: ModuleType | object, distribution: str, version: str) -> None:
         try:

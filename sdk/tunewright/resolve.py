@@ -5,6 +5,7 @@ This is what `validate` runs. Rules between parts are capabilities that one part
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,10 +196,8 @@ def _cross_check(resolved: Resolved) -> Iterator[Problem]:
 def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
     made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
     config = None
-    try:
+    with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config(resolved.source.pin())
-    except BadOption:
-        pass  # its own check says so
     return Facts(
         model_config=config,
         train=tuple(heads[source] for source in resolved.train if source in heads),

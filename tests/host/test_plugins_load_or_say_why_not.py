@@ -24,6 +24,16 @@ def test_first_party_plugins_come_in_by_the_entry_point():
     assert table["trainer/sft"].plugin == "trl"
 
 
+def test_discovery_finds_what_importlib_metadata_finds():
+    from importlib.metadata import entry_points
+
+    from tunewright import discovery
+
+    ours = {(point.name, point.value) for point in discovery.entry_points("console_scripts")}
+    assert ours == {(point.name, point.value) for point in entry_points(group="console_scripts")}
+    assert {p.distribution for p in discovery.entry_points("tunewright")} == {"tunewright"}
+
+
 def test_a_blocked_plugin_brings_nothing():
     assert "trainer/sft" not in Host(blocked=("trl",)).table
 
@@ -36,7 +46,7 @@ def test_a_kind_that_two_plugins_bring_is_a_fault_of_the_second():
 
 
 def test_a_misspelt_hook_is_a_fault():
-    (fault,) = host(mine=plugin(tunewright_backend=dict)).faults
+    (fault,) = host(mine=plugin(tunewright_backend=lambda: {"trainer/x": "x:Y"})).faults
     assert "tunewright_backend" in fault.why
 
 

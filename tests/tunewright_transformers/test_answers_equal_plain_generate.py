@@ -91,11 +91,21 @@ def test_the_prefix_is_computed_once(tiny_folder, monkeypatch):
 
 def test_the_models_own_repetition_penalty_is_kept(tiny_folder):
     with open_tiny(tiny_folder("qwen2")) as subject:
+        # rows leave the batch one by one: the penalty must stay with its row
+        subject.tokenizer = replace(subject.tokenizer, stops=STOPS)
         before = [answer.ids for answer in subject.complete(ask(RAGGED), 12)]
         subject.model.generation_config.repetition_penalty = 3.0
         expected = plainly(subject, ask(RAGGED), 12)
         assert expected != before
         assert [answer.ids for answer in subject.complete(ask(RAGGED), 12)] == expected
+
+
+def test_padding_adds_no_token_to_a_row_that_the_penalty_would_see():
+    questions = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 8, 10, 11]]
+    ids, mask = greedy._padded(questions, 2, "cpu")
+    assert [set(row) for row in ids.tolist()] == [set(question) for question in questions]
+    assert [[i for i, m in zip(*row, strict=True) if m] for row in zip(ids, mask, strict=True)] == questions
+    assert mask[1].tolist() == [1, 1, 0, 0, 0, 1]
 
 
 def test_settings_that_only_generate_knows_are_left_to_it(tiny_folder):

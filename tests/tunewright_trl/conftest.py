@@ -6,15 +6,25 @@ import os
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before the hub's client is imported
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_training import Trained, adapted, token_rows, tokenizer
 
 from tunewright.parts.trainer import TrainJob
 from tunewright_trl.sft import Sft, SftOptions
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they give on models this small, many times more where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -48,6 +48,20 @@ def test_model_and_tokenizer_are_left_as_they_were(train: Any, make: Any, checkp
     assert trace(model, done.job.tokenizer.native) == before
 
 
+@pytest.mark.parametrize(
+    "args",
+    [{"neftune_noise_alpha": 5.0}, {"label_smoothing_factor": 0.1}, {"loss_type": "dft"}, {"adam_beta2": 0.9}],
+    ids=lambda args: next(iter(args)),
+)
+def test_further_arguments_take_effect_and_leave_no_trace(train: Any, args: dict[str, Any]) -> None:
+    model = adapted()
+    before = trace(model, tokenizer().native)
+    changed, plain = train(model=model, epochs=2, args=args), train(epochs=2)
+    assert any(not torch.equal(changed.weights[name], weight) for name, weight in plain.weights.items())
+    assert trace(model, changed.job.tokenizer.native) == before
+    assert changed.outcome.substituted == ()
+
+
 def test_they_are_left_as_they_were_when_a_training_fails(train: Any) -> None:
     model = adapted()
     before = trace(model, tokenizer().native)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -18,8 +17,8 @@ from tunewright.spec.suggest import did_you_mean
 
 def list_plugins(host: Host, as_json: bool) -> None:
     """Print the table of backends and the faults."""
-    entries = {key: asdict(entry) for key, entry in sorted(host.table.items())}
-    faults = [asdict(fault) for fault in host.faults]
+    entries = {key: entry._asdict() for key, entry in sorted(host.table.items())}
+    faults = [fault._asdict() for fault in host.faults]
     if as_json:
         print(json.dumps({"backends": entries, "faults": faults}))
         return
@@ -42,7 +41,7 @@ def show_backend(key: str, host: Host, as_json: bool) -> None:
     backend = host.backend(part, kind)
     found = {
         "backend": key,
-        **asdict(host.table[key]),
+        **host.table[key]._asdict(),
         "about": (backend.__doc__ or "").strip(),
         "libraries": {name: library_version(name) for name in backend.libraries},
         "accepts": backend.accepts,

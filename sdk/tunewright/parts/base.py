@@ -7,7 +7,6 @@ argument that its `To` names. The plan, the docs, the unused-key test and the ca
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from abc import ABC
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import core_schema
@@ -47,8 +46,7 @@ class LibraryOptions(Options):
     """Further arguments of the library, by its own names."""
 
 
-@dataclass(frozen=True)
-class To:
+class To(NamedTuple):
     """Marks a field that becomes a library's argument: `epochs: Annotated[float, To("num_train_epochs")] = 1`."""
 
     argument: str
@@ -105,8 +103,7 @@ class Cap(StrEnum):
     PREDICTS = "predicts"  # a prompt format that needs no answer column to ask a model
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """`Need("quantizer", Cap.TRAINABLE, code="base-not-trainable")`: this backend needs that of another part."""
 
     part: str
@@ -115,8 +112,7 @@ class Need:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a backend's own check found wrong, on one of its fields; the resolver gives it a position."""
 
     code: str
@@ -222,6 +218,8 @@ class Backend(ABC, Generic[O]):
 @cache
 def library_version(distribution: str) -> str:
     """The installed version, or `absent`: a plan can be made where the library is not installed."""
+    import importlib.metadata  # late: it is heavy, and `validate` needs no version
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

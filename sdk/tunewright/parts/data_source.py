@@ -24,7 +24,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -62,16 +62,14 @@ class Row:
     group: str | None = None
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(NamedTuple):
     """A row that could not be read, and why; the core stops or sets it aside, as the spec says."""
 
     origin: str
     why: str
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """Columns and first rows, from at most 64 KiB."""
 
     columns: tuple[str, ...]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import Backend, O
@@ -18,8 +18,7 @@ from tunewright.parts.loader import Loader, Message
 from tunewright.parts.quantizer import Quantizer
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """A form of a model, as an engine opens it: the base, how it is loaded, and what is put on it."""
 
     base: Path

@@ -21,7 +21,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -38,11 +38,9 @@ class EvaluatorOptions(Options):
     max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = 32
 
 
-@dataclass(frozen=True)
-class TestRow:
+class TestRow(NamedTuple):
     """A row of the spec's test data, as an example."""
 
-    __test__ = False  # pytest would take it for a test class
     id: str
     origin: str
     example: Example

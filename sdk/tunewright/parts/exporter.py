@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -28,8 +28,7 @@ class ExporterOptions(Options):
     name: Annotated[str | None, Field(description="Key of the artifact; by default the kind.", min_length=1)] = None
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """What was trained, and on which base."""
 
     saved: Path

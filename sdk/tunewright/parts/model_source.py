@@ -19,15 +19,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from tunewright.parts.base import Backend, Json, O
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(NamedTuple):
     """What names exactly one model: a commit, a sha256. Plain JSON, written into the lock."""
 
     values: Mapping[str, str]

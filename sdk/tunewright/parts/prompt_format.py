@@ -22,8 +22,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from tunewright.parts.base import Backend, Json, O
 from tunewright.parts.loader import Message
@@ -31,8 +30,7 @@ from tunewright.parts.loader import Message
 RowKind = Literal["messages", "completion", "text", "preference", "feedback"]
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One conversation, cut where generation starts: `completion` is what is learnt, `prompt` is what is given."""
 
     prompt: list[Message]

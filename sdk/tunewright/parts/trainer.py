@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -46,8 +46,7 @@ class Substitution:
     why: str
 
 
-@dataclass(frozen=True)
-class TrainJob:
+class TrainJob(NamedTuple):
     """Everything that a trainer gets. `scratch` is the only folder it may write in."""
 
     model: Any

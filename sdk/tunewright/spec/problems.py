@@ -7,13 +7,12 @@ problems of all files are collected before any is shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tunewright.errors import BadInput
 
 
-@dataclass(frozen=True, order=True)
-class Position:
+class Position(NamedTuple):
     """Where something stands: 1-based line and columns; `end_column` is just past the last character."""
 
     file: str
@@ -22,8 +21,7 @@ class Position:
     end_column: int
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong. `suggestion` is what to write instead, as a phrase: did you mean `learning_rate`?"""
 
     code: str
