@@ -197,7 +197,11 @@ def plugins_show(
 
 def _only_typed() -> None:
     """Leave out the commands that were not typed: reading the signatures of all costs a tenth of `validate`."""
-    typed = [command for command in app.registered_commands if command.callback.__name__ == "".join(sys.argv[1:2])]
+    typed = [
+        command
+        for command in app.registered_commands
+        if getattr(command.callback, "__name__", "") == "".join(sys.argv[1:2])
+    ]
     if typed:
         app.registered_commands, app.registered_groups = typed, []
 

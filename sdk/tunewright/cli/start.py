@@ -1,4 +1,4 @@
-"""Where the `tunewright` command begins: what must be set before anything else is imported, so that `validate` is quick.
+"""Where the `tunewright` command begins: what must be set before any import, so that `validate` is quick.
 
 Importing makes many objects and frees none, so the collector only costs; the command line turns it on again for every
 command that works. Pydantic would look through all installed distributions for plugins of its own, which nothing here
