@@ -1,7 +1,7 @@
 """Entry points of installed plugins, read from the distributions' own files.
 
 This is what `importlib.metadata.entry_points(group="tunewright")` finds, in a third of its time, since only files
-that hold the group are looked at closer: it counts in `validate`, which has a tenth of a second. A test holds both equal.
+that hold the group are looked at closer: it counts in `validate`, which has a tenth of a second. A test compares.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from tunewright.errors import BadInput
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, ValidationInfo
 
-    from tunewright.parts.data_source import Head
 
 Json = Any  # a value that JSON can hold; pydantic's own JsonValue costs 10 ms of import for nothing that we use
 SetBy = Literal["spec", "tunewright", "library"]
@@ -129,6 +128,13 @@ class BadOption(BadInput):
     def __init__(self, code: str, message: str, field: str = "kind", suggestion: str = "") -> None:
         super().__init__(message, fix=suggestion)
         self.finding = Finding(code, message, field, suggestion)
+
+
+class Head(NamedTuple):
+    """What is known of a source of rows at once: its columns and first rows, from at most 64 KiB."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Json], ...] = ()
 
 
 @dataclass(frozen=True)

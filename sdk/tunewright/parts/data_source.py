@@ -28,7 +28,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tunewright.parts.base import Backend, Json, O, Options
+from tunewright.parts.base import Backend, Head, Json, O, Options
 
 Scalar = str | int | float | bool
 
@@ -67,13 +67,6 @@ class Broken(NamedTuple):
 
     origin: str
     why: str
-
-
-class Head(NamedTuple):
-    """Columns and first rows, from at most 64 KiB."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Mapping[str, Json], ...] = ()
 
 
 class DataSource(Backend[O]):
