@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from tunewright.digest import digest_file
 from tunewright.parts import SpecPath
-from tunewright.parts.base import BadOption
-from tunewright.parts.data_source import Broken, DataSource, Head, Row, SourceOptions
+from tunewright.parts.base import BadOption, Head
+from tunewright.parts.data_source import Broken, DataSource, Row, SourceOptions
 
 HEAD_BYTES = 64 * 1024
 MAX_LINE = 1 << 20  # characters: a longer line is a broken file, and would be held in memory whole

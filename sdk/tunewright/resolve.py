@@ -34,8 +34,7 @@ from tunewright.parts import (
     To,
     Trainer,
 )
-from tunewright.parts.base import BadOption
-from tunewright.parts.data_source import Head
+from tunewright.parts.base import BadOption, Head
 from tunewright.spec.document import Document, Key
 from tunewright.spec.load import load
 from tunewright.spec.model import Place, Spec, part_key, places

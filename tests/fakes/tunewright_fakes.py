@@ -36,8 +36,8 @@ from tunewright.parts import (
     To,
     Trainer,
 )
-from tunewright.parts.base import BadOption
-from tunewright.parts.data_source import Head, Row, SourceOptions
+from tunewright.parts.base import BadOption, Head
+from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
