@@ -35,9 +35,9 @@ bench: $(READY)  ## figures: ratios within one run
 	$(BIN)/python tests/bench/validate_time.py
 
 $(READY): pyproject.toml constraints.txt
-	@echo "making $(VENV): about two minutes the first time"
+	@echo "making $(VENV): about two minutes, mostly torch; the next time it is there"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	@$(BIN)/python -m compileall -q sdk plugins
 	@touch $@
 

@@ -125,3 +125,31 @@ def test_the_same_training_again_gives_the_same_bytes(made):
     again = Project.from_spec(folder / "tiny.yaml").run(folder / "again").summary
     first, second = (Path(s["artifacts"]["adapter"]) / "adapter_model.safetensors" for s in (summary, again))
     assert first.read_bytes() == second.read_bytes()
+
+
+FULL = [
+    "adapter={kind: none}",
+    "quantization={kind: none}",
+    "model.dtype=fp32",
+    "trainer.optimizer=adamw_torch",
+    "trainer.learning_rate=2.0e-3",
+]
+
+
+def test_full_fine_tuning_is_packaged_as_a_plain_model(made, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _, folder, _ = made
+    summary = Project.from_spec(folder / "tiny.yaml", overrides=FULL).run(tmp_path / "root").summary
+    assert summary["status"] == "passed"
+    package = Path(summary["artifacts"]["package"])
+    assert not (package / "adapter_config.json").exists()
+    subprocess.run([sys.executable, "-I", str(package / "verify.py"), str(package)], check=True, capture_output=True)
+    model = AutoModelForCausalLM.from_pretrained(package, dtype=torch.float32)
+    for golden in json.loads((package / "prompts.json").read_text()):
+        prompt = torch.tensor([golden["prompt_ids"]])
+        ids = model.generate(
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=32, do_sample=False
+        )
+        assert ids[0, prompt.shape[1] :].tolist() == golden["answer_ids"]
