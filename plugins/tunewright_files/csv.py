@@ -28,10 +28,16 @@ class Csv(FileSource):
     reads = frozenset({"path", "delimiter"})
 
     def head(self) -> Head:
-        reader = csv.reader(io.StringIO(self._head_text()), delimiter=self.options.delimiter)
-        columns = tuple(next(reader, ()))
-        self._check_columns(columns)
-        rows = [dict(zip(columns, values, strict=True)) for values in reader if len(values) == len(columns)]
+        reader = csv.reader(io.StringIO(self._head_text(), newline=""), delimiter=self.options.delimiter)
+        try:
+            columns = tuple(next(reader, ()))
+            self._check_columns(columns)
+            rows = [dict(zip(columns, values, strict=True)) for values in reader if len(values) == len(columns)]
+        except csv.Error as error:
+            message = f"{self.name}:{reader.line_num + 1}: not csv: {error}"
+            raise BadOption(
+                "bad-csv", message, "path", "save it with line ends \\n and quoted fields closed"
+            ) from error
         return Head(columns, tuple(rows))
 
     def _check_columns(self, columns: tuple[str, ...]) -> None:
@@ -52,7 +58,9 @@ class Csv(FileSource):
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Broken(f"{self.name}:{start}", f"not csv: {error}")
+                swallowed = lines.number - start
+                more = f"; with it the {swallowed} lines after it, up to the end of the file" if swallowed > 0 else ""
+                yield Broken(f"{self.name}:{start}", f"not csv: {error}{more}")
                 continue
             if lines.broken:
                 yield from lines.take_broken()

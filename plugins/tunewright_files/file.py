@@ -41,17 +41,24 @@ class FileSource(DataSource[FileOptions]):
         return digest_file(self.path)
 
     def _readable(self) -> None:
-        if not self.path.is_file():
-            raise BadOption("file-missing", f"there is no file `{self.options.path.written}`", "path")
-        if self.path.stat().st_size == 0:
-            raise BadOption("file-empty", f"`{self.options.path.written}` is empty", "path")
+        written = self.options.path.written
+        try:
+            there, size = self.path.is_file(), self.path.stat().st_size if self.path.exists() else 0
+        except OSError as error:  # a name that the system does not take, a folder that may not be read
+            raise BadOption("file-unreadable", f"`{written}` cannot be read: {error.strerror}", "path") from error
+        if not there:
+            raise BadOption("file-missing", f"there is no file `{written}`", "path")
+        if size == 0:
+            raise BadOption("file-empty", f"`{written}` is empty", "path")
 
     def _head_text(self) -> str:
         """The first 64 KiB, cut at the last whole line. Raises `BadOption` where it is not UTF-8 text."""
         self._readable()
         with self.path.open("rb") as file:
             data = file.read(HEAD_BYTES)
-        if len(data) == HEAD_BYTES:
+            if len(data) == HEAD_BYTES and b"\n" not in data:
+                data += file.readline(MAX_LINE)  # a first line longer than the head: without it nothing is known
+        if len(data) >= HEAD_BYTES:
             data = data[: data.rfind(b"\n") + 1] or data
         try:
             return data.decode("utf-8-sig")

@@ -48,7 +48,7 @@ class LocalSource(ModelSource[LocalOptions]):
         """Digest of the model's files; other files in the folder do not count. Raises `BadOption`."""
         return Pin({"digest": digest_tree(self.folder, self._files())})
 
-    def config(self, pin: Pin) -> Mapping[str, Any] | None:
+    def config(self) -> Mapping[str, Any] | None:
         return _config(self.folder)
 
     def fetch(self, pin: Pin, out: Path) -> None:

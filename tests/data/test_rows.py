@@ -116,3 +116,42 @@ def test_a_file_that_cannot_be_rows_is_a_finding_on_its_path(tmp_path, content, 
     with pytest.raises(BadOption) as caught:
         Csv(CsvOptions(path=SpecPath("x.csv", tmp_path))).head()
     assert (caught.value.finding.code, caught.value.finding.field) == (code, "path")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [('{"text": "\\ud83d x"}', "surrogate"), ('{"n": ' + "9" * 5000 + "}", "not readable")],
+)
+def test_a_jsonl_line_that_python_reads_and_nothing_else_is_broken(tmp_path, line, said):
+    (tmp_path / "r.jsonl").write_text('{"text": "x"}\n' + line + "\n")
+    with pytest.raises(BadInput, match=said):
+        realise(Jsonl(JsonlOptions(path=SpecPath("r.jsonl", tmp_path))), 0)
+
+
+def test_a_first_row_longer_than_the_head_still_has_columns(tmp_path):
+    (tmp_path / "long.jsonl").write_text('{"text": "' + "x" * 100_000 + '"}\n')
+    assert Jsonl(JsonlOptions(path=SpecPath("long.jsonl", tmp_path))).head().columns == ("text",)
+
+
+def test_a_weight_that_leaves_nothing_is_an_error(csv):
+    with pytest.raises(BadOption, match="leaves none of 20 rows"):
+        realise(csv(weight=0.001), 0)
+
+
+def test_old_line_ends_are_a_finding(tmp_path):
+    (tmp_path / "mac.csv").write_bytes(b"a,b\rx,y\rz,w\r")
+    source = Csv(CsvOptions(path=SpecPath("mac.csv", tmp_path)))
+    head = source.head()
+    assert head.columns == ("a", "b")
+
+
+def test_a_file_whose_quote_never_closes_says_what_it_swallowed(tmp_path):
+    (tmp_path / "q.csv").write_text('text,label\nfine,a\n"open,a\nx,b\ny,b\n')
+    found = realise(Csv(CsvOptions(path=SpecPath("q.csv", tmp_path), on_error="set_aside")), 0)
+    assert [(broken.origin, "2 lines after it" in broken.why) for broken in found.set_aside] == [("q.csv:3", True)]
+
+
+def test_a_name_that_the_system_does_not_take_is_a_finding(tmp_path):
+    with pytest.raises(BadOption) as caught:
+        Csv(CsvOptions(path=SpecPath("x" * 300, tmp_path))).head()
+    assert caught.value.finding.code == "file-unreadable"

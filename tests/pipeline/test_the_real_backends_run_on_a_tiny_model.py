@@ -114,7 +114,7 @@ def test_predict_answers_a_file_of_the_clients_own(made, tmp_path):
 
     _, _, summary = made
     (tmp_path / "new.csv").write_text('id,text\n1,"where, oh where"\n2,sign me in\n')
-    answered = answer_file(Path(summary["run_dir"]), tmp_path / "new.csv", Host())
+    answered = answer_file(Path(summary["run_dir"]), tmp_path / "new.csv", Host()).text
     rows = list(csv.DictReader(io.StringIO(answered, newline="")))
     assert [(row["id"], row["text"]) for row in rows] == [("1", "where, oh where"), ("2", "sign me in")]
     assert all(row["answer"] for row in rows)

@@ -104,7 +104,7 @@ def test_a_touched_file_is_a_hit_and_so_is_a_moved_project(first, fake_spec, fak
 
 
 def test_an_evaluation_value_does_not_redo_training(first, fake_spec, fake_host, root):
-    again = statuses(run(fake_spec, fake_host, root, "evals.0.max_new_tokens=5"))
+    again = statuses(run(fake_spec, fake_host, root, "evals.0.max_new_tokens=20"))
     assert (again["train"], again["evaluate-base"], again["evaluate-tuned"]) == ("cached", "done", "done")
 
 
@@ -250,3 +250,77 @@ def test_a_root_that_cannot_be_written_is_an_environment_fault(fake_spec, fake_h
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault):
         run(fake_spec, fake_host, tmp_path / "file" / "root")
+
+
+def test_rows_that_change_while_they_are_read_are_not_kept(fake_spec, fake_host, root):
+    test = fake_spec.with_name("test.csv")
+    before = test.read_text()
+
+    def rewrite(event):
+        if event.get("step") == "train" and event.get("status") == "done":
+            test.write_text(before.replace("give me my money", "the parcel is here"))
+
+    with pytest.raises(BadInput, match="`evaluate-tuned` reads changed while it ran"):
+        Project.from_spec(fake_spec, host=fake_host).run(root, rewrite)
+    test.write_text(before)
+    again = statuses(run(fake_spec, fake_host, root))
+    assert (again["train"], again["evaluate-tuned"]) == ("cached", "done")
+
+
+@pytest.mark.parametrize("where", ["weights in the cache", "prepared rows"])
+def test_a_flipped_byte_is_found_before_it_is_trained_on(first, fake_spec, fake_host, root, cache, where):
+    (path,) = (
+        cache.rglob("model.safetensors") if where == "weights in the cache" else root.glob("store/prepare-*/rows.jsonl")
+    )
+    good = path.read_bytes()
+    path.write_bytes(good[:-3] + bytes([good[-3] ^ 1]) + good[-2:])
+    again = statuses(run(fake_spec, fake_host, root, "trainer.learning_rate=0.25"))
+    assert again["fetch" if "cache" in where else "prepare"] == "done"
+    assert path.read_bytes() == good
+
+
+def test_a_renamed_file_is_named_rightly_and_a_licence_is_only_a_label(first, fake_spec, fake_host, root):
+    text = fake_spec.read_text()
+    (fake_spec.parent / "train.csv").rename(fake_spec.parent / "renamed.csv")
+    fake_spec.write_text(text.replace("path: train.csv", "path: renamed.csv"))
+    summary = run(fake_spec, fake_host, root)
+    assert statuses(summary)["prepare"] == "done"
+    assert "train.csv" not in Path(summary["artifacts"]["report"]).read_text()
+
+
+def test_another_seed_asks_the_base_again_only_where_rows_are_drawn(first, fake_spec, fake_host, root):
+    again = statuses(run(fake_spec, fake_host, root, "seed=8"))
+    assert (again["evaluate-base"], again["train"]) == ("cached", "done")
+    drawn = statuses(run(fake_spec, fake_host, root, "seed=8", "data.test.0.sample=2"))
+    assert drawn["evaluate-base"] == "done"
+
+
+def test_a_reference_that_no_answer_can_reach_is_refused(fake_spec, fake_host, root):
+    with pytest.raises(BadInput, match=r"test.csv:2: the reference has 8 tokens, answers may have 3"):
+        run(fake_spec, fake_host, root, "evals.0.max_new_tokens=3")
+
+
+def test_an_empty_answer_is_said_at_plan(fake_spec, fake_host):
+    with (fake_spec.parent / "train.csv").open("a") as file:
+        file.write("no answer here,\n")
+    with pytest.raises(BadInput, match=r"train.csv:8: the answer is empty"):
+        Project.from_spec(fake_spec, host=fake_host).plan()
+
+
+def test_running_out_of_memory_is_an_environment_fault_with_a_way_on(fake_spec, fake_host, root, monkeypatch):
+    import tunewright_fakes
+
+    def train(self, job):
+        raise MemoryError("cannot allocate")
+
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "train", train)
+    with pytest.raises(EnvironmentFault, match="batch_size"):
+        run(fake_spec, fake_host, root)
+    assert statuses(json.loads((root / "latest" / "run.json").read_text()))["train"] == "failed"
+
+
+def test_a_renamed_export_still_makes_a_package(fake_spec, fake_host, root):
+    fake_spec.write_text(fake_spec.read_text() + "exports: [{kind: adapter, name: lora}]\n")
+    summary = run(fake_spec, fake_host, root)
+    assert Path(summary["artifacts"]["package"]).is_dir()
+    assert "lora" in summary["artifacts"]

@@ -121,3 +121,27 @@ def test_validate_of_the_quickstart_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", program, QUICK], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fine" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("learning_rate: 0.5", "learning_rate: .nan", (10, 38, "out-of-range")),
+        ("learning_rate: 0.5", "learning_rate: true", (10, 38, "wrong-type")),
+        ("learning_rate: 0.5", "learning_rate: '1'", (10, 38, "wrong-type")),
+        ("evals: [{kind: fake}]", "evals: [{kind: fake, name: ../../x}]", (11, 28, "bad-value")),
+        ("  test: [{kind: fake, path: test.csv}]\n", "", (10, 8, "no-test-data")),
+        ("path: test.csv", "path: ~nobody-here/x.csv", (9, 29, "bad-value")),
+        ("path: test.csv", "path: 5", (9, 29, "wrong-type")),
+        ("evals: [{kind: fake}]", "evals: [3]", (11, 9, "wrong-type")),
+    ],
+)
+def test_values_that_only_look_right_are_mistakes(fake_spec, fake_host, old, new, expected):
+    assert expected in [one[:3] for one in problems(fake_spec, fake_host, (old, new))]
+
+
+def test_what_is_left_of_a_word_of_another_tool_says_nothing_of_pydantic(fake_spec, fake_host):
+    fake_spec.write_text(fake_spec.read_text().replace("path: test.csv", "path: test.csv, where: {queue: [null]}"))
+    (found,) = Project.from_spec(fake_spec, host=fake_host).validate()
+    assert "union" not in found.message
+    assert "function" not in found.message

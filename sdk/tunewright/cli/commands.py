@@ -12,7 +12,7 @@ from typing import Any
 import tunewright
 from tunewright.cli.progress import Progress
 from tunewright.cli.tables import print_plan, print_result
-from tunewright.errors import BadInput
+from tunewright.errors import BadInput, TunewrightError
 from tunewright.host import Host
 from tunewright.project import Project
 
@@ -43,8 +43,13 @@ def show_plan(spec: Path, overrides: Sequence[str], out: Path | None, host: Host
 def run_spec(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> int:
     """`run`: the exit code is 1 where a gate of the spec fails."""
     project = Project.from_spec(spec, overrides=overrides, host=host)
-    with Progress(sys.stderr) as progress:
-        result = project.run(out, progress.hear)
+    try:
+        with Progress(sys.stderr) as progress:
+            result = project.run(out, progress.hear)
+    except TunewrightError as error:
+        if as_json and error.summary is not None:
+            print(json.dumps(error.summary, ensure_ascii=False))
+        raise
     if as_json:
         print(json.dumps(result.summary, ensure_ascii=False))
     else:
@@ -52,15 +57,15 @@ def run_spec(spec: Path, overrides: Sequence[str], out: Path | None, host: Host,
     return 0 if result.passed else 1
 
 
-def run_folder(run: Path) -> Path:
-    """The folder that RUN names: a run, a root, or the latest run of a spec's root."""
+def run_folder(run: Path, needs: str = "") -> Path:
+    """The folder that RUN names: a run, a root, or the latest run (that has the step `needs`) of a spec's root."""
     from tunewright.pipeline.run import find_run
 
     if run.is_file():
         from tunewright.spec.load import load
 
-        return find_run(Path("runs") / str(load(run).data.get("name")))
-    return find_run(run)
+        return find_run(Path("runs") / str(load(run).data.get("name")), needs)
+    return find_run(run, needs)
 
 
 def show_run(run: Path, as_json: bool) -> None:
@@ -85,19 +90,24 @@ def report_path(run: Path) -> str:
     return str(path)
 
 
-def predict_file(run: Path, file: Path, out: Path | None, host: Host) -> None:
-    """`predict`."""
+def predict_file(run: Path, file: Path, out: Path | None, limit: int | None, host: Host) -> None:
+    """`predict`: what the token limit cut is said on stderr."""
     from tunewright.pipeline.predict import answer_file
     from tunewright.store import disk
 
-    folder = run_folder(run)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise BadInput(f"there is no folder {out.parent} to write in", fix="make it, or name another")
+    folder = run_folder(run, needs="train")
     with Progress(sys.stderr) as progress:
-        answers = answer_file(folder, file, host, progress.counter("answering"))
+        answered = answer_file(folder, file, host, limit, progress.counter("answering"))
     if out is None:
-        sys.stdout.write(answers)
+        sys.stdout.write(answered.text)
     else:
-        disk.replace(out, answers.encode())
+        disk.replace(out, answered.text.encode())
         print(f"{out}", file=sys.stderr)
+    if answered.cut:
+        cut = f"{answered.cut} of {answered.rows} answers were cut at {answered.limit} tokens"
+        print(f"{cut}: raise --max-new-tokens", file=sys.stderr)
 
 
 def package_run(run: Path, out: Path, as_json: bool) -> None:
@@ -107,6 +117,8 @@ def package_run(run: Path, out: Path, as_json: bool) -> None:
     packed = _summary(run)["artifacts"].get("package")
     if packed is None:
         raise BadInput("this run made no package", fix="`tunewright show` says why")
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file", fix="name a folder with `--out`")
     source = Path(packed)
     target = out / source.name
     if target.exists():

@@ -108,12 +108,15 @@ def predict(
     run: RunArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to answer: .csv or .jsonl.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write there; by default to stdout.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
+    ] = None,
     blocked: BlockOption = [],
 ) -> None:
     """Answer the rows of a file with the tuned model: csv out, one more column."""
     from tunewright.cli.commands import predict_file
 
-    predict_file(run, file, out, _host(blocked))
+    predict_file(run, file, out, limit, _host(blocked))
 
 
 @app.command()

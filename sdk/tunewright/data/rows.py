@@ -33,8 +33,16 @@ def realise(source: DataSource, seed: int, place: int = 0) -> Realised:
     if not kept:
         raise BadOption("no-rows", f"`{source.name}` has no rows{' that match `where`' if read else ''}", "path")
     rng = random.Random(digest_json(["sample", seed, place]))
-    rows = _draw(kept, options, rng)
-    return Realised(source.name, list(_weighted(rows, options.weight, rng)), read, set_aside)
+    rows = list(_weighted(_draw(kept, options, rng), options.weight, rng))
+    if not rows:
+        raise BadOption("no-rows", f"`weight: {options.weight:g}` leaves none of {len(kept)} rows", "weight")
+    return Realised(source.name, rows, read, set_aside)
+
+
+def draws(source: DataSource) -> bool:
+    """Whether the seed has a say in which rows of a source are taken."""
+    options: SourceOptions = source.options
+    return options.sample is not None or options.weight % 1 != 0
 
 
 def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int, list[Broken]]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, final
 
-from pydantic import BaseModel, ConfigDict
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError, core_schema
 
 from tunewright.digest import digest_json, digest_tree
 from tunewright.errors import BadInput
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 Json = Any  # a value that JSON can hold; pydantic's own JsonValue costs 10 ms of import for nothing that we use
 SetBy = Literal["spec", "tunewright", "library"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+"""What scores, artifacts and files are called by: it becomes part of a path."""
 
 
 class Options(BaseModel):
     """Base of every backend's options: unknown keys are errors, values are frozen once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True, allow_inf_nan=False)
 
     kind: str
 
@@ -65,7 +67,10 @@ class SpecPath:
 
     def __init__(self, written: str, folder: Path) -> None:
         self.written = written
-        self.path = (folder / Path(written).expanduser()).absolute()
+        try:
+            self.path = (folder / Path(written).expanduser()).absolute()
+        except RuntimeError as error:  # `~nobody/…`
+            raise ValueError(f"`{written}` names a home folder that is not there") from error
 
     def __repr__(self) -> str:
         return f"SpecPath({self.written!r})"
@@ -78,16 +83,18 @@ class SpecPath:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        def read(value: str, info: ValidationInfo) -> SpecPath:
+        def read(value: object, info: ValidationInfo) -> SpecPath:
+            if isinstance(value, cls):
+                return value
+            if not isinstance(value, str) or not value:
+                raise PydanticCustomError("path_type", "A path is text")
             folders = (info.context or {}).get("folders", {})
             return cls(value, folders.get(info.field_name, Path.cwd()))
 
-        from_text = core_schema.with_info_after_validator_function(read, core_schema.str_schema(min_length=1))
-        written = core_schema.plain_serializer_function_ser_schema(lambda value: value.written)
         return core_schema.json_or_python_schema(
-            json_schema=from_text,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_text]),
-            serialization=written,
+            json_schema=core_schema.str_schema(min_length=1),
+            python_schema=core_schema.with_info_plain_validator_function(read),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.written),
         )
 
 

@@ -25,7 +25,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveInt
 
-from tunewright.parts.base import Backend, O, Options
+from tunewright.parts.base import Backend, Name, O, Options
 from tunewright.parts.engine import Completion
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Example
@@ -34,7 +34,7 @@ from tunewright.parts.prompt_format import Example
 class EvaluatorOptions(Options):
     """The fields of every evaluator that the core itself reads."""
 
-    name: Annotated[str | None, Field(description="Prefix of its scores; by default the kind.", min_length=1)] = None
+    name: Annotated[Name | None, Field(description="Prefix of its scores; by default the kind.")] = None
     max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = 32
 
 

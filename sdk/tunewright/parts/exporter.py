@@ -19,13 +19,13 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from tunewright.parts.base import Backend, O, Options
+from tunewright.parts.base import Backend, Name, O, Options
 
 
 class ExporterOptions(Options):
     """The fields of every exporter that the core itself reads."""
 
-    name: Annotated[str | None, Field(description="Key of the artifact; by default the kind.", min_length=1)] = None
+    name: Annotated[Name | None, Field(description="Key of the artifact; by default the kind.")] = None
 
 
 class Trained(NamedTuple):

@@ -8,7 +8,7 @@ A complete source:
         def pin(self):
             return Pin({"digest": digest_tree(self.options.path.path)})
 
-        def config(self, pin):
+        def config(self):
             return json.loads((self.options.path.path / "config.json").read_text())
 
         def fetch(self, pin, out):
@@ -40,7 +40,7 @@ class ModelSource(Backend[O]):
     def pin(self) -> Pin:
         """Name exactly one model. May look at the network or a lock, never downloads weights."""
 
-    def config(self, pin: Pin) -> Mapping[str, Json] | None:
+    def config(self) -> Mapping[str, Json] | None:
         """The model's config.json, without weights; None where it is not known before fetching."""
         return None
 

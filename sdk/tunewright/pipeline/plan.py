@@ -6,11 +6,14 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from tunewright.data.rows import realise
 from tunewright.digest import digest_json
 from tunewright.parts.base import Argument, BadOption, Finding, library_version
+from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
@@ -19,7 +22,7 @@ from tunewright.pipeline.tasks.fetch import Fetch
 from tunewright.pipeline.tasks.gate import Judge
 from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
-from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.prepare import Prepare, example_of
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved
@@ -74,13 +77,17 @@ class Plan:
 
 def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
-    resolved.refuse((*_check_rows(resolved), *_check_arguments(resolved)))
-    device = resolved.loader.device()
-    lock = make_lock(resolved)
+    resolved.refuse(_check_rows(resolved))
+    device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
+    resolved.refuse(_check_arguments(resolved))
+    pin = resolved.source.pin()
+    lock = make_lock(resolved, pin)
     arguments = {
-        f"{backend.part}/{backend.kind}": found for backend in resolved.backends() if (found := backend.arguments())
+        f"{backend.part}/{backend.kind}": found
+        for backend in resolved.backends()
+        if (found := {**backend.arguments(), **backend.derive(resolved.facts)})
     }
-    steps = tuple(_steps(resolved, lock, arguments, device))
+    steps = tuple(_steps(resolved, pin, lock, arguments, device))
     keys: dict[str, str] = {}
     for step in steps:
         keys[step.name] = step.key(keys)
@@ -90,34 +97,57 @@ def make_plan(resolved: Resolved) -> Plan:
 def _check_rows(resolved: Resolved) -> Iterator[Problem]:
     for source in (*resolved.train, *resolved.test):
         try:
-            realise(source, resolved.spec.seed)
+            for row in realise(source, resolved.spec.seed).rows:
+                example_of(resolved.format, row)  # an empty answer is said now, not after a download
         except BadOption as error:
             yield resolved.problem(source, error.finding)
 
 
 def _check_arguments(resolved: Resolved) -> Iterator[Problem]:
-    """Every name in `args:` is one that the library's own signature has."""
+    """Every name in `args:` is one of the library's own signature, and its value of the type that stands there."""
     for backend in resolved.backends():
         given = getattr(backend.options, "args", {})
         if given and backend.accepts:
             module, _, name = backend.accepts.partition(":")
-            known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
-            for argument in given:
+            target = getattr(importlib.import_module(module), name)
+            known = inspect.signature(target).parameters
+            types = get_type_hints(target)
+            for argument, value in given.items():
+                field = f"args.{argument}"
                 if argument not in known:
                     message = f"`{argument}` is not an argument of {module}'s `{name}`"
-                    fix = did_you_mean(argument, known)
-                    finding = Finding("unknown-argument", message, f"args.{argument}", fix, at_key=True)
+                    finding = Finding("unknown-argument", message, field, did_you_mean(argument, known), at_key=True)
                     yield resolved.problem(backend, finding)
+                elif why := _mistyped(value, types.get(argument, Any)):
+                    yield resolved.problem(backend, Finding("wrong-type", f"`{argument}`: {why}", field))
+
+
+def _mistyped(value: Any, annotation: Any) -> str:
+    """Why a value is not of a library's annotated type; empty where it is, or where that cannot be checked."""
+    try:
+        TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        return f"{error.errors()[0]['msg']}; {name_of(annotation)} is expected"
+    except PydanticSchemaGenerationError:
+        return ""
+    return ""
+
+
+def name_of(annotation: Any) -> str:
+    """A type as a person writes it."""
+    if inspect.isclass(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
 
 
 def _steps(
-    resolved: Resolved, lock: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Argument]], device: str
+    resolved: Resolved, pin: Pin, lock: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Argument]], device: str
 ) -> Iterator[Step]:
     spec, seed = resolved.spec, resolved.spec.seed
     opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
     max_length = resolved.trainer.options.max_length
     model = {"model": "fetch"}
-    yield Step("fetch", Fetch(resolved.source, resolved.source.pin()), {})
+    yield Step("fetch", Fetch(resolved.source, pin), {})
     prepare = Prepare(resolved.loader, resolved.format, resolved.train, max_length, seed)
     yield Step("prepare", prepare, model)
     if resolved.evaluators:
@@ -130,12 +160,13 @@ def _steps(
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
+    form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     golden = resolved.test or resolved.train
     parity = Parity(opener, resolved.format, golden, seed, tuple(resolved.host.blocked))
     yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
-    shown = {**trained, "rows": "prepare", "export": "export-adapter", "parity": "parity", "gate": "gate", **judged}
+    shown = {**trained, "rows": "prepare", "export": form, "parity": "parity", "gate": "gate", **judged}
     about = _about(resolved, lock, arguments)
     yield Step("report", Report(about, resolved.evaluators), shown)
     packed = {**shown, "report": "report"}
@@ -161,6 +192,7 @@ def _about(
         },
         "libraries": libraries(resolved),
         "dtype": resolved.spec.model.dtype,
+        "license": resolved.source.license,
     }
 
 
@@ -170,7 +202,7 @@ def libraries(resolved: Resolved) -> dict[str, str]:
     return {name: library_version(name) for name in sorted(names)}
 
 
-def make_lock(resolved: Resolved) -> dict[str, Any]:
+def make_lock(resolved: Resolved, pin: Pin) -> dict[str, Any]:
     """The spec with every default written out and every source pinned: what `spec.lock.yaml` holds."""
     spec = resolved.spec
 
@@ -192,7 +224,7 @@ def make_lock(resolved: Resolved) -> dict[str, Any]:
         "package": spec.package.model_dump(mode="json"),
         "seed": spec.seed,
         "locked": {
-            "model": dict(resolved.source.pin().values),
+            "model": dict(pin.values),
             "data": {k: [source.digest() for source in v] for k, v in sources.items()},
             "plugins": _plugins(resolved),
         },

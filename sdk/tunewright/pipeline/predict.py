@@ -7,12 +7,12 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts import DataSource, PromptFormat
-from tunewright.parts.data_source import Broken
+from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.tasks.fetch import base_folder
@@ -23,15 +23,28 @@ from tunewright.store.publish import Artifact, read_artifact
 ANSWER = "answer"
 
 
+class Answered(NamedTuple):
+    """A client's file with its answers, as csv, and how many of them the token limit cut."""
+
+    text: str
+    rows: int
+    cut: int
+    limit: int
+
+
 def answer_rows(
     run: Path,
     rows: Sequence[Mapping[str, Any]],
     host: Host,
-    limit: int = 64,
+    limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """One answer a row, by the tuned model of a run's folder; at most `limit` tokens each. Raises `BadInput`."""
-    lock = json.loads((run / "plan.json").read_text(encoding="utf-8"))["lock"]
+    """One answer a row, by the tuned model of a run's folder. Raises `BadInput`.
+
+    An answer has at most `limit` tokens: by default what the run's evaluations allowed, or 64 where there are none.
+    """
+    lock = _lock(run)
+    limit = limit or limit_of(lock)
     form = _backend(host, "prompt_format", lock["data"]["format"])
     fetched, trained = _step(run, "fetch"), _step(run, "train")
     prompts = [form.prompt(row) for row in rows]
@@ -39,6 +52,16 @@ def answer_rows(
         base_folder(fetched), trained.path / TRAINED, trained.json(OUTCOME)["digest"]
     ) as subject:
         return subject.complete(prompts, limit, progress)
+
+
+def limit_of(lock: Mapping[str, Any]) -> int:
+    """Tokens of an answer that a run's evaluations allowed, so that an answer here is the answer there."""
+    return max((evaluation["max_new_tokens"] for evaluation in lock["evals"]), default=64)
+
+
+def _lock(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "plan.json").read_text(encoding="utf-8"))["lock"]
+    return found
 
 
 def opener_of(lock: Mapping[str, Any], host: Host) -> Opener:
@@ -65,40 +88,43 @@ def _step(run: Path, name: str) -> Artifact:
     return found
 
 
-def read_file(path: Path, host: Host) -> list[dict[str, Any]]:
-    """A client's file as rows, by the source that its ending names. Raises `BadInput`."""
+def read_file(path: Path, form: PromptFormat, host: Host) -> list[dict[str, Any]]:
+    """A client's file as rows, by the source that its ending names. Raises `BadInput` naming the row or the column."""
     kind = path.suffix.lstrip(".").lower()
     if f"data_source/{kind}" not in host.table:
-        raise BadInput(
-            f"`{path.name}`: files ending in `.{kind}` cannot be read", fix=did_you_mean(kind, ["csv", "jsonl"])
-        )
+        fix = did_you_mean(kind, ["csv", "jsonl"])
+        raise BadInput(f"`{path.name}`: files ending in `.{kind}` cannot be read", fix=fix)
     source: DataSource = _backend(host, "data_source", {"kind": kind, "path": str(path.absolute())})
-    rows = []
-    for row in source.rows():
-        if isinstance(row, Broken):
-            raise BadInput(f"{row.origin}: {row.why}", fix="mend the row")
-        rows.append(dict(row.fields))
-    return rows
-
-
-def check_columns(form: PromptFormat, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Refuse a file that lacks a column of the prompt. Raises `BadInput`."""
-    columns = list(rows[0]) if rows else []
-    for column in sorted(form.prompt_columns()):
-        if column not in columns:
-            raise BadInput(f"`{name}` has no column `{column}`", fix=did_you_mean(column, columns))
-
-
-def answer_file(run: Path, path: Path, host: Host, progress: Callable[[int], None] | None = None) -> str:
-    """A client's file as csv with one more column, `answer`. Raises `BadInput`."""
-    rows = read_file(path, host)
-    lock = json.loads((run / "plan.json").read_text(encoding="utf-8"))["lock"]
-    check_columns(_backend(host, "prompt_format", lock["data"]["format"]), rows, path.name)
-    if rows and ANSWER in rows[0]:
+    columns = source.head().columns
+    for column in sorted(form.prompt_columns() - set(columns)):
+        raise BadInput(f"`{path.name}` has no column `{column}`", fix=did_you_mean(column, columns))
+    if ANSWER in columns:
         raise BadInput(f"`{path.name}` has a column `{ANSWER}` already", fix="rename it")
-    answers = answer_rows(run, rows, host, progress=progress)
+    return [_asked(row, form) for row in source.rows()]
+
+
+def _asked(row: Row | Broken, form: PromptFormat) -> dict[str, Any]:
+    """A row's fields, once a prompt can be made of them."""
+    if isinstance(row, Broken):
+        raise BadInput(f"{row.origin}: {row.why}", fix="mend the row")
+    try:
+        form.prompt(row.fields)
+    except BadInput as error:
+        raise BadInput(f"{row.origin}: {error.message}", fix=error.fix) from error
+    return dict(row.fields)
+
+
+def answer_file(
+    run: Path, path: Path, host: Host, limit: int | None = None, progress: Callable[[int], None] | None = None
+) -> Answered:
+    """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded."""
+    lock = _lock(run)
+    rows = read_file(path, _backend(host, "prompt_format", lock["data"]["format"]), host)
+    limit = limit or limit_of(lock)
+    answers = answer_rows(run, rows, host, limit, progress) if rows else []
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*(rows[0] if rows else []), ANSWER], lineterminator="\n")
+    writer = csv.DictWriter(out, [*columns, ANSWER], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, ANSWER: answer.text} for row, answer in zip(rows, answers, strict=True))
-    return out.getvalue()
+    return Answered(out.getvalue(), len(rows), sum(answer.stopped == "limit" for answer in answers), limit)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunewright.errors import BadInput, TunewrightError
+from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
 from tunewright.pipeline.events import Events, Listener
 from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
@@ -20,7 +20,7 @@ from tunewright.pipeline.summary import summarize
 from tunewright.spec.dump import dump
 from tunewright.store import disk
 from tunewright.store.lock import writer
-from tunewright.store.publish import Artifact, Store
+from tunewright.store.publish import Artifact, Store, read_artifact
 
 RUN = "run.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -44,6 +44,7 @@ class Run:
     def __init__(self, plan: Plan, root: Path, folder: Path) -> None:
         self.plan, self.root, self.folder = plan, root, folder
         self.store = Store(root)
+        self.checked: set[str] = set()
 
     @classmethod
     @contextmanager
@@ -51,6 +52,7 @@ class Run:
         """Take the root's lock and make the run's folder. Raises `RootLocked` where another process runs there."""
         with writer(root):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+            Store(root).sweep()
             folder = _fresh(root, f"{stamp}-{plan.key[:8]}")
             disk.make_folder(folder / "steps")
             run = cls(plan, root, folder)
@@ -65,27 +67,51 @@ class Run:
     def execute(self, on_event: Listener | None = None) -> Result:
         """Do every step that is not done. A failed step ends the run; what was finished stays finished."""
         events = Events(self.folder / "events.jsonl", self.plan.resolved.host, on_event)
+        hits = self._sound_hits()
         done: dict[str, Artifact] = {}
         statuses: dict[str, str] = {}
         try:
             for step in self.plan.steps:
                 statuses[step.name] = "failed"
-                done[step.name], statuses[step.name] = self._step(step, done, events)
+                done[step.name], statuses[step.name] = self._step(step, hits, done, events)
                 disk.link(done[step.name].path, self.folder / "steps" / step.name)
-        except TunewrightError as error:
+        except Exception as failure:
+            error = _typed(failure)
             events.emit(step.name, {"event": "failed", "why": str(error)})
-            self._finish(done, statuses, str(error))
-            raise
+            summary = self._finish(done, statuses, str(error)).summary
+            if isinstance(error, TunewrightError):
+                error.summary = summary
+            raise error from (failure if error is not failure else failure.__cause__)
         result = self._finish(done, statuses, "")
         events.emit("run", {"event": "finished", "status": result.summary["status"]})
         return result
 
-    def _step(self, step: Step, done: Mapping[str, Artifact], events: Events) -> tuple[Artifact, str]:
+    def _sound_hits(self) -> dict[str, Artifact]:
+        """The steps that need not be done. What a step that will run reads is compared byte by byte before it counts.
+
+        So a flipped bit is found before a training, and a run that redoes nothing still answers at once.
+        """
+        hits = self.plan.hits(self.store)
+        while True:
+            needed = {name for step in self.plan.steps if step.name not in hits for name in step.inputs.values()}
+            damaged = [step.name for step in self.plan.steps if step.name in needed & hits.keys() - self.checked
+                       and not self._whole(step, hits[step.name])]  # fmt: skip
+            self.checked |= needed
+            if not damaged:
+                return hits
+            for name in damaged:
+                del hits[name]
+
+    def _whole(self, step: Step, found: Artifact) -> bool:
+        return read_artifact(found.path, digests=True) is not None and step.task.present(found, thorough=True)
+
+    def _step(
+        self, step: Step, hits: Mapping[str, Artifact], done: Mapping[str, Artifact], events: Events
+    ) -> tuple[Artifact, str]:
         key = self.plan.keys[step.name]
-        found = self.store.find(step.name, key)
-        if found is not None and step.task.present(found):
+        if step.name in hits:
             events.emit(step.name, {"event": "step", "status": "cached"})
-            return found, "cached"
+            return hits[step.name], "cached"
         events.emit(step.name, {"event": "step", "status": "started"})
         meter = Meter()
         out = self.store.stage(step.name, key)
@@ -101,6 +127,11 @@ class Run:
             if error.errno in FULL:  # from a library's own writing
                 raise disk.fault(out, 0, error) from error
             raise
+        if step.key(self.plan.keys) != key:
+            raise BadInput(
+                f"what `{step.name}` reads changed while it ran: nothing is kept of it",
+                fix="run the same command again",
+            )
         measured = {"seconds": meter.seconds(), "peak_rss_bytes": meter.peak_rss_bytes()}
         artifact = self.store.commit(step.name, key, {"notes": notes, **measured})
         events.emit(step.name, {"event": "step", "status": "done", **measured})
@@ -115,6 +146,16 @@ class Run:
         return Result(summary)
 
 
+def _typed(failure: Exception) -> Exception:
+    """Running out of memory is this machine's lack, by whatever name a library raises it; the rest stays what it is."""
+    if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
+        return EnvironmentFault(
+            f"out of memory: {failure or 'the system gave no more'}",
+            fix="halve `trainer.batch_size` and double `trainer.accumulation`, or set `trainer.checkpointing: true`",
+        )
+    return failure
+
+
 def _fresh(root: Path, name: str) -> Path:
     """A folder name that is not taken: two runs may begin in one second, and clocks go backwards."""
     folder, number = root / name, 1
@@ -124,9 +165,15 @@ def _fresh(root: Path, name: str) -> Path:
     return folder
 
 
-def find_run(path: Path) -> Path:
-    """The run's folder that a command names: itself, or the latest of a root. Raises `BadInput`."""
-    for folder in (path, path / "latest"):
-        if (folder / RUN).is_file():
+def find_run(path: Path, needs: str = "") -> Path:
+    """The run's folder that a command names: itself, or the latest of a root that has the step `needs`.
+
+    Raises `BadInput` where there is none.
+    """
+    if (path / RUN).is_file():
+        return path.resolve()
+    latest = sorted(path.glob(f"*/{RUN}"), key=lambda run: run.stat().st_mtime_ns, reverse=True)
+    for folder in dict.fromkeys([path / "latest", *(run.parent for run in latest)]):
+        if (folder / RUN).is_file() and (not needs or (folder / "steps" / needs).exists()):
             return folder.resolve()
     raise BadInput(f"{path} is not a run", fix="name a run's folder, or the folder that holds `latest`")

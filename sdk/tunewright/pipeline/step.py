@@ -42,7 +42,7 @@ class Task(ABC):
         """Digests of the content that it reads from outside: files, pins."""
         return {}
 
-    def present(self, output: Artifact) -> bool:
+    def present(self, output: Artifact, *, thorough: bool = False) -> bool:
         """Whether what its output stands for is still there; only fetch's lies outside the store."""
         return True
 

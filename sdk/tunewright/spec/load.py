@@ -91,7 +91,10 @@ def _override(document: Document, override: str) -> None:
         place = Position(file, 1, 1, len(override) + 1)
         raise SpecError([Problem("bad-override", "write `--set key.path=VALUE`", place)], {file: [override]})
     parsed = parse(f"value: {text}", file, Path.cwd())
-    key: Key = tuple(int(step) if step.isdigit() else step for step in path.split("."))
+    if set(parsed.data) != {"value"}:
+        place = Position(file, 1, len(path) + 2, len(override) + 1)
+        raise SpecError([Problem("bad-override", "`--set` takes one value on one line", place)], {file: [override]})
+    key: Key = tuple(int(step) if step.isascii() and step.isdigit() else step for step in path.split("."))
     document.sources[file], document.folders[file] = [override], Path.cwd()
     _put(document, key, parsed.data.get("value"), Position(file, 1, 1, len(path) + 1), override)
     _place_override(document, key, parsed, shift=len(path) + 1 - len("value: "))

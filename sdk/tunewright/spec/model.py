@@ -37,11 +37,11 @@ class Part:
             return cls(value, {"kind": value})
         if isinstance(value, dict) and isinstance(value.get("kind"), str):
             return cls(value["kind"], value)
-        raise PydanticCustomError("part", "a part is `{{kind: NAME, …}}` or just its kind")
+        raise PydanticCustomError("part", "a part is `{kind: NAME, …}` or just its kind")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
 class Model(_Section):

@@ -44,7 +44,15 @@ def problems_of(
     error: ValidationError, model: type[BaseModel], document: Document, key: Key, owner: str
 ) -> list[Problem]:
     """Each of Pydantic's errors as a problem, placed at the key or the value it is about."""
-    return [_problem(detail, model, document, key, owner) for detail in error.errors(include_url=False)]
+    found: dict[Key, Problem] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, model, document, key, owner)
+        written = _written(detail["loc"], document, key)
+        if detail["type"] == "missing":
+            written = (*written, detail["loc"][-1])
+        # a value that fits no branch of a union is one mistake, not one a branch
+        found.setdefault(written[:2] if key else written, problem)
+    return list(found.values())
 
 
 def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str) -> Problem:
@@ -52,14 +60,17 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document, k
     if not code:
         code = "wrong-type" if detail["type"].endswith(("_type", "_parsing")) else "out-of-range"
     make = _MAKERS.get(code, _wrong_value)
-    return make(code, detail, model, document, (*key, *_written(detail["loc"], document, key)), owner)
+    written = _written(detail["loc"], document, key)
+    if code == "missing-key":
+        written = (*written, detail["loc"][-1])
+    return make(code, detail, model, document, (*key, *written), owner)
 
 
 def _written(location: tuple[int | str, ...], document: Document, key: Key) -> Key:
     """Pydantic's way to a value without the names of union branches, which nobody wrote."""
     found: Key = ()
     for step in location:
-        if (*key, *found, step) in document.values or step == location[-1]:
+        if (*key, *found, step) in document.values:
             found = (*found, step)
     return found
 
@@ -84,10 +95,11 @@ def _wrong_value(
     code: str, detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str
 ) -> Problem:
     message = detail["msg"].removeprefix("Value error, ")
+    name = key[-1] if key else owner
     if code == "wrong-type" and detail["type"] != "part":
-        message = f"`{key[-1]}` is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
+        message = f"`{name}` is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
     elif detail["loc"]:
-        message = f"`{key[-1]}`: {message[0].lower()}{message[1:]}"
+        message = f"`{name}`: {message[0].lower()}{message[1:]}"
     suggestion = ""
     expected = (detail.get("ctx") or {}).get("expected")
     if detail["type"] == "literal_error" and isinstance(expected, str) and isinstance(detail["input"], str):

@@ -64,6 +64,13 @@ def _pair(base: Sequence[Graded], tuned: Sequence[Graded]) -> Pairs:
             f"base and tuned were not asked the same items: {len(odd)} stand on one side only, such as `{odd[0]}`",
             fix="evaluate both again on the same rows",
         )
+    for graded in base:
+        other = by_id[graded.item.id].item
+        if (graded.item.prompt, graded.item.reference) != (other.prompt, other.reference):
+            raise Refused(
+                f"base and tuned were asked different things under the id `{other.id}`",
+                fix="evaluate both again on the same rows",
+            )
     places: dict[tuple[str, str], list[int]] = {}
     for place, graded in enumerate(base):
         group = graded.item.group

@@ -24,11 +24,22 @@ def find_model(key: str, *, digests: bool = False) -> Artifact | None:
     return read_artifact(cache_root() / "models" / key[:32], key, digests=digests)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what killed fetches left: a base half there is gigabytes. A living process's is left to it."""
+    for left in folder.glob(".stage-*"):
+        try:
+            os.kill(int(left.name.rpartition("-")[2]), 0)
+        except (ValueError, ProcessLookupError):
+            disk.remove(left)
+        except PermissionError:  # another user's process
+            continue
+
+
 def put_model(key: str, fill: Callable[[Path], dict[str, Any]]) -> Artifact:
     """Let `fill` write a base into an empty folder and publish it with the notes that it returns."""
     target = cache_root() / "models" / key[:32]
     staged = target.with_name(f".stage-{target.name}-{os.getpid()}")
-    disk.remove(staged)
+    _sweep(target.parent)
     disk.make_folder(staged)
     try:
         notes = fill(staged)

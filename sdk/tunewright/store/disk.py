@@ -96,9 +96,10 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         _tell("after:remove", path)
     elif path.is_dir():
-        gone = path.with_name(f".gone-{path.name}")
-        shutil.rmtree(gone, ignore_errors=True)
-        rename(path, gone)
+        gone = path if path.name.startswith(".gone-") else path.with_name(f".gone-{path.name}")
+        if gone != path:
+            shutil.rmtree(gone, ignore_errors=True)
+            rename(path, gone)
         shutil.rmtree(gone, ignore_errors=True)
         _tell("after:remove", path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tunewright.errors import RootLocked
+from tunewright.errors import EnvironmentFault, RootLocked
 from tunewright.store import disk
 
 
@@ -24,6 +24,8 @@ def writer(root: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise _held(root) from None
+    except OSError as error:
+        raise EnvironmentFault(f"cannot lock {root}: {error.strerror}", fix="name another root with `--out`") from error
     try:
         disk.replace(root / ".holder", json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield

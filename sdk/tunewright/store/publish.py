@@ -53,6 +53,11 @@ class Store:
         """A committed output, or None. One whose files are not all there, or are not its own, does not count."""
         return read_artifact(self.place(step, key), key)
 
+    def sweep(self) -> None:
+        """Remove what killed runs left half done; called by the one writer of the root."""
+        for left in (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*")):
+            disk.remove(left)
+
     def scratch(self, step: str, key: str) -> Path:
         """A folder for a library to write in."""
         folder = self.folder / ".work" / f"{step}-{key[:16]}"

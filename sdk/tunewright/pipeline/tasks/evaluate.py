@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tunewright.data.rows import realise_all
+from tunewright.data.rows import draws, realise_all
 from tunewright.digest import canonical_json
-from tunewright.errors import Refused
+from tunewright.errors import BadInput, Refused
 from tunewright.parts import Backend, DataSource, Evaluator, PromptFormat
 from tunewright.parts.engine import Completion, Subject
 from tunewright.parts.evaluator import Graded, Item, TestRow
@@ -43,20 +43,35 @@ class Evaluate(Task):
         return (opener.loader, opener.engine, opener.quantizer, self.format, *self.test, *self.evaluators)
 
     def settings(self) -> dict[str, Any]:
-        return {"dtype": self.opener.dtype, "seed": self.seed}
+        seed = self.seed if any(draws(source) for source in self.test) else None
+        return {"dtype": self.opener.dtype, "seed": seed}
 
     def sources(self) -> Mapping[str, str]:
-        return {f"test.{place}": source.digest() for place, source in enumerate(self.test)}
+        return {f"test.{place} {source.name}": source.digest() for place, source in enumerate(self.test)}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = held_out(self.format, self.test, self.seed)
         folder = base_folder(inputs["model"])
+        self._refuse_long_references(rows, folder)
         if "trained" not in inputs:
             with self.opener.served(folder, None) as subject:
                 return self._measure(subject, rows, out, context)
         trained = inputs["trained"]
         with self.opener.tuned(folder, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
             return self._measure(subject, rows, out, context)
+
+    def _refuse_long_references(self, rows: list[TestRow], base: Path) -> None:
+        """A reference that is longer than any answer may be can never be matched: that is no finding about a model."""
+        tokenizer = self.opener.loader.tokenizer(base)
+        for evaluator in self.evaluators:
+            limit = evaluator.options.max_new_tokens
+            for item in evaluator.items(rows):
+                length = len(tokenizer.encode(item.reference))
+                if length > limit:
+                    raise BadInput(
+                        f"{item.origin}: the reference has {length} tokens, answers may have {limit}",
+                        fix=f"set `max_new_tokens: {length + 1}` or more in `{evaluator.name}`",
+                    )
 
     def _measure(self, subject: Subject, rows: list[TestRow], out: Path, context: Context) -> dict[str, Any]:
         scores: dict[str, float] = {}

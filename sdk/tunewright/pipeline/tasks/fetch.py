@@ -9,7 +9,7 @@ from typing import Any
 from tunewright.digest import digest_json
 from tunewright.errors import Refused
 from tunewright.handoff.verify import model_identity
-from tunewright.parts import Backend, ModelSource
+from tunewright.parts import ModelSource
 from tunewright.parts.base import library_version
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.step import Context, Task
@@ -25,14 +25,15 @@ class Fetch(Task):
     def __init__(self, source: ModelSource, pin: Pin) -> None:
         self.source, self.pin = source, pin
 
-    def parts(self) -> tuple[Backend, ...]:
-        return (self.source,)
+    def settings(self) -> dict[str, Any]:
+        """Not the source's signature: its licence is a label, and correcting it must not train anew."""
+        return {"source": self.source.kind, "name": self.source.name}
 
     def sources(self) -> Mapping[str, str]:
-        return {"pin": digest_json(dict(self.pin.values))}
+        return {"model": self._cache_key()}
 
-    def present(self, output: Artifact) -> bool:
-        return cache.find_model(self._cache_key()) is not None
+    def present(self, output: Artifact, *, thorough: bool = False) -> bool:
+        return cache.find_model(self._cache_key(), digests=thorough) is not None
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         context.emit({"event": "progress", "what": f"fetching {self.source.name}"})
@@ -42,7 +43,6 @@ class Fetch(Task):
         identity = found.manifest["identity"]
         record = {
             "name": self.source.name,
-            "license": self.source.license,
             "pin": dict(self.pin.values),
             "cache_key": key,
             "identity": identity,

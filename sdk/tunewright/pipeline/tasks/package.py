@@ -62,10 +62,10 @@ class Package(Task):
         return PackageContents(
             name=self.about["name"],
             version=self.package.version,
-            license=self.package.license or record["license"],
+            license=self.package.license or self.about["license"],
             base={
                 "name": record["name"],
-                "license": record["license"],
+                "license": self.about["license"],
                 "dtype": TORCH_DTYPES[self.about["dtype"]],
                 **record["identity"],
             },
@@ -79,7 +79,7 @@ class Package(Task):
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],
-            licences={"base": record["license"]} if record["license"] else {},
+            licences={"base": self.about["license"]} if self.about["license"] else {},
         )
 
     def _adapter(self, inputs: Mapping[str, Artifact]) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ class Parity(Task):
         return {"dtype": self.opener.dtype, "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
 
     def sources(self) -> Mapping[str, str]:
-        return {f"rows.{place}": source.digest() for place, source in enumerate(self.rows)}
+        return {f"rows.{place} {source.name}": source.digest() for place, source in enumerate(self.rows)}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base, trained = base_folder(inputs["model"]), inputs["trained"]

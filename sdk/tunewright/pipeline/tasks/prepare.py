@@ -39,7 +39,7 @@ class Prepare(Task):
         return {"max_length": self.max_length, "seed": self.seed}
 
     def sources(self) -> Mapping[str, str]:
-        return {f"train.{place}": source.digest() for place, source in enumerate(self.train)}
+        return {f"train.{place} {source.name}": source.digest() for place, source in enumerate(self.train)}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         tokenizer = self.loader.tokenizer(base_folder(inputs["model"]))

@@ -51,7 +51,11 @@ class Report(Task):
             "name": self.about["name"],
             "verdict": "failed" if failed else "passed",
             "why": "; ".join(f"{gate['gate']}: {gate['why']}" for gate in failed),
-            "base": {**_only(record, "name", "license"), "identity": record["identity"]["identity"]},
+            "base": {
+                "name": record["name"],
+                "license": self.about["license"],
+                "identity": record["identity"]["identity"],
+            },
             "quantization": self._part("quantizer"),
             "adapter": {**self._part("adapter"), **_only(outcome, "trainable", "total"), "bytes": size},
             "trainer": self._part("trainer"),
