@@ -37,6 +37,13 @@ class ChatOptions(Options):
         list(columns_of(value or ""))
         return value
 
+    @field_validator("prompt", "completion")
+    @classmethod
+    def _says_something_of_the_row(cls, value: str) -> str:
+        if not list(columns_of(value)):
+            raise ValueError("names no column, so that every row would read the same: put one in braces, as in {text}")
+        return value
+
 
 class Chat(PromptFormat[ChatOptions]):
     """One turn of a conversation, rendered by the model's own chat template."""

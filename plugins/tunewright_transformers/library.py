@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from types import ModuleType
@@ -22,6 +23,7 @@ OFFLINE = {
 def library() -> ModuleType:
     """transformers, which after this neither asks the network nor prints bars. Raises `MissingExtra`."""
     os.environ.update(OFFLINE)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of kernels that it would fetch
     try:
         import torch  # noqa: F401  transformers imports without it and fails later, with another message
         import transformers

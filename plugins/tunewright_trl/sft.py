@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tunewright.digest import digest_json
-from tunewright.errors import WorkFailed
+from tunewright.errors import BadInput, WorkFailed
 from tunewright.parts.base import Facts, Finding, Json, To
 from tunewright.parts.trainer import Trainer, TrainerOptions, TrainJob, TrainOutcome
 from tunewright_trl.arguments import check_arguments
@@ -156,13 +156,16 @@ class Sft(Trainer[SftOptions]):
         from trl import SFTConfig
 
         arguments = {name: argument.value for name, argument in self.arguments().items()}
-        config = SFTConfig(
-            **arguments,
-            output_dir=str(job.scratch),
-            seed=job.seed,
-            data_seed=job.seed,
-            use_cpu=job.model.device.type == "cpu",  # the loader chose the device, the trainer stays on it
-        )
+        try:
+            config = SFTConfig(
+                **arguments,
+                output_dir=str(job.scratch),
+                seed=job.seed,
+                data_seed=job.seed,
+                use_cpu=job.model.device.type == "cpu",  # the loader chose the device, the trainer stays on it
+            )
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"TRL refuses the trainer's arguments: {error}", fix="correct `trainer.args`") from error
         config._n_gpu = min(config.n_gpu, 1)  # TRL refuses transformers' DataParallel over all GPUs that it sees
         return config
 

@@ -155,3 +155,15 @@ def test_a_name_that_the_system_does_not_take_is_a_finding(tmp_path):
     with pytest.raises(BadOption) as caught:
         Csv(CsvOptions(path=SpecPath("x" * 300, tmp_path))).head()
     assert caught.value.finding.code == "file-unreadable"
+
+
+def test_a_true_of_yaml_finds_the_text_of_a_csv(tmp_path):
+    (tmp_path / "b.csv").write_text("text,flag\nx,true\ny,false\n")
+    rows = realise(Csv(CsvOptions(path=SpecPath("b.csv", tmp_path), where={"flag": True})), 0).rows
+    assert [row.fields["text"] for row in rows] == ["x"]
+
+
+def test_a_misspelt_value_of_where_is_put_right(csv):
+    with pytest.raises(BadOption) as caught:
+        realise(csv(where={"text": "mesage 3"}), 0)
+    assert caught.value.finding.suggestion == "did you mean `message 3`?"

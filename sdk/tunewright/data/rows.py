@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts.base import BadOption
 from tunewright.parts.data_source import Broken, DataSource, Row, SourceOptions
+from tunewright.spec.suggest import did_you_mean
+
+MOST_KNOWN = 20  # values of a column that a message lists
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def draws(source: DataSource) -> bool:
 
 
 def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int, list[Broken]]:
-    wanted = {column: _as_list(value) for column, value in options.where.items()}
-    unseen = {column: {str(value) for value in values} for column, values in wanted.items()}
+    wanted = {column: {_text(v) for v in _as_list(value)} for column, value in options.where.items()}
+    seen: dict[str, set[str]] = {column: set() for column in wanted}
     kept: list[Row] = []
     set_aside: list[Broken] = []
     read = 0
@@ -56,17 +60,23 @@ def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int,
             set_aside.append(_stop_or_keep(row, options))
             continue
         read += 1
-        matches = {column: str(row.fields.get(column)) for column in wanted}
-        for column, value in matches.items():
-            unseen[column].discard(value)
-        if all(value in {str(w) for w in wanted[column]} for column, value in matches.items()):
+        found = {column: _text(row.fields.get(column)) for column in wanted}
+        for column, value in found.items():
+            seen[column].add(value)
+        if all(value in wanted[column] for column, value in found.items()):
             kept.append(row)
-    _refuse_unseen(source, unseen, read)
+    if read:
+        _refuse_unseen(source, wanted, seen)
     return kept, read, set_aside
 
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    """How a value reads in a csv: a `true` of YAML or JSON is the text `true`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _stop_or_keep(row: Broken, options: SourceOptions) -> Broken:
@@ -77,13 +87,16 @@ def _stop_or_keep(row: Broken, options: SourceOptions) -> Broken:
     return row
 
 
-def _refuse_unseen(source: DataSource, unseen: dict[str, set[str]], read: int) -> None:
-    for column, values in unseen.items():
-        if values and read:
-            shown = ", ".join(f"`{value}`" for value in sorted(values))
-            raise BadOption(
-                "value-never-occurs", f"no row of `{source.name}` has {column} = {shown}", f"where.{column}"
+def _refuse_unseen(source: DataSource, wanted: Mapping[str, set[str]], seen: Mapping[str, set[str]]) -> None:
+    for column, values in wanted.items():
+        missing = sorted(values - seen[column])
+        if missing:
+            shown = ", ".join(f"`{value}`" for value in missing)
+            message = f"no row of `{source.name}` has {column} = {shown}"
+            known = (
+                seen[column] if len(seen[column]) <= MOST_KNOWN else set(get_close_matches(missing[0], seen[column]))
             )
+            raise BadOption("value-never-occurs", message, f"where.{column}", did_you_mean(missing[0], known))
 
 
 def _draw(rows: list[Row], options: SourceOptions, rng: random.Random) -> list[Row]:

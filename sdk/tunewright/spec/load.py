@@ -129,4 +129,6 @@ def _place_override(document: Document, key: Key, parsed: Document, shift: int) 
                 table[key + known[1:]] = Position(
                     place.file, place.line, place.column + shift, place.end_column + shift
                 )
+    for depth in range(1, len(key)):  # mappings that the override made
+        document.values.setdefault(key[:depth], document.values[key])
     document.keys[key] = Position(f"{document.values[key].file}", 1, 1, len(".".join(map(str, key))) + 1)
