@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tunewright.digest import digest_tree
-from tunewright.errors import BadInput, Refused
+from tunewright.errors import Refused
 from tunewright.parts import Facts, Finding, ModelSource, Options, SpecPath
 from tunewright.parts.base import BadOption
 from tunewright.parts.model_source import Pin
@@ -49,6 +49,7 @@ class LocalSource(ModelSource[LocalOptions]):
         return Pin({"digest": digest_tree(self.folder, self._files())})
 
     def config(self) -> Mapping[str, Any] | None:
+        """The folder's config.json. Raises `BadOption`."""
         return _config(self.folder)
 
     def fetch(self, pin: Pin, out: Path) -> None:
@@ -70,25 +71,22 @@ class LocalSource(ModelSource[LocalOptions]):
     def _files(self) -> list[Path]:
         if not self.folder.is_dir():
             raise BadOption("file-missing", f"there is no folder `{self.options.path.written}`", "path")
-        try:
-            _config(self.folder)
-        except BadInput as error:
-            raise BadOption("not-a-model", error.message, "path") from error
+        _config(self.folder)
         files = files_of(self.folder)
         _check_weights(self.folder, files)
         return files
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json. Raises `BadInput` where it is missing or names no model type."""
+    """The folder's config.json. Raises `BadOption` where it is missing or names no model type."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(f"`{folder.name}` has no config.json, so it is not a model's folder") from error
+    except OSError as error:
+        raise BadOption("not-a-model", f"`{folder.name}` has no config.json that can be read", "path") from error
     except ValueError as error:
-        raise BadInput(f"`{folder.name}/config.json` is not JSON: {error}") from error
+        raise BadOption("not-a-model", f"`{folder.name}/config.json` is not JSON: {error}", "path") from error
     if not isinstance(config, dict) or "model_type" not in config:
-        raise BadInput(f"`{folder.name}/config.json` names no `model_type`")
+        raise BadOption("not-a-model", f"`{folder.name}/config.json` names no `model_type`", "path")
     return config
 
 

