@@ -12,12 +12,15 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
-def main(package: Path, base: Path) -> list[list[int]]:
+def main(package: Path, base: Path, same_kernel: bool) -> list[list[int]]:
     manifest = json.loads((package / "manifest.json").read_text())
     quantization = manifest["quantization"]
     config = BitsAndBytesConfig.from_dict(quantization) if quantization else None
     dtype = getattr(torch, manifest["base"]["dtype"])
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, quantization_config=config)
+    for module in model.modules():
+        if same_kernel and hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model = PeftModel.from_pretrained(model, package).eval()
     tokenizer = AutoTokenizer.from_pretrained(package)
     answers = []
@@ -33,4 +36,4 @@ def main(package: Path, base: Path) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), "--same-kernel" in sys.argv)))

@@ -43,6 +43,11 @@ class Nf4(Quantizer[Nf4Options]):
     Options: ClassVar = Nf4Options
     extra = "train"
     libraries = ("bitsandbytes", "transformers", "torch")
+    caveat: ClassVar = (
+        "On CPUs with AVX512-BF16, bitsandbytes answers through another kernel than the one trained and measured with; "
+        "its logits differ by 1 to 3 %, and so may an answer that is nearly a tie. "
+        "`module.support_avx512bf16_for_cpu = False` on every `Linear4bit` of the loaded base keeps to the same one."
+    )
     fixed: ClassVar = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     reads = frozenset({"compute_dtype", "skip"})
 

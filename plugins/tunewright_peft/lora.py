@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from tunewright.digest import digest_tensors
 from tunewright.errors import MissingExtra, Refused
 from tunewright.parts import AdapterMethod, Argument, Cap, Facts, Finding, LibraryOptions, Need, To
 from tunewright.parts.base import BadOption
@@ -104,8 +105,6 @@ class Lora(AdapterMethod[LoraOptions]):
 
     def digest(self, model: Any) -> str:
         """Digest of the adapter's values, under the names that they are saved by."""
-        from tunewright_transformers.weights import digest_tensors
-
         return digest_tensors(_tensors(model).items())
 
     def _fresh(self, model: Any) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
 from tunewright.parts import AdapterMethod, Cap, Need, Options
 from tunewright_transformers.layout import PICKLES, WEIGHTS
-from tunewright_transformers.weights import digest_tensors
 
 
 class FullTuningOptions(Options):

@@ -41,3 +41,21 @@ def digest_tree(root: Path, files: Iterable[Path] | None = None) -> str:
     """sha256 over the relative names and contents of `files` (default: every file below `root`)."""
     chosen = sorted(p for p in root.rglob("*") if p.is_file()) if files is None else files
     return digest_json({p.relative_to(root).as_posix(): digest_file(p) for p in chosen})
+
+
+def digest_tensors(named: Iterable[tuple[str, Any]]) -> str:
+    """Digest of torch tensors in memory by name, whatever their order and type; 64 hex digits.
+
+    It proves which weights a model carries; of a folder's weights that is `handoff.verify.model_identity`. Values are
+    compared as 32-bit floats, which hold every bf16 and fp16 exactly: an adapter that a library casts up when it loads
+    it is still the same adapter. One tensor at a time is copied.
+    """
+    return digest_json({name: _digest_tensor(tensor) for name, tensor in named})
+
+
+def _digest_tensor(tensor: Any) -> str:
+    import hashlib
+
+    found = hashlib.sha256(canonical_json(list(tensor.shape)))
+    found.update(tensor.detach().float().cpu().contiguous().reshape(-1).numpy())
+    return found.hexdigest()

@@ -30,8 +30,6 @@ evals: [{kind: heldout, metrics: [exact_match, macro_f1], max_new_tokens: 8}]
 gates: [{kind: threshold, metric: heldout.exact_match, at_least: 0.0}]
 seed: 3
 """
-# A random model's answers hang on the last bit, and bitsandbytes multiplies bf16 by another kernel where a model was
-# not loaded by us: fp32 keeps the comparison with plain PEFT exact.
 QUANTIZED = {"nf4": ("fp32", "{kind: nf4, compute_dtype: fp32}"), "none": ("bf16", "{kind: none}")}
 ROWS = [("where is my parcel", "delivery"), ("the parcel is late", "delivery"), ("I cannot sign in", "account")]
 ROWS += [("my password is lost", "account"), ("when does it arrive", "delivery"), ("sign me in", "account")]
@@ -84,7 +82,8 @@ def test_plain_peft_in_a_fresh_process_gives_the_recorded_answers(made):
     _, folder, summary = made
     package = Path(summary["artifacts"]["package"])
     script = Path(__file__).parents[1] / "plain_peft.py"
-    command = [sys.executable, str(script), str(package), str(folder / "base")]
+    # a random model's answers hang on the last bit; the real one's are asked without it, in tests/realdata
+    command = [sys.executable, str(script), str(package), str(folder / "base"), "--same-kernel"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     golden = json.loads((package / "prompts.json").read_text())
     assert json.loads(done.stdout.splitlines()[-1]) == [entry["answer_ids"] for entry in golden]

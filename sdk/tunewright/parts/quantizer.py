@@ -24,6 +24,8 @@ class Quantizer(Backend[O]):
     """Describes a quantization to the loader, and prepares a model that was loaded with it."""
 
     part: ClassVar[str] = "quantizer"
+    caveat: ClassVar[str] = ""
+    """What anyone should know who loads the base with the library alone; it stands in the model card."""
 
     @abstractmethod
     def config(self) -> Any:

@@ -79,6 +79,7 @@ class Package(Task):
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],
+            limits=[self.quantizer.caveat] if self.quantizer.caveat else [],
             licences={"base": self.about["license"]} if self.about["license"] else {},
         )
 

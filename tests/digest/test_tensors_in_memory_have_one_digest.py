@@ -2,7 +2,7 @@
 
 import torch
 
-from tunewright_transformers.weights import digest_tensors
+from tunewright.digest import digest_tensors
 
 
 def test_order_type_and_memory_layout_do_not_matter():
