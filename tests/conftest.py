@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
+
+from fake_project import FIRST_PARTY, write_fake_spec
 
 FAKES = str(Path(__file__).parent / "fakes")
 # before any library is imported: results depend on the number of threads, and no test may reach a hub
 os.environ.update(
     {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 )
-
-FIRST_PARTY = ("basics", "files", "transformers", "bitsandbytes", "peft", "trl")
 
 
 @pytest.fixture
@@ -43,35 +42,3 @@ def cache(tmp_path, monkeypatch):
 def fake_spec(tmp_path, cache):
     """A folder with a spec in which every part is a fake, and its data."""
     return write_fake_spec(tmp_path / "client")
-
-
-def write_fake_spec(folder: Path) -> Path:
-    """Write the fake spec and its data; returns the spec's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [("where is my parcel", "delivery"), ("my parcel is late", "delivery"), ("the lamp is broken", "repair")]
-    rows += [("please repair the pump", "repair"), ("I want my money back", "refund"), ("refund my order", "refund")]
-    test = [("the parcel never came", "delivery"), ("the pump is broken", "repair"), ("give me my money", "refund")]
-    for name, found in (("train.csv", rows), ("test.csv", test)):
-        (folder / name).write_text("text,queue\n" + "".join(f"{text},{queue}\n" for text, queue in found))
-    spec = folder / "client.yaml"
-    spec.write_text(FAKE_SPEC)
-    return spec
-
-
-FAKE_SPEC = """\
-apiVersion: tunewright/v1
-name: acme
-model: {source: {kind: fake}, loader: {kind: fake}}
-quantization: {kind: fake}
-adapter: {kind: fake}
-data:
-  format: {kind: fake, system: Route the message.}
-  train: [{kind: fake, path: train.csv}]
-  test: [{kind: fake, path: test.csv}]
-trainer: {kind: fake, learning_rate: 0.5}
-evals: [{kind: fake}]
-gates: [{kind: fake, metric: fake.right, at_least: 0.5}]
-seed: 7
-"""
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import FIRST_PARTY
+from fake_project import FIRST_PARTY
 
 BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
 

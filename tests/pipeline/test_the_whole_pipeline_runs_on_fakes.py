@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import FIRST_PARTY
+from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, RootLocked, WorkFailed
 from tunewright.project import Project
 from tunewright.store.lock import writer

@@ -71,7 +71,7 @@ def test_a_capability_that_is_missing_is_a_problem_at_the_part_that_needs_it(fak
     from types import SimpleNamespace
 
     import tunewright_fakes
-    from conftest import FIRST_PARTY
+    from fake_project import FIRST_PARTY
     from tunewright.host import Host, hookimpl
 
     plugin = SimpleNamespace(
