@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from types import ModuleType
@@ -23,6 +22,8 @@ OFFLINE = {
 def library() -> ModuleType:
     """transformers, which after this neither asks the network nor prints bars. Raises `MissingExtra`."""
     os.environ.update(OFFLINE)
+    import logging
+
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of kernels that it would fetch
     try:
         import torch  # noqa: F401  transformers imports without it and fails later, with another message

