@@ -124,6 +124,11 @@ class Host:
         entry = self.table[key]
         return _check(self._import(key, entry), part, kind, entry)
 
+    def make(self, part: str, options: Mapping[str, Any]) -> Any:
+        """A backend from its options as plain data, as a lock or a form holds them: `{"kind": NAME, …}`."""
+        backend = self.backend(part, options["kind"])
+        return backend(backend.Options.model_validate(dict(options)))
+
     def _import(self, key: str, entry: Entry) -> Any:
         module, _, name = entry.target.partition(":")
         try:

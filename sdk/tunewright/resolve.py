@@ -173,8 +173,7 @@ def bare(host: Host, part: str, kind: str) -> Backend:
     """A backend with every option at its default."""
     if f"{part}/{kind}" not in host.table:
         raise EnvironmentFault(f"no installed plugin brings `{part}/{kind}`", fix="see: tunewright plugins list")
-    backend = host.backend(part, kind)
-    return backend(backend.Options.model_validate({"kind": kind}))
+    return cast(Backend, host.make(part, {"kind": kind}))
 
 
 def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tunewright.cli.progress import Progress
-from tunewright.data.mask import view, violations
+from tunewright.data.mask import IGNORED, tokenize, view, violations
 from tunewright.data.rows import realise_all
 from tunewright.host import Host
-from tunewright.pipeline.tasks.fetch import base_folder
+from tunewright.parts.data_source import Row
+from tunewright.pipeline.step import Context
+from tunewright.pipeline.tasks.fetch import Fetch, base_folder
+from tunewright.pipeline.tasks.prepare import example_of
 from tunewright.project import Project
 from tunewright.resolve import Resolved
 from tunewright.store.publish import Artifact
@@ -22,20 +26,19 @@ def show_data(spec: Path, overrides: Sequence[str], tokens: bool, count: int, ho
     plan = project.plan()
     resolved = plan.resolved
     sources = {"train": resolved.train, "test": resolved.test}
-    for part, found in sources.items():
-        for one in realise_all(found, resolved.spec.seed) if found else []:
+    realised = {part: realise_all(found, resolved.spec.seed) for part, found in sources.items()}
+    for part, found in realised.items():
+        for one in found:
             aside = f", {len(one.set_aside)} set aside" if one.set_aside else ""
             print(f"{part}: {one.name}: {len(one.rows):,} of {one.read:,} rows{aside}")
+    rows = [row for one in realised["train"] for row in one.rows]
     if tokens:
-        _show_tokens(resolved, count)
+        _show_tokens(resolved, rows, count)
     else:
-        _show_rows(resolved, count)
+        _show_rows(resolved, rows, count)
 
 
-def _show_rows(resolved: Resolved, count: int) -> None:
-    from tunewright.pipeline.tasks.prepare import example_of
-
-    rows = [row for one in realise_all(resolved.train, resolved.spec.seed) for row in one.rows]
+def _show_rows(resolved: Resolved, rows: Sequence[Row], count: int) -> None:
     for row in rows[:count]:
         example = example_of(resolved.format, row)
         print(f"\n{row.origin}")
@@ -43,16 +46,12 @@ def _show_rows(resolved: Resolved, count: int) -> None:
             print(f"  {message['role']}: {message['content']}")
 
 
-def _show_tokens(resolved: Resolved, count: int) -> None:
-    from tunewright.data.mask import tokenize
-    from tunewright.pipeline.tasks.prepare import example_of
-
+def _show_tokens(resolved: Resolved, rows: Sequence[Row], count: int) -> None:
     tokenizer = resolved.loader.tokenizer(_base(resolved))
-    rows = [row for one in realise_all(resolved.train, resolved.spec.seed) for row in one.rows]
     examples = [example_of(resolved.format, row) for row in rows]
     made = [tokenize(row.id, row.origin, ex, tokenizer) for row, ex in zip(rows, examples, strict=True)]
     lengths = sorted(len(row.ids) for row in made)
-    supervised = sum(label != -100 for row in made for label in row.labels)
+    supervised = sum(label != IGNORED for row in made for label in row.labels)
     limit = resolved.trainer.options.max_length
     print(
         f"{len(made):,} rows, {sum(lengths):,} tokens, {supervised:,} supervised; "
@@ -66,11 +65,6 @@ def _show_tokens(resolved: Resolved, count: int) -> None:
 
 def _base(resolved: Resolved) -> Path:
     """The base's folder, fetched into the cache where it is not there yet."""
-    import tempfile
-
-    from tunewright.pipeline.step import Context
-    from tunewright.pipeline.tasks.fetch import Fetch
-
     task = Fetch(resolved.source, resolved.source.pin())
     with tempfile.TemporaryDirectory() as folder, Progress(sys.stderr) as progress:
         out = Path(folder)

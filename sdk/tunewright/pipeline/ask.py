@@ -15,7 +15,6 @@ from typing import Any
 
 from tunewright.errors import WorkFailed
 from tunewright.host import Host
-from tunewright.parts import Backend
 from tunewright.parts.engine import Completion
 from tunewright.parts.loader import Message
 from tunewright.pipeline.forms import Opener
@@ -52,13 +51,8 @@ def ask_apart(
 
 def _opener(form: Mapping[str, Any]) -> Opener:
     host = Host(blocked=form["blocked"])
-
-    def part(name: str) -> Any:
-        options = form["parts"][name]
-        backend: type[Backend] = host.backend(name, options["kind"])
-        return backend(backend.Options.model_validate(options))
-
-    return Opener(part("loader"), part("engine"), part("quantizer"), part("adapter"), form["dtype"])
+    parts = {name: host.make(name, options) for name, options in form["parts"].items()}
+    return Opener(**parts, dtype=form["dtype"])
 
 
 def main(form_file: str, prompts_file: str, out: str) -> None:

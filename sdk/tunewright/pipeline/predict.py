@@ -45,7 +45,7 @@ def answer_rows(
     """
     lock = _lock(run)
     limit = limit or limit_of(lock)
-    form = _backend(host, "prompt_format", lock["data"]["format"])
+    form = host.make("prompt_format", lock["data"]["format"])
     fetched, trained = _step(run, "fetch"), _step(run, "train")
     prompts = [form.prompt(row) for row in rows]
     with opener_of(lock, host).tuned(
@@ -66,19 +66,14 @@ def _lock(run: Path) -> dict[str, Any]:
 
 def opener_of(lock: Mapping[str, Any], host: Host) -> Opener:
     """The backends that a run's lock names for opening its model."""
-    loader = _backend(host, "loader", lock["model"]["loader"])
+    loader = host.make("loader", lock["model"]["loader"])
     return Opener(
         loader,
-        _backend(host, "engine", {"kind": loader.engine}),
-        _backend(host, "quantizer", lock["quantization"]),
-        _backend(host, "adapter", lock["adapter"]),
+        host.make("engine", {"kind": loader.engine}),
+        host.make("quantizer", lock["quantization"]),
+        host.make("adapter", lock["adapter"]),
         lock["model"]["dtype"],
     )
-
-
-def _backend(host: Host, part: str, options: Mapping[str, Any]) -> Any:
-    backend = host.backend(part, options["kind"])
-    return backend(backend.Options.model_validate(options))
 
 
 def _step(run: Path, name: str) -> Artifact:
@@ -94,7 +89,7 @@ def read_file(path: Path, form: PromptFormat, host: Host) -> list[dict[str, Any]
     if f"data_source/{kind}" not in host.table:
         fix = did_you_mean(kind, ["csv", "jsonl"])
         raise BadInput(f"`{path.name}`: files ending in `.{kind}` cannot be read", fix=fix)
-    source: DataSource = _backend(host, "data_source", {"kind": kind, "path": str(path.absolute())})
+    source: DataSource = host.make("data_source", {"kind": kind, "path": str(path.absolute())})
     columns = source.head().columns
     for column in sorted(form.prompt_columns() - set(columns)):
         raise BadInput(f"`{path.name}` has no column `{column}`", fix=did_you_mean(column, columns))
@@ -119,7 +114,7 @@ def answer_file(
 ) -> Answered:
     """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded."""
     lock = _lock(run)
-    rows = read_file(path, _backend(host, "prompt_format", lock["data"]["format"]), host)
+    rows = read_file(path, host.make("prompt_format", lock["data"]["format"]), host)
     limit = limit or limit_of(lock)
     answers = answer_rows(run, rows, host, limit, progress) if rows else []
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -44,7 +44,6 @@ class Run:
     def __init__(self, plan: Plan, root: Path, folder: Path) -> None:
         self.plan, self.root, self.folder = plan, root, folder
         self.store = Store(root)
-        self.checked: set[str] = set()
 
     @classmethod
     @contextmanager
@@ -92,11 +91,12 @@ class Run:
         So a flipped bit is found before a training, and a run that redoes nothing still answers at once.
         """
         hits = self.plan.hits(self.store)
+        checked: set[str] = set()
         while True:
             needed = {name for step in self.plan.steps if step.name not in hits for name in step.inputs.values()}
-            damaged = [step.name for step in self.plan.steps if step.name in needed & hits.keys() - self.checked
+            damaged = [step.name for step in self.plan.steps if step.name in needed & hits.keys() - checked
                        and not self._whole(step, hits[step.name])]  # fmt: skip
-            self.checked |= needed
+            checked |= needed
             if not damaged:
                 return hits
             for name in damaged:

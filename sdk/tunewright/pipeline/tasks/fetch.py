@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunewright.digest import digest_json
+from tunewright.digest import canonical_json, digest_json
 from tunewright.errors import Refused
 from tunewright.handoff.verify import model_identity
 from tunewright.parts import ModelSource
@@ -47,7 +47,7 @@ class Fetch(Task):
             "cache_key": key,
             "identity": identity,
         }
-        disk.write(out / RECORD, _json(record))
+        disk.write(out / RECORD, canonical_json(record))
         return {"identity": identity["identity"]}
 
     def _cache_key(self) -> str:
@@ -58,12 +58,6 @@ class Fetch(Task):
     def _fill(self, folder: Path) -> dict[str, Any]:
         self.source.fetch(self.pin, folder)
         return {"identity": model_identity(folder)}
-
-
-def _json(value: Any) -> bytes:
-    import json
-
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
 
 
 def base_folder(fetched: Artifact) -> Path:

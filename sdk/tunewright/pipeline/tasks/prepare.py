@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunewright.data.mask import prove, spans, tokenize
+from tunewright.data.mask import IGNORED, prove, spans, tokenize
 from tunewright.data.rows import realise_all
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput
@@ -63,7 +63,7 @@ def prepare(
         "sources": [{"name": one.name, "rows": len(one.rows), "set_aside": len(one.set_aside)} for one in realised],
         "rows": len(tokens),
         "tokens": sum(len(row.ids) for row in tokens),
-        "supervised": sum(label != -100 for row in tokens for label in row.labels),
+        "supervised": sum(label != IGNORED for row in tokens for label in row.labels),
         "longest": max(len(row.ids) for row in tokens),
         "mask": [{"origin": row.origin, "spans": [vars(s) for s in spans(row, tokenizer)]} for row in tokens[:2]],
     }
