@@ -12,6 +12,7 @@ from tunewright.parts.base import (
     LibraryOptions,
     Need,
     Options,
+    Secret,
     SpecPath,
     To,
 )
@@ -37,5 +38,5 @@ PARTS: dict[str, type[Backend]] = {
 __all__ = [
     "PARTS", "AdapterMethod", "Argument", "Backend", "Cap", "DataSource", "Engine", "Evaluator", "Exporter", "Facts",
     "Finding", "Gate", "LibraryOptions", "Loader", "ModelSource", "Need", "Options", "PromptFormat", "Quantizer",
-    "SpecPath", "To", "Trainer",
+    "Secret", "SpecPath", "To", "Trainer",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from tunewright.digest import digest_json, digest_tree
 from tunewright.errors import BadInput
+from tunewright.secrets import REFERENCE, reveal
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -98,11 +99,51 @@ class SpecPath:
         )
 
 
+class Secret:
+    """Text with `${env:NAME}` in it, read from the environment when `reveal` is called; a literal value is refused.
+
+    Serializes as written: locks, keys, reports and packages hold the variable's name, never its value.
+    """
+
+    def __init__(self, written: str) -> None:
+        self.written = written
+
+    def __repr__(self) -> str:
+        return f"Secret({self.written!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.written == other.written
+
+    def __hash__(self) -> int:
+        return hash(self.written)
+
+    def reveal(self) -> str:
+        """The value, now. Raises `EnvironmentFault` where the variable is not set."""
+        return reveal(self.written)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def read(value: object) -> Secret:
+            if isinstance(value, cls):
+                return value
+            if not isinstance(value, str) or not REFERENCE.search(value):
+                # the value itself is not shown: it may be the secret
+                raise PydanticCustomError("secret_in_spec", "A secret never stands in a spec")
+            return cls(value)
+
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.str_schema(pattern=REFERENCE.pattern),
+            python_schema=core_schema.no_info_plain_validator_function(read),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.written),
+        )
+
+
 class Cap(StrEnum):
     """What a backend can do. Rules between parts are written with these, never with kinds."""
 
     TRAINABLE = "trainable"  # a quantizer whose base can carry gradients to an adapter
     FULLY_TRAINABLE = "fully-trainable"  # a quantizer whose base weights themselves can be trained
+    TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
     ADAPTS = "adapts"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "merges"  # an adapter method that can be merged into the base's weights
     VLLM = "vllm"  # an adapter that vLLM loads
@@ -173,6 +214,7 @@ class Backend(ABC, Generic[O]):
     accepts: ClassVar[str] = ""  # "trl:SFTConfig": the library's own arguments that `args:` may name
     fixed: ClassVar[Mapping[str, Json]] = {}  # library arguments that we set ourselves
     reads: ClassVar[frozenset[str]] = frozenset()  # fields its own code reads; any other field needs a To
+    vary: ClassVar[Mapping[str, tuple[Json, Json]]] = {}  # for the kit: two values of a field that must differ
 
     options: O
 
