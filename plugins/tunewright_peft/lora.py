@@ -50,6 +50,7 @@ class Lora(AdapterMethod[LoraOptions]):
     libraries = ("peft", "torch", "transformers")
     accepts = "peft:LoraConfig"
     fixed: ClassVar = {"task_type": "CAUSAL_LM", "bias": "none"}
+    at_run: ClassVar = {"target_modules": "what `targets` names in the model"}
     reads = frozenset({"targets", "dtype", "args"})
 
     def offers(self) -> frozenset[Cap]:

@@ -107,6 +107,13 @@ class Sft(Trainer[SftOptions]):
         "auto_find_batch_size": False,  # a smaller batch than asked for is another training
     }
 
+    at_run: ClassVar[dict[str, str]] = {
+        "seed": "the spec's seed",
+        "data_seed": "the spec's seed",
+        "output_dir": "the step's scratch folder",
+        "use_cpu": "where the loader put the model",
+    }
+
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Arguments that TRL would take and not use, that are set elsewhere, or that it does not have."""
         named = type(self)(self.Options(kind=self.kind)).arguments()  # by options and `fixed`: the core refuses these

@@ -20,6 +20,17 @@ class EntryPoint(NamedTuple):
     value: str
     distribution: str
     version: str
+    folder: str
+    """The distribution's own .dist-info."""
+
+    def requirements(self) -> list[str]:
+        """What the distribution says it needs, as it stands in its METADATA."""
+        try:
+            with open(os.path.join(self.folder, "METADATA"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+                lines = file.read().partition("\n\n")[0].splitlines()
+        except OSError:  # installed without one
+            return []
+        return [line.partition(":")[2].strip() for line in lines if line.startswith("Requires-Dist:")]
 
     def load(self) -> Any:
         """Import what it names."""
@@ -38,7 +49,7 @@ def entry_points(group: str) -> Iterator[EntryPoint]:
             if name not in seen:
                 seen.add(name)
                 for key, value in _section(os.path.join(info.path, "entry_points.txt"), group):  # noqa: PTH118
-                    yield EntryPoint(key, value, name, version)
+                    yield EntryPoint(key, value, name, version, info.path)
 
 
 def _infos(folder: str) -> list[os.DirEntry[str]]:

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Collection, Iterable, Mapping
+import os
+import re
+import sys
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
+from tunewright import __version__
 from tunewright.discovery import EntryPoint, entry_points
 from tunewright.errors import BadInput, EnvironmentFault, MissingExtra
+from tunewright.parts import PARTS
+from tunewright.spec.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from tunewright.parts.base import Backend
@@ -36,7 +42,11 @@ class Hooks:
 
     @hookspec
     def tunewright_check_spec(self, spec: Any, facts: Any) -> Iterable[Any]:  # type: ignore[empty-body]
-        """A client's own rules: yield a `Finding` for each thing wrong. Called by `validate`, `plan` and `run`."""
+        """A client's own rules: yield a `Finding` for each thing wrong, `field` being the way to a value of the spec.
+
+        Called by `validate` with the heads of the files, and by `plan` and `run` once more with `facts.rows`, every
+        row that is trained on: a rule about all rows looks there.
+        """
 
     @hookspec
     def tunewright_run_event(self, event: Mapping[str, Any]) -> None:
@@ -62,23 +72,49 @@ class Fault(NamedTuple):
 
 @dataclass
 class Host:
-    """All plugins of this process. `blocked` names plugins to leave out, `extra` modules to register beside them."""
+    """All plugins of this process.
+
+    `blocked` names plugins to leave out, `only` those to take and no other (the environment's TUNEWRIGHT_PLUGINS, a
+    list with commas, by default), `extra` modules to register beside them. Raises `BadInput` for a name that no
+    installed plugin has. TUNEWRIGHT_TRACE_HOOKS=1 prints every hook call to stderr.
+    """
 
     blocked: Collection[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    only: Collection[str] | None = None
     table: dict[str, Entry] = field(default_factory=dict, init=False)
     faults: list[Fault] = field(default_factory=list, init=False)
+    plugins: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)
+    """Every plugin that was registered: its distribution and version."""
 
     def __post_init__(self) -> None:
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(Hooks)
-        for point in entry_points(GROUP):
-            self._load(point)
+        if os.environ.get("TUNEWRIGHT_TRACE_HOOKS") == "1":
+            self.manager.trace.root.setwriter(sys.stderr.write)
+            self.manager.enable_tracing()
+        points = list(entry_points(GROUP))
+        self.blocked = self._left_out({point.name for point in points})
+        for point in points:
+            if point.name not in self.blocked:
+                self._load(point)
         for name, module in self.extra.items():
-            self._register(name, module, "this process", "")
+            self._register(name, _plugin(name, module), "this process", "")
+
+    def _left_out(self, installed: Collection[str]) -> tuple[str, ...]:
+        listed = os.environ.get("TUNEWRIGHT_PLUGINS")
+        if self.only is None and listed is not None:
+            self.only = [name.strip() for name in listed.split(",") if name.strip()]
+        for name in (*self.blocked, *(self.only or ())):
+            if name not in installed:
+                raise BadInput(f"no plugin is called `{name}`", fix=did_you_mean(name, installed))
+        unlisted = set() if self.only is None else set(installed) - set(self.only)
+        return tuple(sorted(unlisted.union(self.blocked)))
 
     def _load(self, point: EntryPoint) -> None:
-        if point.name in self.blocked:
+        unmet = _unmet(point)
+        if unmet:
+            self.faults.append(Fault(point.name, point.distribution, unmet))
             return
         try:
             module = point.load()
@@ -89,24 +125,50 @@ class Host:
         self._register(point.name, module, point.distribution, point.version)
 
     def _register(self, name: str, plugin: ModuleType | object, distribution: str, version: str) -> None:
+        if name in self.plugins:
+            why = f"a plugin called `{name}` is registered by {self.plugins[name][0]} already"
+            self.faults.append(Fault(name, distribution, why))
+            return
         try:
+            _refuse_unmarked(plugin)
             self.manager.register(plugin, name)
             self.manager.check_pending()
             entries = self._backends(plugin)
         except Exception as error:  # a hook with a wrong signature or a misspelt name, or one that raises
             self.manager.unregister(name=name)
-            self.faults.append(Fault(name, distribution, str(error)))
+            self.faults.append(Fault(name, distribution, _sentence(error)))
             return
+        self.plugins[name] = (distribution, version)
         for key, target in entries.items():
-            if key in self.table:
-                why = f"`{key}` is already registered by `{self.table[key].distribution}`"
+            why = self._refused(key, target)
+            if why:
                 self.faults.append(Fault(name, distribution, why))
-                continue
-            self.table[key] = Entry(target, name, distribution, version)
+            else:
+                self.table[key] = Entry(target, name, distribution, version)
 
     def _backends(self, plugin: object) -> Mapping[str, str]:
-        register = getattr(plugin, "tunewright_backends", None)
-        return dict(register()) if register is not None else {}
+        caller = self._caller("tunewright_backends", plugin)
+        return {key: target for table in caller() for key, target in dict(table or {}).items()}
+
+    def _caller(self, hook: str, plugin: object) -> Any:
+        others = [other for other in self.manager.get_plugins() if other is not plugin]
+        return self.manager.subset_hook_caller(hook, others)
+
+    def _refused(self, key: str, target: object) -> str:
+        """Why a line of a plugin's table cannot be taken; empty where it can."""
+        if key in self.table:
+            return f"`{key}` is already registered by `{self.table[key].distribution}`"
+        if not (isinstance(target, str) and target.count(":") == 1 and key.count("/") == 1):
+            return f"`{key}: {target}` is not of the form `part/kind: module:Class`"
+        part = key.partition("/")[0]
+        return "" if part in PARTS else f"`{key}`: there is no part `{part}`; {did_you_mean(part, PARTS)}"
+
+    def each(self, hook: str) -> Iterator[tuple[str, str, Any]]:
+        """Every plugin that implements a hook, one by one: its name, its distribution, and the call."""
+        for name, (distribution, _) in self.plugins.items():
+            plugin = self.manager.get_plugin(name)
+            if hasattr(plugin, hook):
+                yield name, distribution, self._caller(hook, plugin)
 
     def kinds(self, part: str) -> list[str]:
         """The installed kinds of a part, sorted."""
@@ -147,9 +209,41 @@ class Host:
             ) from error
 
 
-def _check(found: Any, part: str, kind: str, entry: Entry) -> type[Backend]:
-    from tunewright.parts import PARTS
+def _plugin(name: str, given: Any) -> object:
+    """What was given as a plugin; pluggy needs it hashable, which a plain namespace of hooks is not."""
+    if isinstance(given, Hashable):
+        return given
+    module = ModuleType(name)
+    vars(module).update(vars(given))
+    return module
 
+
+def _unmet(point: EntryPoint) -> str:
+    """Which release of Tunewright a plugin needs, if it is not this one; its other needs are pip's to keep."""
+    for text in point.requirements() if point.distribution != "tunewright" else ():
+        if text.lower().startswith("tunewright") and not text[len("tunewright") :][:1].isalnum():
+            from packaging.requirements import Requirement  # late: it costs 10 ms
+
+            wanted = Requirement(text)
+            if wanted.name.lower() == "tunewright" and not wanted.specifier.contains(__version__, prereleases=True):
+                return f"needs tunewright{wanted.specifier}, this is {__version__}"
+    return ""
+
+
+def _refuse_unmarked(plugin: object) -> None:
+    """A function with a hook's name and without the marker would never be called."""
+    for name, value in vars(plugin).items():
+        if name.startswith("tunewright_") and inspect.isfunction(value) and not hasattr(value, f"{GROUP}_impl"):
+            raise ValueError(f"`{name}` is not marked with `@hookimpl`")
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, without where the library's objects lie in memory."""
+    text = " ".join(str(error).split())
+    return re.sub(r" at 0x[0-9a-f]+", "", text) or type(error).__name__
+
+
+def _check(found: Any, part: str, kind: str, entry: Entry) -> type[Backend]:
     where = f"plugin `{entry.plugin}` ({entry.distribution}): `{entry.target}`"
     if not (inspect.isclass(found) and issubclass(found, PARTS[part])):
         raise EnvironmentFault(f"{where} is not a {PARTS[part].__name__}")

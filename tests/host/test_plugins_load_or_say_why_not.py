@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -11,7 +11,9 @@ from tunewright.host import Host, hookimpl
 
 
 def plugin(**hooks):
-    return SimpleNamespace(**{name: hookimpl(function) for name, function in hooks.items()})
+    module = ModuleType("mine")
+    vars(module).update({name: hookimpl(function) for name, function in hooks.items()})
+    return module
 
 
 def host(**plugins):

@@ -202,14 +202,16 @@ def test_events_are_numbered_and_one_stands_for_each_optimizer_step(first):
 
 
 def test_a_listener_that_raises_cannot_hurt_a_run(fake_spec, fakes, root):
-    from types import SimpleNamespace
+    from types import ModuleType
 
     from tunewright.host import Host, hookimpl
 
     def listen(event):
         raise ValueError("down")
 
-    host = Host(blocked=FIRST_PARTY, extra={"noisy": SimpleNamespace(tunewright_run_event=hookimpl(listen))})
+    noisy = ModuleType("noisy")
+    noisy.tunewright_run_event = hookimpl(listen)
+    host = Host(blocked=FIRST_PARTY, extra={"noisy": noisy})
     summary = run(fake_spec, host, root)
     assert summary["status"] == "passed"
     assert "listener-failed" in (Path(summary["run_dir"]) / "events.jsonl").read_text()

@@ -38,14 +38,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True, allow_inf_nan=False)
 
-    kind: str
+    kind: Annotated[str, Field(description="Which backend fills the part.")]
 
 
 class LibraryOptions(Options):
     """Options of a backend that `accepts` a library's arguments: `args:` passes any further one by its own name."""
 
-    args: dict[str, Json] = {}
-    """Further arguments of the library, by its own names."""
+    args: Annotated[dict[str, Json], Field(description="Further arguments of the library, by its own names.")] = {}
 
 
 class To(NamedTuple):
@@ -198,6 +197,8 @@ class Facts:
     metrics: frozenset[str] = frozenset()
     """Every `<evaluation>.<metric>` that the spec's evaluations make."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)
+    rows: tuple[Any, ...] | None = None
+    """Every training row (`data_source.Row`), once `plan` has read them all; None at `validate`."""
 
 
 O = TypeVar("O", bound=Options)
@@ -211,7 +212,8 @@ class Backend(ABC, Generic[O]):
     Options: ClassVar[type[Options]]
     extra: ClassVar[str] = ""  # the pip extra named when its import fails
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose versions enter the key
-    accepts: ClassVar[str] = ""  # "trl:SFTConfig": the library's own arguments that `args:` may name
+    accepts: ClassVar[str] = ""  # "trl:SFTConfig": what the arguments are for; `args:` may name further ones
+    at_run: ClassVar[Mapping[str, str]] = {}  # arguments that only a run knows, and in words what they will be
     fixed: ClassVar[Mapping[str, Json]] = {}  # library arguments that we set ourselves
     reads: ClassVar[frozenset[str]] = frozenset()  # fields its own code reads; any other field needs a To
     vary: ClassVar[Mapping[str, tuple[Json, Json]]] = {}  # for the kit: two values of a field that must differ

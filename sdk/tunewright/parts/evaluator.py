@@ -25,7 +25,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveInt
 
-from tunewright.parts.base import Backend, Name, O, Options
+from tunewright.parts.base import Backend, Json, Name, O, Options
 from tunewright.parts.engine import Completion
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Example
@@ -45,6 +45,8 @@ class TestRow(NamedTuple):
     origin: str
     example: Example
     group: str | None = None
+    fields: Mapping[str, Json] = {}
+    """The row's own columns, for evaluators that grade by more than the answer."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Evaluator(Backend[O]):
     def name(self) -> str:
         """Prefix of its scores."""
         return getattr(self.options, "name", None) or self.kind
+
+    def columns(self) -> Mapping[str, str]:
+        """Every column of the test rows that it reads itself, with the option's field that names it."""
+        return {}
 
     @abstractmethod
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.host import Host
+from tunewright.secrets import redact
 from tunewright.store import disk
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -27,7 +28,7 @@ class Events:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         whole = {**event, "seq": self.seq, "time": stamp, "step": step}
         if event["event"] != "progress":
-            disk.append(self.path, json.dumps(whole, ensure_ascii=False).encode() + b"\n")
+            disk.append(self.path, redact(json.dumps(whole, ensure_ascii=False)).encode() + b"\n")
         if self.listener is not None:
             self.listener(whole)
         self._tell_plugins(whole)
@@ -37,4 +38,4 @@ class Events:
             self.host.manager.hook.tunewright_run_event(event=event)
         except Exception as error:  # a listener cannot hurt a run; what it did wrong is in the log, by name
             note = {"seq": self.seq, "step": event["step"], "event": "listener-failed", "why": repr(error)}
-            disk.append(self.path, json.dumps(note).encode() + b"\n")
+            disk.append(self.path, redact(json.dumps(note)).encode() + b"\n")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, get_type_hints
-
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tunewright.data.rows import realise
 from tunewright.digest import digest_json
-from tunewright.parts.base import Argument, BadOption, Finding, library_version
+from tunewright.parts.base import Argument, BadOption, library_version
+from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
@@ -26,8 +24,8 @@ from tunewright.pipeline.tasks.prepare import Prepare, example_of
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved
+from tunewright.resolve.rules import client_rules
 from tunewright.spec.problems import Problem
-from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, Store
 
 
@@ -68,8 +66,9 @@ class Plan:
                 {"name": step.name, "key": self.keys[step.name], "cached": step.name in hits} for step in self.steps
             ],
             "arguments": {
-                backend: {name: vars(argument) for name, argument in arguments.items()}
-                for backend, arguments in self.arguments.items()
+                f"{backend.part}/{backend.kind}": {name: vars(argument) for name, argument in found.items()}
+                for backend in self.resolved.backends()
+                if (found := everything(backend, self.resolved.facts))
             },
             "lock": dict(self.lock),
         }
@@ -79,13 +78,13 @@ def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
     resolved.refuse(_check_rows(resolved))
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
-    resolved.refuse(_check_arguments(resolved))
+    resolved.refuse(resolved.problem(b, finding) for b in resolved.backends() for finding in check_arguments(b))
     pin = resolved.source.pin()
     lock = make_lock(resolved, pin)
     arguments = {
         f"{backend.part}/{backend.kind}": found
         for backend in resolved.backends()
-        if (found := {**backend.arguments(), **backend.derive(resolved.facts)})
+        if (found := effective(backend, resolved.facts))
     }
     steps = tuple(_steps(resolved, pin, lock, arguments, device))
     keys: dict[str, str] = {}
@@ -95,49 +94,17 @@ def make_plan(resolved: Resolved) -> Plan:
 
 
 def _check_rows(resolved: Resolved) -> Iterator[Problem]:
+    """Every row becomes an example, and the client's own rules see all that is trained on."""
+    rows: list[Row] = []
     for source in (*resolved.train, *resolved.test):
         try:
             for row in realise(source, resolved.spec.seed).rows:
                 example_of(resolved.format, row)  # an empty answer is said now, not after a download
+                if source in resolved.train:
+                    rows.append(row)
         except BadOption as error:
             yield resolved.problem(source, error.finding)
-
-
-def _check_arguments(resolved: Resolved) -> Iterator[Problem]:
-    """Every name in `args:` is one of the library's own signature, and its value of the type that stands there."""
-    for backend in resolved.backends():
-        given = getattr(backend.options, "args", {})
-        if given and backend.accepts:
-            module, _, name = backend.accepts.partition(":")
-            target = getattr(importlib.import_module(module), name)
-            known = inspect.signature(target).parameters
-            types = get_type_hints(target)
-            for argument, value in given.items():
-                field = f"args.{argument}"
-                if argument not in known:
-                    message = f"`{argument}` is not an argument of {module}'s `{name}`"
-                    finding = Finding("unknown-argument", message, field, did_you_mean(argument, known), at_key=True)
-                    yield resolved.problem(backend, finding)
-                elif why := _mistyped(value, types.get(argument, Any)):
-                    yield resolved.problem(backend, Finding("wrong-type", f"`{argument}`: {why}", field))
-
-
-def _mistyped(value: Any, annotation: Any) -> str:
-    """Why a value is not of a library's annotated type; empty where it is, or where that cannot be checked."""
-    try:
-        TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-    except ValidationError as error:
-        return f"{error.errors()[0]['msg']}; {name_of(annotation)} is expected"
-    except PydanticSchemaGenerationError:
-        return ""
-    return ""
-
-
-def name_of(annotation: Any) -> str:
-    """A type as a person writes it."""
-    if inspect.isclass(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+    yield from client_rules(resolved, replace(resolved.facts, rows=tuple(rows)))
 
 
 def _steps(
@@ -232,5 +199,8 @@ def make_lock(resolved: Resolved, pin: Pin) -> dict[str, Any]:
 
 
 def _plugins(resolved: Resolved) -> dict[str, str]:
-    entries = (resolved.host.table[f"{backend.part}/{backend.kind}"] for backend in resolved.backends())
-    return dict(sorted({entry.distribution: entry.version for entry in entries}.items()))
+    """Every distribution that took part: by a backend, or by a hook that saw the spec or will hear the run."""
+    host = resolved.host
+    used = {host.table[f"{backend.part}/{backend.kind}"].plugin for backend in resolved.backends()}
+    used |= {name for hook in ("tunewright_check_spec", "tunewright_run_event") for name, _, _ in host.each(hook)}
+    return dict(sorted(host.plugins[name] for name in used))

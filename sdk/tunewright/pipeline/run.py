@@ -17,6 +17,7 @@ from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
 from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
+from tunewright.secrets import redact
 from tunewright.spec.dump import dump
 from tunewright.store import disk
 from tunewright.store.lock import writer
@@ -77,7 +78,7 @@ class Run:
         except Exception as failure:
             error = _typed(failure)
             events.emit(step.name, {"event": "failed", "why": str(error)})
-            summary = self._finish(done, statuses, str(error)).summary
+            summary = self._finish(done, statuses, redact(str(error))).summary
             if isinstance(error, TunewrightError):
                 error.summary = summary
             raise error from (failure if error is not failure else failure.__cause__)

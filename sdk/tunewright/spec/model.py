@@ -47,17 +47,22 @@ class _Section(BaseModel):
 class Model(_Section):
     """The base model."""
 
-    source: Part
+    source: Annotated[Part, Field(description="Where the base model comes from.")]
     dtype: Dtype = "bf16"
-    loader: Part | None = None
+    loader: Annotated[Part | None, Field(description="How its folder becomes a model; by default `transformers`.")] = (
+        None
+    )
 
 
 class Data(_Section):
     """What is learnt, and what claims are made on."""
 
-    format: Part
-    train: Annotated[list[Part], Field(min_length=1)]
-    test: list[Part] = []
+    format: Annotated[Part, Field(description="How a row becomes prompt and answer.")]
+    train: Annotated[list[Part], Field(min_length=1, description="Sources of the rows that are learnt; at least one.")]
+    test: Annotated[
+        list[Part],
+        Field(description="Sources of the rows that claims are made on; nothing is trained or chosen on them."),
+    ] = []
 
 
 class Package(_Section):
@@ -65,22 +70,34 @@ class Package(_Section):
 
     version: Version = "0.1.0"
     license: Annotated[str, Field(description="SPDX id of the adapter's licence; by default the base's.")] = ""
+    target: Annotated[
+        Part | None, Field(description="The exporter's kind that must be able to serve what is trained, as in `vllm`.")
+    ] = None
 
 
 class Spec(_Section):
     """A whole spec. Every place is checked; every other key is an error."""
 
-    api_version: Annotated[Literal["tunewright/v1"], Field(alias="apiVersion")]
+    api_version: Annotated[
+        Literal["tunewright/v1"], Field(alias="apiVersion", description="The form of the spec that it is written in.")
+    ]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Lower-case name of the project.")]
-    model: Model
-    quantization: Part | None = None
-    adapter: Part
-    data: Data
-    trainer: Part
-    evals: list[Part] = []
-    gates: list[Part] = []
-    exports: list[Part] = []
-    package: Package = Package()
+    requires: Annotated[
+        list[str], Field(description='Distributions that must be installed, as pip writes them: "acme-plugin>=1.2".')
+    ] = []
+    model: Annotated[Model, Field(description="The base model.")]
+    quantization: Annotated[Part | None, Field(description="How the base's weights are stored; by default `none`.")] = (
+        None
+    )
+    adapter: Annotated[Part, Field(description="What is trained: an adapter, or with `none` the base itself.")]
+    data: Annotated[Data, Field(description="Rows, and how they become examples.")]
+    trainer: Annotated[Part, Field(description="How the trainable parameters learn.")]
+    evals: Annotated[list[Part], Field(description="What base and tuned model are asked on the test rows.")] = []
+    gates: Annotated[list[Part], Field(description="What must hold; a run whose gate fails makes no package.")] = []
+    exports: Annotated[
+        list[Part], Field(description="Further forms to write; what was trained is always written.")
+    ] = []
+    package: Annotated[Package, Field(description="How the hand-off is named.")] = Package()
     seed: Annotated[NonNegativeInt, Field(lt=2**32, description="Every random choice follows from it.")] = 0
 
 
@@ -99,6 +116,7 @@ _SINGLE: Mapping[str, tuple[Key, str]] = {
     "adapter": (("adapter",), ""),
     "prompt_format": (("data", "format"), ""),
     "trainer": (("trainer",), ""),
+    "exporter": (("package", "target"), ""),
 }
 _LISTS: tuple[tuple[str, Key], ...] = (
     ("data_source", ("data", "train")),

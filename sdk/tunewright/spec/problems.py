@@ -33,7 +33,7 @@ class Problem(NamedTuple):
         """The shape that `--format json` prints."""
         place = self.position
         return {
-            "file": place.file,
+            "file": _file(self),
             "line": place.line,
             "column": place.column,
             "end_column": place.end_column,
@@ -41,6 +41,12 @@ class Problem(NamedTuple):
             "message": self.message,
             "suggestion": self.suggestion,
         }
+
+
+def _file(problem: Problem) -> str:
+    """The file's name; of a secret that was typed with `--set`, without the value."""
+    file = problem.position.file
+    return f"{file.partition('=')[0]}=…" if problem.code == "secret-in-spec" and file.startswith("--set ") else file
 
 
 class SpecError(BadInput):
@@ -59,13 +65,15 @@ def render_text(problems: Iterable[Problem], sources: Mapping[str, Sequence[str]
 
 def _render(problem: Problem, lines: Sequence[str]) -> str:
     place = problem.position
-    head = f"{place.file}:{place.line}:{place.column}: error[{problem.code}]: {problem.message}"
+    head = f"{_file(problem)}:{place.line}:{place.column}: error[{problem.code}]: {problem.message}"
     if not 1 <= place.line <= len(lines):
         return f"{head}\n   {problem.suggestion}" if problem.suggestion else head
-    number = f"{place.line:>4}"
+    number, line = f"{place.line:>4}", lines[place.line - 1]
+    if problem.code == "secret-in-spec":  # what stands there may be the secret itself
+        line = f"{line[: place.column - 1]}…"
     caret = " " * (place.column - 1) + "^" * max(1, place.end_column - place.column)
     pointer = f"{' ' * len(number)} | {caret} {problem.suggestion}".rstrip()
-    return f"{head}\n{number} | {lines[place.line - 1]}\n{pointer}"
+    return f"{head}\n{number} | {line}\n{pointer}"
 
 
 def render_json(problems: Iterable[Problem]) -> str:
@@ -83,5 +91,5 @@ def render_github(problems: Iterable[Problem]) -> str:
 def _annotation(problem: Problem) -> str:
     place, text = problem.position, " ".join(filter(None, (problem.message, problem.suggestion)))
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    where = f"file={place.file},line={place.line},col={place.column},endColumn={place.end_column}"
+    where = f"file={_file(problem)},line={place.line},col={place.column},endColumn={place.end_column}"
     return f"::error {where},title={problem.code}::{text}"

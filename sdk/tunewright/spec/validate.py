@@ -24,7 +24,9 @@ _CODES = {
     "value_error": "bad-value",
     "part": "wrong-type",
     "too_short": "empty-list",
+    "secret_in_spec": "secret-in-spec",
 }
+_FIXES = {"secret-in-spec": "write `${env:NAME}`, and set NAME in the environment"}
 
 
 def check_spec(document: Document) -> tuple[Spec | None, list[Problem]]:
@@ -100,7 +102,7 @@ def _wrong_value(
         message = f"`{name}` is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
     elif detail["loc"]:
         message = f"`{name}`: {message[0].lower()}{message[1:]}"
-    suggestion = ""
+    suggestion = _FIXES.get(code, "")
     expected = (detail.get("ctx") or {}).get("expected")
     if detail["type"] == "literal_error" and isinstance(expected, str) and isinstance(detail["input"], str):
         suggestion = did_you_mean(

@@ -16,6 +16,7 @@ from typing import Any
 
 from tunewright.digest import canonical_json, digest_file
 from tunewright.errors import Refused
+from tunewright.secrets import revealed
 from tunewright.store import disk
 
 MANIFEST = "manifest.json"
@@ -84,6 +85,11 @@ class Store:
 
 def publish(staged: Path, target: Path, notes: Mapping[str, Any]) -> None:
     """Digest and fsync every file of `staged`, write its manifest, and rename it to `target`."""
+    try:
+        _refuse_secrets(staged)
+    except Refused:
+        disk.remove(staged)
+        raise
     files = {}
     for path in sorted(p for p in staged.rglob("*") if p.is_file()):
         path.chmod(0o644)
@@ -94,6 +100,27 @@ def publish(staged: Path, target: Path, notes: Mapping[str, Any]) -> None:
     if target.exists():  # a damaged output, or one of another content: it leaves first
         disk.remove(target)
     disk.rename(staged, target)
+
+
+def _refuse_secrets(folder: Path) -> None:
+    """An output never holds the value of a secret that this process has read: a backend wrote what it should not."""
+    secrets = {value.encode(): reference for value, reference in revealed().items()}
+    for path in folder.rglob("*") if secrets else ():
+        found = _found(path, secrets) if path.is_file() else None
+        if found is not None:
+            raise Refused(f"{path.name} holds the value of {found}", fix="the backend that wrote it is at fault")
+
+
+def _found(path: Path, secrets: Mapping[bytes, str]) -> str | None:
+    longest, kept = max(map(len, secrets)), b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            window = kept + block
+            for value, reference in secrets.items():
+                if value in window:
+                    return reference
+            kept = window[-longest:]  # a value may lie across two blocks
+    return None
 
 
 def read_artifact(folder: Path, key: str | None = None, *, digests: bool = False) -> Artifact | None:

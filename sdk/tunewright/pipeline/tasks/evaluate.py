@@ -89,7 +89,7 @@ class Evaluate(Task):
 def held_out(form: PromptFormat, test: Sequence[DataSource], seed: int) -> list[TestRow]:
     """The spec's test rows as examples."""
     return [
-        TestRow(row.id, row.origin, example_of(form, row), row.group)
+        TestRow(row.id, row.origin, example_of(form, row), row.group, row.fields)
         for one in realise_all(test, seed)
         for row in one.rows
     ]

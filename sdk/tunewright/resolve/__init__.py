@@ -1,0 +1,8 @@
+"""A spec becomes backends: every problem at once, nothing heavy imported. This is what `validate` runs."""
+
+from __future__ import annotations
+
+from tunewright.resolve.resolve import bare, resolve
+from tunewright.resolve.resolved import Resolved
+
+__all__ = ["Resolved", "bare", "resolve"]

@@ -1,0 +1,141 @@
+"""A spec's parts become backends, one by one; then the rules between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from tunewright.errors import BadInput, EnvironmentFault
+from tunewright.host import Host
+from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, SpecPath
+from tunewright.parts.base import BadOption, Head
+from tunewright.resolve import rules
+from tunewright.resolve.resolved import Resolved
+from tunewright.spec.document import Document, Key
+from tunewright.spec.load import load
+from tunewright.spec.model import Place, Spec, part_key, places
+from tunewright.spec.problems import Problem, SpecError
+from tunewright.spec.suggest import did_you_mean
+from tunewright.spec.validate import check_spec, problems_of
+
+
+def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
+    """Load, check and resolve a spec. Raises `SpecError` with every problem that shows before anything is fetched."""
+    document = load(path, overrides)
+    spec, problems = check_spec(document)
+    if spec is not None and spec.requires:
+        problems += rules.requirements(document)
+    found: dict[Key, Backend] = {}
+    for place in places(document):
+        try:
+            found[place.key] = _instance(place, document, host)
+        except SpecError as error:
+            problems += error.problems
+        except BadInput as error:
+            problems.append(Problem("bad-plugin", error.message, document.at(place.key), error.fix))
+    if spec is None or problems:
+        raise SpecError(problems, document.sources)
+    resolved = _assemble(spec, document, host, found)
+    heads, problems = _heads(resolved)
+    resolved = resolved._replace(facts=_facts(resolved, heads))
+    resolved.refuse((*problems, *rules.check(resolved, heads)))
+    return resolved
+
+
+def _instance(place: Place, document: Document, host: Host) -> Backend:
+    kind_key = part_key(document, place.key, "kind")
+    if f"{place.contract}/{place.part.kind}" not in host.table:
+        raise SpecError([_unknown_kind(place, document, host, kind_key)], document.sources)
+    backend = host.backend(place.contract, place.part.kind)
+    return backend(_options(backend, place, document))
+
+
+def _unknown_kind(place: Place, document: Document, host: Host, key: Key) -> Problem:
+    kinds = host.kinds(place.contract)
+    broken = [fault for fault in host.faults if place.part.kind in fault.why or place.part.kind == fault.plugin]
+    message = f"`{place.part.kind}` is not an installed {place.contract.replace('_', ' ')}"
+    if broken:
+        message += f" (plugin `{broken[0].plugin}` of {broken[0].distribution} could not be loaded: {broken[0].why})"
+    return Problem("unknown-kind", message, document.at(key), did_you_mean(place.part.kind, kinds))
+
+
+def _options(backend: type[Backend], place: Place, document: Document) -> Any:
+    model = backend.Options
+    folders = {
+        name: document.folder((*place.key, name))
+        for name, info in model.model_fields.items()
+        if info.annotation is SpecPath or SpecPath in getattr(info.annotation, "__args__", ())
+    }
+    try:
+        return model.model_validate(dict(place.part.raw), context={"folders": folders})
+    except ValidationError as error:
+        owner = f"{place.contract.replace('_', ' ')} `{place.part.kind}`"
+        raise SpecError(problems_of(error, model, document, place.key, owner), document.sources) from error
+
+
+def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Backend]) -> Resolved:
+    def one(*key: str) -> Any:
+        return found[key]
+
+    def several(*prefix: str) -> tuple[Any, ...]:
+        return tuple(backend for key, backend in found.items() if key[:-1] == prefix)
+
+    loader = one("model", "loader")
+    exporters = several("exports")
+    if not any(exporter.kind == "adapter" for exporter in exporters):
+        # the trained form is always exported
+        exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
+    return Resolved(
+        spec=spec,
+        document=document,
+        host=host,
+        source=one("model", "source"),
+        loader=loader,
+        engine=cast(Engine, bare(host, "engine", loader.engine)),
+        quantizer=one("quantization"),
+        adapter=one("adapter"),
+        format=one("data", "format"),
+        train=several("data", "train"),
+        test=several("data", "test"),
+        trainer=one("trainer"),
+        evaluators=several("evals"),
+        gates=several("gates"),
+        exporters=exporters,
+        target=cast("Exporter | None", found.get(("package", "target"))),
+        keys={id(backend): key for key, backend in found.items()},
+    )
+
+
+def bare(host: Host, part: str, kind: str) -> Backend:
+    """A backend with every option at its default."""
+    if f"{part}/{kind}" not in host.table:
+        raise EnvironmentFault(f"no installed plugin brings `{part}/{kind}`", fix="see: tunewright plugins list")
+    return cast(Backend, host.make(part, {"kind": kind}))
+
+
+def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
+    heads, problems = {}, []
+    for source in (*resolved.train, *resolved.test):
+        try:
+            heads[source] = source.head()
+        except BadOption as error:
+            problems.append(resolved.problem(source, error.finding))
+    return heads, problems
+
+
+def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
+    made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
+    config = None
+    with contextlib.suppress(BadOption):  # its own check says so
+        config = resolved.source.config()
+    return Facts(
+        model_config=config,
+        train=tuple(heads[source] for source in resolved.train if source in heads),
+        test=tuple(heads[source] for source in resolved.test if source in heads),
+        metrics=frozenset(made),
+        offers={backend.part: backend.offers() for backend in resolved.backends()},
+    )
