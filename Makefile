@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test slow realdata realdata-short lint format bench clean
+.PHONY: quickstart test slow realdata realdata-short lint format reference bench clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -30,6 +30,9 @@ lint: $(READY)  ## formatting, names, types and the direction of imports
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(READY)  ## docs/reference and the published schema, from the code
+	@$(BIN)/python -m tunewright.reference
 
 bench: $(READY)  ## figures: ratios within one run
 	$(BIN)/python tests/bench/validate_time.py

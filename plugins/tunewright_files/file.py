@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from tunewright.digest import digest_file
 from tunewright.parts import SpecPath
@@ -18,8 +20,7 @@ MAX_LINE = 1 << 20  # characters: a longer line is a broken file, and would be h
 class FileOptions(SourceOptions):
     """Options of a source that reads one UTF-8 file."""
 
-    path: SpecPath
-    """The file, relative to the spec that names it."""
+    path: Annotated[SpecPath, Field(description="The file, relative to the spec that names it; UTF-8.")]
 
 
 class FileSource(DataSource[FileOptions]):

@@ -27,6 +27,9 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     extra = "train"
     libraries = ("torch", "transformers", "safetensors")
 
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.VLLM})  # a whole model, as any other
+
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization")
 

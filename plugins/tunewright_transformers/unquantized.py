@@ -21,7 +21,7 @@ class NoQuantizer(Quantizer[NoQuantizerOptions]):
     Options: ClassVar = NoQuantizerOptions
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE})
+        return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES})
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is stored quantized would be loaded quantized, whatever this says."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tunewright.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightError, WorkFailed
     from tunewright.host import Host, hookimpl
@@ -33,7 +35,6 @@ _HOMES = {
     "Refused": "tunewright.errors",
 }
 
-__version__ = "0.1.0"
 __all__ = [
     "BadInput", "EnvironmentFault", "Host", "Plan", "Problem", "Project", "Refused", "Result", "Run", "SpecError",
     "TunewrightError", "WorkFailed", "hookimpl",

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from tunewright import __version__
 from tunewright.discovery import EntryPoint, entry_points
 from tunewright.errors import BadInput, EnvironmentFault, MissingExtra
 from tunewright.parts import PARTS
 from tunewright.spec.suggest import did_you_mean
+from tunewright.version import __version__
 
 if TYPE_CHECKING:
     from tunewright.parts.base import Backend
@@ -129,6 +129,7 @@ class Host:
             why = f"a plugin called `{name}` is registered by {self.plugins[name][0]} already"
             self.faults.append(Fault(name, distribution, why))
             return
+        self.manager.trace("plugin", name, "of", distribution, version)
         try:
             _refuse_unmarked(plugin)
             self.manager.register(plugin, name)
@@ -168,6 +169,7 @@ class Host:
         for name, (distribution, _) in self.plugins.items():
             plugin = self.manager.get_plugin(name)
             if hasattr(plugin, hook):
+                self.manager.trace("plugin", name, "of", distribution)
                 yield name, distribution, self._caller(hook, plugin)
 
     def kinds(self, part: str) -> list[str]:

@@ -152,5 +152,5 @@ def test_plugins_list_and_show(tunewright):
     assert listed["backends"]["trainer/sft"]["distribution"] == "tunewright"
     shown = json.loads(tunewright("plugins", "show", "trainer/sft", "--json", blocked=False).stdout)
     goes = {option["name"]: option["goes_to"] for option in shown["options"]}
-    assert goes["epochs"] == "argument num_train_epochs"
+    assert goes["epochs"] == "num_train_epochs"
     assert tunewright("plugins", "show", "trainer/stf", blocked=False).returncode == 2

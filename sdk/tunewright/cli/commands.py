@@ -135,17 +135,33 @@ def package_run(run: Path, out: Path, as_json: bool) -> None:
         print(f"{target}\n{out / source.name}.zip")
 
 
-def verify_package(path: Path, as_json: bool) -> int:
-    """`verify`: the exit code."""
+def packages_of(paths: Sequence[Path]) -> list[Path]:
+    """The packages that hold one of the files, each once: as a version control's hook names what changed."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        for folder in path.absolute().parents:
+            if (folder / "MANIFEST.sha256").is_file():
+                found[folder] = None
+                break
+    return list(found)
+
+
+def verify_packages(paths: Sequence[Path], as_json: bool) -> int:
+    """`verify`: the exit code, 1 where any package is refused."""
     from tunewright.handoff.verify import check
 
-    if not path.exists():
-        raise BadInput(f"there is no {path}", fix="name a package's folder or zip")
-    problems = check(path)
+    for path in paths:
+        if not path.exists():
+            raise BadInput(f"there is no {path}", fix="name a package's folder or zip")
+    found = {path: check(path) for path in paths}
     if as_json:
-        print(json.dumps({"package": str(path.absolute()), "good": not problems, "problems": problems}))
-    elif problems:
-        print("\n".join(f"refused: {problem}" for problem in problems), file=sys.stderr)
-    else:
-        print(f"{path}: good, unsigned")
-    return 1 if problems else 0
+        shown = [{"package": str(p.absolute()), "good": not problems, "problems": problems}
+                 for p, problems in found.items()]  # fmt: skip
+        print(json.dumps(shown[0] if len(shown) == 1 else {"packages": shown}))
+        return int(any(found.values()))
+    for path, problems in found.items():
+        for problem in problems:
+            print(f"{path}: refused: {problem}", file=sys.stderr)
+        if not problems:
+            print(f"{path}: good, unsigned")
+    return int(any(found.values()))

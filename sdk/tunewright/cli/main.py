@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tunewright.errors import BadInput, TunewrightError
+from tunewright.secrets import redact
 
 if TYPE_CHECKING:
     from tunewright.host import Host
@@ -36,6 +37,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the spec.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Project root; by default runs/<name>.")]
 BlockOption = Annotated[list[str], typer.Option("--no-plugins", metavar="NAME", help="Leave a plugin out.")]
+OnlyOption = Annotated[
+    list[str], typer.Option("--only-plugins", metavar="NAME", help="Take this plugin and no other; may be repeated.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -46,10 +50,10 @@ def _begin(context: typer.Context) -> None:
         gc.enable()  # see start.py
 
 
-def _host(blocked: list[str]) -> Host:
+def _host(blocked: list[str], only: list[str]) -> Host:
     from tunewright.host import Host
 
-    return Host(blocked=tuple(blocked))
+    return Host(blocked=tuple(blocked), only=tuple(only) or None)
 
 
 @app.command()
@@ -59,12 +63,17 @@ def validate(
         Literal["text", "json", "github"], typer.Option("--format", help="How problems are shown.")
     ] = "text",
     override: SetOption = [],
+    specs_only: Annotated[
+        bool, typer.Option("--specs-only", help="Pass over files that say no `apiVersion: tunewright/…`.")
+    ] = False,
     blocked: BlockOption = [],
+    only: OnlyOption = [],
 ) -> None:
     """Check specs: every problem at once, with line, column and the fix. Never imports torch."""
-    from tunewright.cli.validate import validate_all
+    from tunewright.cli.validate import those_that_are_specs, validate_all
 
-    raise typer.Exit(validate_all(specs, form, override, _host(blocked)))
+    chosen = those_that_are_specs(specs) if specs_only else specs
+    raise typer.Exit(validate_all(chosen, form, override, _host(blocked, only)))
 
 
 @app.command()
@@ -73,12 +82,13 @@ def plan(
     override: SetOption = [],
     out: OutOption = None,
     blocked: BlockOption = [],
+    only: OnlyOption = [],
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run will do: steps, what is cached, every effective argument and who set it."""
     from tunewright.cli.commands import show_plan
 
-    show_plan(spec, override, out, _host(blocked), as_json)
+    show_plan(spec, override, out, _host(blocked, only), as_json)
 
 
 @app.command()
@@ -87,12 +97,13 @@ def run(
     override: SetOption = [],
     out: OutOption = None,
     blocked: BlockOption = [],
+    only: OnlyOption = [],
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline; a second run reuses what is done."""
     from tunewright.cli.commands import run_spec
 
-    raise typer.Exit(run_spec(spec, override, out, _host(blocked), as_json))
+    raise typer.Exit(run_spec(spec, override, out, _host(blocked, only), as_json))
 
 
 @app.command()
@@ -100,7 +111,7 @@ def quickstart(out: OutOption = None, as_json: JsonOption = False) -> None:
     """Run the embedded example: a support desk's messages to ten queues, on a small model from PyPI."""
     from tunewright.cli.commands import quickstart_spec, run_spec
 
-    raise typer.Exit(run_spec(quickstart_spec(), [], out, _host([]), as_json))
+    raise typer.Exit(run_spec(quickstart_spec(), [], out, _host([], []), as_json))
 
 
 @app.command()
@@ -112,11 +123,27 @@ def predict(
         int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
     ] = None,
     blocked: BlockOption = [],
+    only: OnlyOption = [],
 ) -> None:
     """Answer the rows of a file with the tuned model: csv out, one more column."""
     from tunewright.cli.commands import predict_file
 
-    predict_file(run, file, out, limit, _host(blocked))
+    predict_file(run, file, out, limit, _host(blocked, only))
+
+
+@app.command()
+def chat(
+    run: RunArgument,
+    limit: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
+    ] = None,
+    blocked: BlockOption = [],
+    only: OnlyOption = [],
+) -> None:
+    """Talk with the tuned model at the terminal."""
+    from tunewright.cli.chat import chat_with
+
+    chat_with(run, limit, _host(blocked, only))
 
 
 @app.command()
@@ -149,13 +176,26 @@ def package(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A package: its folder or its zip.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Packages: folders or zips.")],
+    containing: Annotated[
+        bool, typer.Option("--containing", help="PATHs are any files: verify each package that holds one.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a package is whole: digests, tensors, identity. Refusal is exit code 1."""
-    from tunewright.cli.commands import verify_package
+    """Check that packages are whole: digests, tensors, identity. Refusal is exit code 1."""
+    from tunewright.cli.commands import packages_of, verify_packages
 
-    raise typer.Exit(verify_package(path, as_json))
+    raise typer.Exit(verify_packages(packages_of(paths) if containing else paths, as_json))
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="Write there; by default to stdout.")] = None,
+) -> None:
+    """JSON Schema of a spec, with the options of every installed plugin: for editors and other checkers."""
+    from tunewright.cli.schema import print_schema
+
+    print_schema(out, _host([], []))
 
 
 @app.command()
@@ -173,19 +213,20 @@ def data_show(
     rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 3,
     override: SetOption = [],
     blocked: BlockOption = [],
+    only: OnlyOption = [],
 ) -> None:
     """Show the rows that a spec trains on, their statistics and, with --tokens, the mask."""
     from tunewright.cli.data import show_data
 
-    show_data(spec, override, tokens, rows, _host(blocked))
+    show_data(spec, override, tokens, rows, _host(blocked, only))
 
 
 @plugins_app.command("list")
-def plugins_list(as_json: JsonOption = False) -> None:
+def plugins_list(blocked: BlockOption = [], only: OnlyOption = [], as_json: JsonOption = False) -> None:
     """Every backend with its plugin and distribution, and what is broken and why."""
     from tunewright.cli.plugins import list_plugins
 
-    list_plugins(_host([]), as_json)
+    list_plugins(_host(blocked, only), as_json)
 
 
 @plugins_app.command("show")
@@ -195,7 +236,19 @@ def plugins_show(
     """One backend: its options, what it offers and needs, its libraries."""
     from tunewright.cli.plugins import show_backend
 
-    show_backend(key, _host([]), as_json)
+    show_backend(key, _host([], []), as_json)
+
+
+@plugins_app.command("new")
+def plugins_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The package's name, as in acme-tunewright.")],
+    part: Annotated[str, typer.Option("--part", metavar="PART", help="As in quantizer, evaluator, data_source.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to put the package's folder in.")] = Path(),
+) -> None:
+    """Write a plugin that works, with its test: a package to change into one's own."""
+    from tunewright.cli.scaffold import new_plugin
+
+    new_plugin(name, part, out, _host([], []))
 
 
 def _only_typed() -> None:
@@ -209,6 +262,15 @@ def _only_typed() -> None:
         app.registered_commands, app.registered_groups = typed, []
 
 
+def _defect() -> int:
+    """Anything else that escapes is a fault of Tunewright or of a plugin: shown whole, without secrets."""
+    import traceback
+
+    print(redact(traceback.format_exc()), file=sys.stderr, end="")
+    print("this is a defect of Tunewright or of a plugin named above: please report it", file=sys.stderr)
+    return TunewrightError.exit_code
+
+
 def main() -> None:
     """Run the command that was typed, and exit with its code."""
     _only_typed()
@@ -218,7 +280,7 @@ def main() -> None:
         from tunewright.spec.problems import SpecError
 
         head = "" if isinstance(error, SpecError) else "error: "
-        print(f"{head}{error}", file=sys.stderr)
+        print(redact(f"{head}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
@@ -229,5 +291,5 @@ def main() -> None:
         if hasattr(error, "format_message") and hasattr(error, "show"):  # a usage error of the command line
             error.show()
             sys.exit(BadInput.exit_code)
-        raise
+        sys.exit(_defect())
     sys.exit(code or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,20 @@ from pathlib import Path
 from tunewright.host import Host
 from tunewright.resolve import resolve
 from tunewright.spec.problems import Problem, SpecError, render_github, render_json, render_text
+
+
+def those_that_are_specs(paths: Sequence[Path]) -> list[Path]:
+    """The files that say `apiVersion: tunewright/…` on a line of their own, and those that cannot be read."""
+    return [path for path in paths if _is_spec(path)]
+
+
+def _is_spec(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 20)
+    except OSError:  # the check itself says why
+        return True
+    return re.search(rb"^['\"]?apiVersion['\"]?\s*:\s*['\"]?tunewright/", start, re.MULTILINE) is not None
 
 
 def validate_all(specs: Sequence[Path], form: str, overrides: Sequence[str], host: Host) -> int:

@@ -143,9 +143,9 @@ class Cap(StrEnum):
     TRAINABLE = "trainable"  # a quantizer whose base can carry gradients to an adapter
     FULLY_TRAINABLE = "fully-trainable"  # a quantizer whose base weights themselves can be trained
     TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
-    ADAPTS = "adapts"  # an adapter method that leaves the base frozen and saves a part apart
-    MERGES = "merges"  # an adapter method that can be merged into the base's weights
-    VLLM = "vllm"  # an adapter that vLLM loads
+    ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
+    MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
+    VLLM = "loadable by vLLM"  # an adapter that vLLM loads
     PREDICTS = "predicts"  # a prompt format that needs no answer column to ask a model
 
 

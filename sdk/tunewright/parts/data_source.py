@@ -36,8 +36,10 @@ Scalar = str | int | float | bool
 class SourceOptions(Options):
     """The fields of every source that the core itself reads."""
 
-    where: dict[str, Scalar | list[Scalar]] = {}
-    """Keep rows whose column equals the value, or one of the values."""
+    where: Annotated[
+        dict[str, Scalar | list[Scalar]],
+        Field(description="Keep the rows whose column equals the value, or one of the values."),
+    ] = {}
     sample: Annotated[PositiveInt | None, Field(description="Draw N rows by the spec's seed.")] = None
     limit: Annotated[PositiveInt | None, Field(description="Take the first N rows; files are often sorted.")] = None
     weight: Annotated[float, Field(gt=0, description="How often a row of this source is drawn, against 1.")] = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -23,27 +23,50 @@ def effective(backend: Backend, facts: Facts) -> dict[str, Argument]:
 def everything(backend: Backend, facts: Facts) -> dict[str, Argument]:
     """Every effective argument of the library, also those that only the run knows and those that the library sets.
 
-    A default that is an object of the library stands as its text. Raises `ImportError` where it is not installed.
+    A value that is an object of the library stands as its text. Raises `ImportError` where it is not installed.
     """
-    found = {name: Argument(text, "tunewright") for name, text in backend.at_run.items()}
-    found |= effective(backend, facts)
+    passed = effective(backend, facts)
+    found = {name: Argument(text, "tunewright") for name, text in backend.at_run.items()} | passed
     if backend.accepts:
         target = _target(backend)
+        made = _made(target, passed)
         for name, parameter in inspect.signature(target).parameters.items():
             if name not in found and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-                found[name] = Argument(_plain(_default(target, parameter)), "library")
+                # a config may replace its own default once it is made: what it then holds is the truth
+                found[name] = Argument(_plain(getattr(made, name, parameter.default)), "library")
     return found
 
 
-def check_arguments(backend: Backend) -> Iterator[Finding]:
-    """Every name in `args:` is one of the library's own signature, and its value of the type that stands there."""
-    given = getattr(backend.options, "args", {})
-    if not (given and backend.accepts):
+def check_arguments(backend: Backend, facts: Facts) -> Iterator[Finding]:
+    """Every name in `args:` is one of the library's own, its value of the type that stands there, and all go together.
+
+    What goes together only the library's own config knows: it is made once, and what it refuses is a finding.
+    """
+    if not backend.accepts:
         return
     target = _target(backend)
-    known = inspect.signature(target).parameters
-    types = get_type_hints(target)
-    for name, value in given.items():
+    found = list(_unknown_or_mistyped(target, backend))
+    yield from found
+    if not found:
+        try:
+            _made(target, effective(backend, facts))
+        except (TypeError, ValueError) as error:
+            field = "args" if getattr(backend.options, "args", {}) else "kind"
+            why = " ".join(str(error).split())
+            yield Finding("bad-value", f"`{backend.accepts}` refuses its arguments: {why}", field)
+
+
+def _made(target: Any, passed: Mapping[str, Argument]) -> Any:
+    """The library's config of what is known before the run; None where the arguments go to no config."""
+    if not dataclasses.is_dataclass(target):
+        return None
+    make: Any = target
+    return make(**{name: argument.value for name, argument in passed.items()})
+
+
+def _unknown_or_mistyped(target: Any, backend: Backend) -> Iterator[Finding]:
+    known, types = inspect.signature(target).parameters, get_type_hints(target)
+    for name, value in getattr(backend.options, "args", {}).items():
         field = f"args.{name}"
         if name not in known:
             message = f"`{name}` is not an argument of `{backend.accepts}`"
@@ -57,16 +80,9 @@ def _target(backend: Backend) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _default(target: Any, parameter: inspect.Parameter) -> Any:
-    """A parameter's default; a dataclass's factory is called, as the dataclass would."""
-    if dataclasses.is_dataclass(target):
-        for declared in dataclasses.fields(target):
-            if declared.name == parameter.name and declared.default_factory is not dataclasses.MISSING:
-                return declared.default_factory()
-    return None if parameter.default is inspect.Parameter.empty else parameter.default
-
-
 def _plain(value: Any) -> Json:
+    if value is inspect.Parameter.empty:
+        return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return getattr(value, "value", value)  # an enumeration of texts is a text
     if isinstance(value, (list, tuple)):

@@ -78,13 +78,14 @@ def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
     resolved.refuse(_check_rows(resolved))
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
-    resolved.refuse(resolved.problem(b, finding) for b in resolved.backends() for finding in check_arguments(b))
+    facts = resolved.facts
+    resolved.refuse(resolved.problem(b, found) for b in resolved.backends() for found in check_arguments(b, facts))
     pin = resolved.source.pin()
     lock = make_lock(resolved, pin)
     arguments = {
         f"{backend.part}/{backend.kind}": found
         for backend in resolved.backends()
-        if (found := effective(backend, resolved.facts))
+        if (found := effective(backend, facts))
     }
     steps = tuple(_steps(resolved, pin, lock, arguments, device))
     keys: dict[str, str] = {}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts import DataSource, PromptFormat
 from tunewright.parts.data_source import Broken, Row
-from tunewright.parts.engine import Completion
+from tunewright.parts.engine import Completion, Subject
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -43,15 +44,19 @@ def answer_rows(
 
     An answer has at most `limit` tokens: by default what the run's evaluations allowed, or 64 where there are none.
     """
-    lock = _lock(run)
+    lock = lock_of(run)
     limit = limit or limit_of(lock)
     form = host.make("prompt_format", lock["data"]["format"])
-    fetched, trained = _step(run, "fetch"), _step(run, "train")
     prompts = [form.prompt(row) for row in rows]
-    with opener_of(lock, host).tuned(
-        base_folder(fetched), trained.path / TRAINED, trained.json(OUTCOME)["digest"]
-    ) as subject:
+    with open_tuned(run, host) as subject:
         return subject.complete(prompts, limit, progress)
+
+
+def open_tuned(run: Path, host: Host) -> AbstractContextManager[Subject]:
+    """The tuned model of a run's folder, opened for asking."""
+    fetched, trained = step_of(run, "fetch"), step_of(run, "train")
+    digest = trained.json(OUTCOME)["digest"]
+    return opener_of(lock_of(run), host).tuned(base_folder(fetched), trained.path / TRAINED, digest)
 
 
 def limit_of(lock: Mapping[str, Any]) -> int:
@@ -59,7 +64,8 @@ def limit_of(lock: Mapping[str, Any]) -> int:
     return max((evaluation["max_new_tokens"] for evaluation in lock["evals"]), default=64)
 
 
-def _lock(run: Path) -> dict[str, Any]:
+def lock_of(run: Path) -> dict[str, Any]:
+    """What `spec.lock.yaml` of a run's folder holds."""
     found: dict[str, Any] = json.loads((run / "plan.json").read_text(encoding="utf-8"))["lock"]
     return found
 
@@ -76,7 +82,8 @@ def opener_of(lock: Mapping[str, Any], host: Host) -> Opener:
     )
 
 
-def _step(run: Path, name: str) -> Artifact:
+def step_of(run: Path, name: str) -> Artifact:
+    """The output of a run's step. Raises `BadInput` where it was not finished."""
     found = read_artifact((run / "steps" / name).resolve())
     if found is None:
         raise BadInput(f"the run in {run} has no finished step `{name}`", fix="run the spec to its end first")
@@ -113,7 +120,7 @@ def answer_file(
     run: Path, path: Path, host: Host, limit: int | None = None, progress: Callable[[int], None] | None = None
 ) -> Answered:
     """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded."""
-    lock = _lock(run)
+    lock = lock_of(run)
     rows = read_file(path, host.make("prompt_format", lock["data"]["format"]), host)
     limit = limit or limit_of(lock)
     answers = answer_rows(run, rows, host, limit, progress) if rows else []

@@ -27,8 +27,6 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     """Load, check and resolve a spec. Raises `SpecError` with every problem that shows before anything is fetched."""
     document = load(path, overrides)
     spec, problems = check_spec(document)
-    if spec is not None and spec.requires:
-        problems += rules.requirements(document)
     found: dict[Key, Backend] = {}
     for place in places(document):
         try:
@@ -42,7 +40,8 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     resolved = _assemble(spec, document, host, found)
     heads, problems = _heads(resolved)
     resolved = resolved._replace(facts=_facts(resolved, heads))
-    resolved.refuse((*problems, *rules.check(resolved, heads)))
+    unmet = rules.requirements(document) if spec.requires else ()
+    resolved.refuse((*problems, *unmet, *rules.check(resolved, heads)))
     return resolved
 
 

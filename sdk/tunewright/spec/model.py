@@ -109,7 +109,7 @@ class Place:
 
 
 # contract → the way to its part, and the kind where none is written; in the order of the pipeline
-_SINGLE: Mapping[str, tuple[Key, str]] = {
+SINGLE: Mapping[str, tuple[Key, str]] = {
     "model_source": (("model", "source"), ""),
     "loader": (("model", "loader"), "transformers"),
     "quantizer": (("quantization",), "none"),
@@ -118,7 +118,7 @@ _SINGLE: Mapping[str, tuple[Key, str]] = {
     "trainer": (("trainer",), ""),
     "exporter": (("package", "target"), ""),
 }
-_LISTS: tuple[tuple[str, Key], ...] = (
+LISTS: tuple[tuple[str, Key], ...] = (
     ("data_source", ("data", "train")),
     ("data_source", ("data", "test")),
     ("evaluator", ("evals",)),
@@ -129,11 +129,11 @@ _LISTS: tuple[tuple[str, Key], ...] = (
 
 def places(document: Document) -> Iterator[Place]:
     """Every well-formed part of a document, also of one whose other keys are wrong: all problems come at once."""
-    for contract, (key, default) in _SINGLE.items():
+    for contract, (key, default) in SINGLE.items():
         part = _part(_value(document.data, key), default)
         if part is not None:
             yield Place(contract, key, part)
-    for contract, key in _LISTS:
+    for contract, key in LISTS:
         found = _value(document.data, key)
         for index, value in enumerate(found if isinstance(found, list) else ()):
             part = _part(value, "")

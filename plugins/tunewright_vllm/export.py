@@ -1,0 +1,78 @@
+"""`vllm`: the trained form as vLLM loads it, with the command that serves it beside its base.
+
+Its names are vLLM's own: https://docs.vllm.ai, "LoRA Adapters". A rank bound that is served is one of a fixed list.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tunewright.errors import WorkFailed
+from tunewright.parts import Cap, Need
+from tunewright.parts.base import Name
+from tunewright.parts.exporter import ExporterOptions, Form, Trained
+from tunewright_transformers.export import AdapterExporter
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Bounds that `--max-lora-rank` takes."""
+SCRIPT = "serve-vllm.sh"
+
+
+class VllmOptions(ExporterOptions):
+    """Options of an export for vLLM."""
+
+    kind: str = "vllm"
+    served_name: Annotated[
+        Name, Field(description="What requests call the model; the base answers under its own name.")
+    ] = "tuned"
+
+
+class VllmExporter(AdapterExporter):
+    """The adapter's files and tokenizer, and a script that serves them on this machine alone."""
+
+    kind = "vllm"
+    Options: ClassVar = VllmOptions
+    reads = frozenset({"served_name"})
+
+    def needs(self) -> Iterable[Need]:
+        why = f"it loads plain LoRA: no DoRA, no `modules_to_save`, ranks up to {RANKS[-1]}"
+        yield Need("adapter", Cap.VLLM, "target-cannot-load", why)
+
+    def export(self, trained: Trained, out: Path) -> Form:
+        """Raises `WorkFailed` where the adapter's rank is above what vLLM serves."""
+        form = super().export(trained, out)
+        (out / SCRIPT).write_text(self._script(trained, out), "utf-8")
+        return form
+
+    def _script(self, trained: Trained, out: Path) -> str:
+        """A shell script; whatever the spec says in it is quoted, so that nothing of it is a command."""
+        name = shlex.quote(self.options.served_name)
+        if not trained.adapts:
+            return _SCRIPT.format(base='"$here"', arguments=f"--served-model-name {name}")
+        bound = _bound(json.loads((out / "adapter_config.json").read_text("utf-8")))
+        base = shlex.quote(trained.base_name)
+        lora = f'--enable-lora --max-lora-rank {bound} --lora-modules {name}="$here"'
+        return _SCRIPT.format(base=base, arguments=lora)
+
+
+def _bound(config: dict[str, Any]) -> int:
+    rank = max([config.get("r", 1), *(config.get("rank_pattern") or {}).values()])
+    if rank > RANKS[-1]:
+        raise WorkFailed(f"the adapter has rank {rank}, vLLM serves up to {RANKS[-1]}", fix="train a lower rank")
+    return min(bound for bound in RANKS if bound >= rank)
+
+
+_SCRIPT = """\
+#!/bin/sh
+# Serves this folder with vLLM on 127.0.0.1; further arguments go to vLLM. BASE names the base's folder or repository.
+set -eu
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+base={base}
+exec vllm serve "${{BASE:-$base}}" --host 127.0.0.1 {arguments} "$@"
+"""

@@ -1,0 +1,130 @@
+"""`chat`, and what a version control's hooks call: `validate --specs-only`, `verify --containing`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fake_project import FIRST_PARTY
+from tunewright.host import Host
+from tunewright.project import Project
+
+TUNEWRIGHT = str(Path(sys.executable).with_name("tunewright"))
+BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
+
+
+def call(*words, said=""):
+    return subprocess.run([TUNEWRIGHT, *words], input=said, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def finished(fake_spec, fake_host, monkeypatch):
+    """The folder of a client whose spec was run to its end."""
+    monkeypatch.chdir(fake_spec.parent)
+    Project(fake_spec, host=fake_host).run()
+    return fake_spec.parent
+
+
+def test_chat_answers_each_question_as_the_training_put_it(finished):
+    done = call(
+        "chat", "client.yaml", *BLOCKED, said="where is the parcel\n\n/new\nthe pump is broken\n/end\nignored\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["delivery", "repair"]
+    assert "tokens in" in done.stderr
+    assert "a new conversation" in done.stderr
+
+
+def test_chat_says_where_an_answer_was_cut(finished):
+    done = call("chat", "runs/acme", "--max-new-tokens", "3", *BLOCKED, said="where is the parcel\n")
+    assert done.stdout == "del\n"
+    assert "raise --max-new-tokens" in done.stderr
+
+
+def test_chat_remembers_what_was_said(finished, monkeypatch):
+    from io import StringIO
+
+    from tunewright.cli import chat
+    from tunewright.parts.engine import Completion
+
+    asked = []
+
+    class Subject:
+        def complete(self, prompts, limit):
+            asked.append(prompts[0])
+            return [Completion([1], f"answer {len(asked)}", "terminator", [])]
+
+    form = Host(blocked=FIRST_PARTY).make("prompt_format", {"kind": "fake", "system": "Route."})
+    chat._converse(Subject(), form, 8, StringIO("one\ntwo\n/new\nthree\n"))
+    assert [[m["content"] for m in prompt] for prompt in asked] == [
+        ["Route.", "one"],
+        ["Route.", "one", "answer 1", "two"],
+        ["Route.", "three"],
+    ]
+
+
+def test_files_that_are_no_specs_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ci.yaml").write_text("jobs: {}\n")
+    Path("spec.yaml").write_text('# ours\n"apiVersion": tunewright/v9\nname: x\n')
+    done = call("validate", "--specs-only", "ci.yaml", "spec.yaml")
+    assert done.returncode == 2
+    assert "spec.yaml:2:15: error[unknown-api-version]" in done.stderr
+    assert "1 spec: 1 problem" in done.stderr
+    assert call("validate", "--specs-only", "ci.yaml").returncode == 0
+
+
+def test_each_package_that_holds_a_changed_file_is_verified_once(finished):
+    call("package", "client.yaml", "--out", "dist")
+    package = finished / "dist/acme-0.1.0"
+    changed = ["client.yaml", str(package / "MODEL_CARD.md"), "dist/acme-0.1.0/evals/fake.base.jsonl"]
+    good = call("verify", "--containing", *changed)
+    assert (good.returncode, good.stdout.count("good")) == (0, 1)
+    (package / "MODEL_CARD.md").write_text("better than it is")
+    bad = call("verify", "--containing", "--json", *changed)
+    assert bad.returncode == 1
+    assert any("MODEL_CARD.md" in problem for problem in json.loads(bad.stdout)["problems"])
+    assert call("verify", "--containing", "client.yaml").returncode == 0
+
+
+def test_plugins_are_chosen_by_name_and_a_wrong_name_is_no_choice(tmp_path, fake_spec, fakes):
+    listed = json.loads(call("plugins", "list", "--json", "--only-plugins", "files").stdout)
+    assert set(listed["backends"]) == {"data_source/csv", "data_source/jsonl"}
+    assert "trl" in listed["left_out"]
+    wrong = call("plugins", "list", "--no-plugins", "trll")
+    assert (wrong.returncode, "did you mean `trl`?" in wrong.stderr) == (2, True)
+    environment = {**os.environ, "TUNEWRIGHT_PLUGINS": "basics,files"}
+    done = subprocess.run([TUNEWRIGHT, "plugins", "list", "--json"], env=environment, capture_output=True, check=True)
+    assert {entry["plugin"] for entry in json.loads(done.stdout)["backends"].values()} == {"basics", "files"}
+
+
+def test_a_broken_backend_is_listed_with_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "half_plugin.py").write_text(
+        "from tunewright import hookimpl\n"
+        "@hookimpl\n"
+        "def tunewright_backends():\n"
+        "    return {'gate/half': 'half_plugin:Nothing', 'gates/x': 'half_plugin:X'}\n"
+    )
+    info = tmp_path / "half-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[tunewright]\nhalf = half_plugin\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([TUNEWRIGHT, "plugins", "list"], env=environment, capture_output=True, text=True, check=True)
+    said = " ".join(done.stdout.split())
+    assert "broken: gate/half (half): plugin `half` (half) registers `gate/half`" in said
+    assert "broken: half (half): `gates/x`: there is no part `gates`; did you mean `gate`?" in said
+    helped = subprocess.run([TUNEWRIGHT, "--help"], env=environment, capture_output=True, check=False)
+    assert helped.returncode == 0
+
+
+def test_hook_calls_are_traced_on_request(fake_spec):
+    environment = {**os.environ, "TUNEWRIGHT_TRACE_HOOKS": "1"}
+    done = subprocess.run([TUNEWRIGHT, "plugins", "list"], env=environment, capture_output=True, text=True, check=True)
+    assert "plugin files of tunewright" in done.stderr
+    assert "finish tunewright_backends -->" in done.stderr

@@ -1,0 +1,221 @@
+"""Rules between parts: each has its own code, stands where the user wrote the part that needs, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+
+import pytest
+
+from fake_project import FIRST_PARTY
+from tunewright.host import Host, hookimpl
+from tunewright.parts import Cap, Need
+from tunewright.project import Project
+
+SPEC = """\
+apiVersion: tunewright/v1
+name: acme
+model: {source: {kind: local, path: base}}
+quantization: none
+adapter:
+  kind: lora
+  r: 8
+data:
+  format: {kind: chat, prompt: "{text}", completion: "{queue}"}
+  train: [{kind: csv, path: train.csv}]
+  test: [{kind: csv, path: test.csv}]
+trainer:
+  kind: sft
+  max_length: 64
+evals: [{kind: heldout}]
+gates: [{kind: threshold, metric: heldout.exact_match, at_least: 0.5}]
+package: {license: Apache-2.0}
+"""
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 64}
+
+
+@pytest.fixture
+def client(tmp_path):
+    """A folder with a spec of first-party parts alone, a base that has only a config, and data."""
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(CONFIG))
+    (base / "tokenizer.json").write_text("{}")
+    (base / "model.safetensors").write_bytes(b"")
+    (tmp_path / "train.csv").write_text("text,queue\nthe lamp is dark,repair\n")
+    (tmp_path / "test.csv").write_text("text,queue\nthe pump is loud,repair\n")
+    (tmp_path / "client.yaml").write_text(SPEC)
+    return tmp_path / "client.yaml"
+
+
+def problems(spec, *edits, host=None):
+    """(line, the words under the caret, code, suggestion) of every problem, after edits of the spec's text."""
+    text = spec.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    spec.write_text(text)
+    lines = text.splitlines()
+    return [
+        (p.position.line, lines[p.position.line - 1][p.position.column - 1 : p.position.end_column - 1], p.code,
+         p.suggestion)
+        for p in Project(spec, host=host).validate()
+    ]  # fmt: skip
+
+
+def with_config(spec, **more):
+    (spec.parent / "base" / "config.json").write_text(json.dumps({**CONFIG, **more}))
+
+
+def test_the_spec_is_fine_as_it_stands(client):
+    assert problems(client) == []
+
+
+def test_a_limit_beyond_what_the_base_takes(client):
+    assert problems(client, ("max_length: 64", "max_length: 65")) == [
+        (14, "65", "length-beyond-model", "set `max_length: 64` or less")
+    ]
+
+
+def test_rows_that_the_limit_cannot_hold(client):
+    (client.parent / "train.csv").write_text("text,queue\nok,a\n" + "word " * 40 + ",b\n")
+    ((line, under, code, fix),) = problems(client, ("max_length: 64", "max_length: 40"))
+    assert (line, under, code) == (14, "40", "row-too-long")
+    assert "raise `max_length`" in fix
+
+
+def test_rows_that_may_just_fit_are_left_to_the_tokenizer(client):
+    (client.parent / "train.csv").write_text("text,queue\n" + "word " * 39 + ",b\n")
+    assert problems(client, ("max_length: 64", "max_length: 40")) == []
+
+
+def test_targets_that_the_architecture_lacks(client):
+    ((line, under, code, _),) = problems(client, ("  r: 8", "  targets: [q_proj, query_key_value]"))
+    assert (line, code) == (7, "unknown-target")
+    assert under.startswith("[q_proj")
+
+
+def test_a_base_that_is_stored_quantized(client):
+    with_config(client, quantization_config={"quant_method": "gptq", "bits": 4})
+    ((line, under, code, _),) = problems(client)
+    assert (line, under, code) == (4, "none", "base-already-quantized")
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    ["  args: {use_dora: true}", "  r: 513", "  args: {modules_to_save: [lm_head]}", "  args: {lora_bias: true}"],
+)
+def test_a_serving_target_that_cannot_load_the_adapter(client, adapter):
+    found = problems(client, ("  r: 8", adapter), ("license: Apache-2.0", "target: vllm"))
+    assert [one[:3] for one in found] == [(17, "vllm", "target-cannot-load")]
+    assert "no DoRA" in found[0][3]
+
+
+def test_a_target_that_can_is_fine_and_exports_nothing_by_itself(client):
+    assert problems(client, ("license: Apache-2.0", "target: {kind: vllm, served_name: acme}")) == []
+    resolved = Project(client).resolve()
+    assert [exporter.kind for exporter in resolved.exporters] == ["adapter"]
+
+
+@pytest.mark.parametrize("base", ["CC-BY-NC-4.0", "llama3.1", "Gemma", "GPL-3.0-only", "CC-BY-SA-4.0", "openrail"])
+def test_a_licence_that_the_base_does_not_allow(client, base):
+    source = f"{{kind: local, path: base, license: {base}}}"
+    found = problems(client, ("{kind: local, path: base}", source))
+    assert found == [(17, "Apache-2.0", "license-clash", f"write `license: {base}`, or leave it out")]
+
+
+@pytest.mark.parametrize(("base", "given"), [("MIT", "Apache-2.0"), ("Apache-2.0", "CC-BY-NC-4.0"), ("MIT", "mit")])
+def test_a_licence_that_the_base_allows(client, base, given):
+    source = f"{{kind: local, path: base, license: {base}}}"
+    assert problems(client, ("{kind: local, path: base}", source), ("Apache-2.0", given)) == []
+
+
+def test_what_is_required_and_not_there(client):
+    edit = ("name: acme", 'name: acme\nrequires: ["pydantic>=2", "peft>=99", acme-plugin, "not a name!"]')
+    found = problems(client, edit)
+    assert [(under, code) for _, under, code, _ in found] == [
+        ('"peft>=99"', "requirement-unmet"),
+        ("acme-plugin", "requirement-unmet"),
+        ('"not a name!"', "bad-requirement"),
+    ]
+    assert found[1][3] == 'install it: pip install "acme-plugin"'
+
+
+# what no first-party backend needs yet, by backends of a plugin of our own
+
+
+@pytest.fixture
+def strangers(fakes, monkeypatch):
+    """A host with the fakes and backends that need something of the other parts."""
+    import tunewright_fakes as f
+
+    class KindOnly(f.KindOnly):
+        kind: str = "picky"
+
+    class Dpo(f.FakeTrainer):
+        kind, consumes = "picky", "preference"
+
+    Dpo.Options = type("O", (f.FakeTrainerOptions,), {"__annotations__": {"kind": "str"}, "kind": "picky"})
+
+    class Pairs(f.FakeFormat):
+        kind, makes = "pairs", "preference"
+
+    Pairs.Options = type("O", (f.FormatOptions,), {"__annotations__": {"kind": "str"}, "kind": "pairs"})
+
+    class Packed(f.FakeQuantizer):
+        kind, Options = "picky", KindOnly
+
+        def offers(self):
+            return frozenset({Cap.TRAINABLE})
+
+    class Merged(f.FakeExporter):
+        kind = "picky"
+
+        def needs(self):
+            yield Need("adapter", Cap.MERGES, "cannot-merge")
+            yield Need("quantizer", Cap.TAKES_MERGES, "cannot-merge", "keep the base unquantized, or export `adapter`")
+
+    Merged.Options = type("O", (f.FakeExporterOptions,), {"__annotations__": {"kind": "str"}, "kind": "picky"})
+
+    class Severe(f.FakeEvaluator):
+        kind = "picky"
+        reads = frozenset({"severity"})
+
+        def columns(self):
+            return {self.options.severity: "severity"}
+
+    Severe.Options = type(
+        "O",
+        (f.FakeEvaluatorOptions,),
+        {"__annotations__": {"kind": "str", "severity": "str"}, "kind": "picky", "severity": "severity"},
+    )
+
+    module = ModuleType("picky_plugin")
+    vars(module).update(Dpo=Dpo, Pairs=Pairs, Packed=Packed, Merged=Merged, Severe=Severe)
+    table = {"trainer/picky": "Dpo", "prompt_format/pairs": "Pairs", "quantizer/picky": "Packed",
+             "exporter/picky": "Merged", "evaluator/picky": "Severe"}  # fmt: skip
+    module.tunewright_backends = hookimpl(lambda: {key: f"picky_plugin:{name}" for key, name in table.items()})
+    monkeypatch.setitem(sys.modules, "picky_plugin", module)
+    return Host(blocked=FIRST_PARTY, extra={"picky": module})
+
+
+def test_a_trainer_that_learns_from_other_rows(fake_spec, strangers):
+    found = problems(fake_spec, ("trainer: {kind: fake, learning_rate: 0.5}", "trainer: {kind: picky}"), host=strangers)
+    assert found == [(10, "picky", "wrong-row-kind", "formats that make preference rows: `pairs`")]
+
+
+def test_merging_into_a_base_that_takes_no_merges(fake_spec, strangers):
+    found = problems(
+        fake_spec,
+        ("quantization: {kind: fake}", "quantization: picky"),
+        ("seed: 7", "exports: [picky]"),
+        host=strangers,
+    )
+    assert found == [(13, "picky", "cannot-merge", "keep the base unquantized, or export `adapter`")]
+
+
+def test_an_evaluation_that_reads_a_column_the_test_data_lacks(fake_spec, strangers):
+    found = problems(fake_spec, ("evals: [{kind: fake}]", "evals: [{kind: picky, severity: queu}]"),
+                     ("metric: fake.right", "metric: picky.right"), host=strangers)  # fmt: skip
+    assert found == [(11, "queu", "missing-column", "did you mean `queue`?")]
