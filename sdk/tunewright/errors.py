@@ -57,3 +57,7 @@ class RootLocked(EnvironmentFault):
 
 class Refused(WorkFailed):
     """A package, an artifact or a row failed its proof and is not used."""
+
+
+class TunewrightWarning(UserWarning):
+    """What a user should know and nothing fails for; the command line prints it as one line."""

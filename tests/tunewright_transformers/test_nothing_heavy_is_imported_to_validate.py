@@ -23,7 +23,7 @@ for name in {heavy!r}:
 for target in {targets!r}:
     module, _, name = target.partition(":")
     backend = getattr(importlib.import_module(module), name)
-    if (backend.part, backend.kind) != ("model_source", "local"):
+    if (backend.part, backend.kind) not in (("model_source", "local"), ("model_source", "hub")):
         made = backend(backend.Options.model_validate({{"kind": backend.kind}}))
         made.signature(), made.arguments(), list(made.needs()), made.offers()
 """

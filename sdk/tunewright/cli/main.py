@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
-from tunewright.errors import BadInput, TunewrightError
+from tunewright.errors import BadInput, TunewrightError, TunewrightWarning
 from tunewright.secrets import redact
 
 if TYPE_CHECKING:
@@ -48,6 +48,29 @@ def _begin(context: typer.Context) -> None:
     """One YAML file to a fine-tuned adapter with proof."""
     if context.invoked_subcommand != "validate":
         gc.enable()  # see start.py
+        _warn_in_one_line()
+
+
+def _warn_in_one_line() -> None:
+    """Our own warnings without the place in our code; a library's as Python shows them."""
+    import warnings
+
+    plain = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, TunewrightWarning):
+            print(redact(f"warning: {message}"), file=sys.stderr)
+        else:
+            plain(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def _host(blocked: list[str], only: list[str]) -> Host:

@@ -23,9 +23,9 @@ from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare, example_of
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
-from tunewright.resolve import Resolved
+from tunewright.resolve import Resolved, once_pinned
 from tunewright.resolve.rules import client_rules
-from tunewright.spec.problems import Problem
+from tunewright.spec.problems import Problem, SpecError
 from tunewright.store.publish import Artifact, Store
 
 
@@ -78,9 +78,10 @@ def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
     resolved.refuse(_check_rows(resolved))
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
+    pin = _pin(resolved)
+    resolved = once_pinned(resolved)
     facts = resolved.facts
     resolved.refuse(resolved.problem(b, found) for b in resolved.backends() for found in check_arguments(b, facts))
-    pin = resolved.source.pin()
     lock = make_lock(resolved, pin)
     arguments = {
         f"{backend.part}/{backend.kind}": found
@@ -92,6 +93,13 @@ def make_plan(resolved: Resolved) -> Plan:
     for step in steps:
         keys[step.name] = step.key(keys)
     return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved)
+
+
+def _pin(resolved: Resolved) -> Pin:
+    try:
+        return resolved.source.pin()
+    except BadOption as error:
+        raise SpecError([resolved.problem(resolved.source, error.finding)], resolved.document.sources) from error
 
 
 def _check_rows(resolved: Resolved) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,21 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     resolved = resolved._replace(facts=_facts(resolved, heads))
     unmet = rules.requirements(document) if spec.requires else ()
     resolved.refuse((*problems, *unmet, *rules.check(resolved, heads)))
+    return resolved
+
+
+def once_pinned(resolved: Resolved) -> Resolved:
+    """The same, where the pin has told what the base is: a source such as a hub's knows its config only then.
+
+    Raises `SpecError` with what is wrong with that base.
+    """
+    facts = resolved.facts
+    config = resolved.source.config() if facts.model_config is None else None
+    if config is None:
+        return resolved
+    resolved = resolved._replace(facts=replace(facts, model_config=config))
+    sources = (*resolved.train, *resolved.test)
+    resolved.refuse(rules.check(resolved, dict(zip(sources, (*facts.train, *facts.test), strict=True))))
     return resolved
 
 
