@@ -45,8 +45,6 @@ class Threshold(Gate[ThresholdOptions]):
         return Verdict(self._sentence(), passed, f"it is {score.tuned:.3f} on {score.n} rows")
 
     def _sentence(self) -> str:
-        if self.options.name:
-            return self.options.name
         low, high = self.options.at_least, self.options.at_most
         bounds = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
         return f"{self.options.metric} is {' and '.join(filter(None, bounds))}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
-from tunewright.parts.gate import Score
+from tunewright.parts.gate import Score, Verdict
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.stats.paired import compare
@@ -37,10 +37,16 @@ class Judge(Task):
             base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        verdicts = [gate.judge(scores) for gate in self.gates]
+        verdicts = [_judged(gate, scores) for gate in self.gates]
         evidence = {
             "scores": {name: asdict(score) for name, score in scores.items()},
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
         return evidence
+
+
+def _judged(gate: Gate, scores: Mapping[str, Score]) -> Verdict:
+    """The gate's verdict, under the name that the spec gives it if it gives one."""
+    verdict = gate.judge(scores)
+    return replace(verdict, gate=getattr(gate.options, "name", None) or verdict.gate)

@@ -1,0 +1,119 @@
+"""Every field that the core itself reads changes what comes out, not only a key; the plugins' own: tests/testing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunewright.errors import TunewrightError
+from tunewright.parts import Options
+from tunewright.parts.data_source import SourceOptions
+from tunewright.parts.evaluator import EvaluatorOptions
+from tunewright.parts.exporter import ExporterOptions
+from tunewright.parts.gate import GateOptions
+from tunewright.parts.trainer import TrainerOptions
+from tunewright.project import Project
+from tunewright.spec.model import Data, Model, Package, Part, Spec
+
+
+def rows(run):
+    return [row["row_id"] for row in lines(run, "prepare", "rows.jsonl")]
+
+
+def ended(run):
+    return "well"
+
+
+def lines(run, name, file):
+    return [json.loads(line) for line in (run / "steps" / name / file).read_text().splitlines()]
+
+
+def summary(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def answers(run):
+    return [line["answer"]["ids"] for line in lines(run, "evaluate-tuned", "fake.jsonl")]
+
+
+def manifest(run):
+    return json.loads((Path(summary(run)["artifacts"]["package"]) / "manifest.json").read_text())
+
+
+# field → two ways to write it, and what must differ between the two runs; an error counts as what came out
+CASES = {
+    (SourceOptions, "where"): ("data.train.0.where={queue: refund}", "data.train.0.where={}", rows),
+    (SourceOptions, "sample"): ("data.train.0.sample=2", "data.train.0.sample=3", rows),
+    (SourceOptions, "limit"): ("data.train.0.limit=1", "data.train.0.limit=2", rows),
+    (SourceOptions, "weight"): ("data.train.0.weight=2", "data.train.0.weight=1", rows),
+    (TrainerOptions, "max_length"): ("trainer.max_length=20", "trainer.max_length=500", ended),
+    (EvaluatorOptions, "name"): ("evals.0.name=fake", "evals.0.name=other", lambda run: sorted(summary(run)["scores"])),
+    (EvaluatorOptions, "max_new_tokens"): ("evals.0.max_new_tokens=10", "evals.0.max_new_tokens=3", answers),
+    (GateOptions, "name"): (
+        "gates.0.name=good enough",
+        "gates.0.name=better",
+        lambda run: [gate["gate"] for gate in summary(run)["gates"]],
+    ),
+    (ExporterOptions, "name"): (
+        "exports=[{kind: adapter, name: one}]",
+        "exports=[{kind: adapter, name: two}]",
+        lambda run: sorted(summary(run)["artifacts"]),
+    ),
+    (Spec, "name"): ("name=acme", "name=zenith", lambda run: manifest(run)["name"]),
+    (Spec, "requires"): ("requires=[pydantic]", "requires=[no-such-thing]", ended),
+    (Spec, "seed"): ("seed=1", "seed=2", rows),
+    (Model, "dtype"): ("model.dtype=fp32", "model.dtype=bf16", lambda run: manifest(run)["base"]["dtype"]),
+    (Package, "version"): ("package.version=1.0.0", "package.version=2.0.0", lambda run: manifest(run)["version"]),
+    (Package, "license"): ("package.license=MIT", "package.license=Apache-2.0", lambda run: manifest(run)["license"]),
+}
+ELSEWHERE = {
+    (Options, "kind"): "chooses the backend",
+    (Spec, "api_version"): "tests/spec/test_sixty_mistakes.py",
+    (SourceOptions, "on_error"): "tests/data/test_rows.py",
+    (TrainerOptions, "args"): "tests/pipeline/test_plan_shows_every_effective_argument.py",
+}
+
+
+def fields_of_the_core():
+    """Every field that no plugin owns and that is no part: a part chooses a backend, whose fields are its own."""
+    for model in (
+        SourceOptions,
+        TrainerOptions,
+        EvaluatorOptions,
+        ExporterOptions,
+        GateOptions,
+        Spec,
+        Model,
+        Data,
+        Package,
+    ):
+        for name, info in model.model_fields.items():
+            holds_part = Part.__name__ in str(info.annotation) or info.annotation in (Model, Data, Package)
+            if name != "kind" and not holds_part:
+                yield model, name
+
+
+def test_no_field_is_forgotten():
+    assert set(fields_of_the_core()) == {key for key in {**CASES, **ELSEWHERE} if key != (Options, "kind")}
+
+
+@pytest.mark.parametrize("place", [place for place in ELSEWHERE.values() if "/" in place])
+def test_the_other_proofs_are_there(place):
+    assert (Path(__file__).parents[1] / place).is_file()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].__name__}.{case[1]}")
+def test_another_value_makes_another_output(case, fake_spec, fake_host, tmp_path):
+    one, other, observe = CASES[case]
+    found = []
+    for number, override in enumerate((one, other)):
+        # `seed` shows in what it draws
+        overrides = [override, "data.train.0.sample=3"] if case == (Spec, "seed") else [override]
+        try:
+            result = Project(fake_spec, overrides, fake_host).run(tmp_path / str(number))
+            found.append(observe(Path(result.summary["run_dir"])))
+        except TunewrightError as error:
+            found.append(type(error).__name__)
+    assert found[0] != found[1]
