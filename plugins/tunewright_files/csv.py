@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from tunewright.parts.base import BadOption
-from tunewright_files.file import Broken, FileOptions, FileSource, Head, Row
+from tunewright_files.file import HEAD_BYTES, Broken, FileOptions, FileSource, Head, Row
 
 
 class CsvOptions(FileOptions):
@@ -28,13 +28,22 @@ class Csv(FileSource):
     reads = frozenset({"path", "delimiter"})
 
     def head(self) -> Head:
-        reader = csv.reader(io.StringIO(self._head_text(), newline=""), delimiter=self.options.delimiter)
+        text = self._head_text()
+        # a head that was cut may end inside of quotes, and a broken row may be one to set aside
+        whole = self.path.stat().st_size < HEAD_BYTES and self.options.on_error == "stop"
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.options.delimiter, strict=whole)
+        rows: list[dict[str, str]] = []
+        begins = 1  # the line of the row that is read
         try:
             columns = tuple(next(reader, ()))
             self._check_columns(columns)
-            rows = [dict(zip(columns, values, strict=True)) for values in reader if len(values) == len(columns)]
+            begins = reader.line_num + 1
+            for values in reader:
+                if len(values) == len(columns):
+                    rows.append(dict(zip(columns, values, strict=True)))
+                begins = reader.line_num + 1
         except csv.Error as error:
-            message = f"{self.name}:{reader.line_num + 1}: not csv: {error}"
+            message = f"{self.name}:{begins}: not csv: {error}"
             raise BadOption(
                 "bad-csv", message, "path", "save it with line ends \\n and quoted fields closed"
             ) from error

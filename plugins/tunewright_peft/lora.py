@@ -24,7 +24,9 @@ class LoraOptions(LibraryOptions):
     """Options of LoRA; `args:` passes any further argument of PEFT's LoraConfig."""
 
     kind: str = "lora"
-    r: Annotated[PositiveInt, To("r"), Field(description="Rank: columns of B, rows of A. 8 to 64 is usual.")] = 16
+    r: Annotated[
+        PositiveInt, To("r"), Field(le=65536, description="Rank: columns of B, rows of A. 8 to 64 is usual.")
+    ] = 16
     alpha: Annotated[
         PositiveInt, To("lora_alpha"), Field(description="The update is scaled by alpha / r; twice r is usual.")
     ] = 32

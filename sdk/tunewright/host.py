@@ -44,8 +44,8 @@ class Hooks:
     def tunewright_check_spec(self, spec: Any, facts: Any) -> Iterable[Any]:  # type: ignore[empty-body]
         """A client's own rules: yield a `Finding` for each thing wrong, `field` being the way to a value of the spec.
 
-        Called by `validate` with the heads of the files, and by `plan` and `run` once more with `facts.rows`, every
-        row that is trained on: a rule about all rows looks there.
+        Called by `validate`, and by `plan` and `run` once more: `facts.rows` has of each training source the first
+        rows at first, and then every row that is trained on.
         """
 
     @hookspec

@@ -167,3 +167,15 @@ def test_a_misspelt_value_of_where_is_put_right(csv):
     with pytest.raises(BadOption) as caught:
         realise(csv(where={"text": "mesage 3"}), 0)
     assert caught.value.finding.suggestion == "did you mean `message 3`?"
+
+
+@pytest.mark.parametrize(("on_error", "refused"), [("stop", True), ("set_aside", False)])
+def test_an_open_quote_is_said_at_once_unless_broken_rows_are_set_aside(tmp_path, on_error, refused):
+    (tmp_path / "o.csv").write_text('text,queue\na,b\n"open,c\n')
+    source = Csv(CsvOptions(path=SpecPath("o.csv", tmp_path), on_error=on_error))
+    if refused:
+        with pytest.raises(BadOption, match=r"o\.csv:3"):
+            source.head()
+    else:
+        assert source.head().columns == ("text", "queue")
+        assert len(realise(source, 0).set_aside) == 1

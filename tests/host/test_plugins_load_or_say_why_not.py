@@ -161,9 +161,10 @@ def test_a_rule_about_all_rows_sees_them_all_before_anything_runs(fake_spec, fak
     from tunewright.spec.problems import SpecError
 
     def rule(spec, facts):
-        for row in facts.rows or ():
-            if "broken" in row.fields["text"]:
-                yield Finding("acme-no-broken", f"{row.origin} says broken", "data.train.0.path")
+        for place, rows in enumerate(facts.rows if facts.complete else ()):
+            for row in rows:
+                if "broken" in row.fields["text"]:
+                    yield Finding("acme-no-broken", f"{row.origin} says broken", f"data.train.{place}.path")
 
     made = Project(fake_spec, host=Host(blocked=FIRST_PARTY, extra={"acme": plugin(tunewright_check_spec=rule)}))
     assert made.validate() == []

@@ -85,6 +85,12 @@ def test_rows_that_the_limit_cannot_hold(client):
     assert "raise `max_length`" in fix
 
 
+def test_a_long_row_that_is_left_out_is_no_problem(client):
+    (client.parent / "train.csv").write_text("text,queue\nok,a\n" + "word " * 40 + ",b\n")
+    kept = ("{kind: csv, path: train.csv}", "{kind: csv, path: train.csv, where: {queue: a}}")
+    assert problems(client, ("max_length: 64", "max_length: 40"), kept) == []
+
+
 def test_rows_that_may_just_fit_are_left_to_the_tokenizer(client):
     (client.parent / "train.csv").write_text("text,queue\n" + "word " * 39 + ",b\n")
     assert problems(client, ("max_length: 64", "max_length: 40")) == []

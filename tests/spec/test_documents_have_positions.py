@@ -16,9 +16,11 @@ def document(text):
 
 
 def codes(text):
-    with pytest.raises(SpecError) as caught:
-        document(text)
-    return [(p.code, p.position.line, p.position.column) for p in caught.value.problems]
+    try:
+        problems = document(text).problems
+    except SpecError as error:
+        problems = error.problems
+    return [(p.code, p.position.line, p.position.column) for p in problems]
 
 
 def test_values_are_yaml_1_2():
@@ -27,6 +29,22 @@ def test_values_are_yaml_1_2():
         "a": 1e-4, "b": "on", "c": 15, "d": 1000, "e": "1", "f": "2020-01-01", "g": None, "h": True,
         "i": float("inf"), "j": 10,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-3", -3), ("+3", 3), ("0x1F", 31), ("-0b101", -5), ("1e5", 1e5), (".5", 0.5), ("5.", 5.0), ("-.5e-3", -5e-4),
+        ("1_0.5", 10.5), ("1.2.3", "1.2.3"), ("1:30", "1:30"), (".", "."), ("+", "+"), ("0x", "0x"),
+        ("0x_", "0x_"), ("0o8", "0o8"), ("_1", "_1"), ("e5", "e5"), ("1e", "1e"), ("1-2", "1-2"),
+        ("-.inf", float("-inf")), ("-.nan", "-.nan"), ("0b2", "0b2"), ("--1", "--1"), ("1e999", float("inf")),
+        ("\u0661", "\u0661"),
+        ("No", "No"),
+    ],
+)  # fmt: skip
+def test_numbers_are_those_of_yaml_1_2_and_nothing_else(text, value):
+    found = document(f"a: {text}").data
+    assert (type(found["a"]), found["a"]) == (type(value), value)
 
 
 def test_keys_and_values_know_where_they_stand():
@@ -42,7 +60,14 @@ def test_keys_and_values_know_where_they_stand():
         ("a: 1\nb: 2\na: 3", [("duplicate-key", 3, 1)]),
         ("a: !!python/object:os.system x", [("yaml-tag", 1, 4)]),
         ("a: !secret x", [("yaml-tag", 1, 4)]),
-        ("a: [1, 2", [("yaml-syntax", 1, 9)]),
+        ("a: [1, 2\n", [("yaml-syntax", 1, 4)]),
+        ("a: 'x\nb: 1\n", [("yaml-syntax", 1, 4)]),
+        ("a: [1,\nb: 2\n", [("yaml-syntax", 1, 4)]),
+        ("a: {<<: {b: 1}}", [("unknown-key", 1, 5)]),
+        ("a: *b", [("yaml-syntax", 1, 4)]),
+        ("%A b\n", [("yaml-syntax", 1, 5)]),
+        ("a: 1\n---\nb: 2", [("yaml-syntax", 2, 1)]),
+        ("a: !x 1\na: 2\n", [("yaml-tag", 1, 4), ("duplicate-key", 2, 1)]),
         ("- 1\n- 2", [("wrong-type", 1, 1)]),
         ("? [1]\n: 2", [("wrong-type", 1, 3)]),
     ],
@@ -55,6 +80,12 @@ def test_an_alias_bomb_is_refused_before_it_fills_memory():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
     assert "yaml-too-large" in [code for code, *_ in codes("\n".join(lines))]
+
+
+def test_places_count_lines_as_yaml_does():
+    found = document("a: x\x85y\u2028z\r\nb: 1\rc: 2\n")
+    assert [found.keys[(name,)].line for name in "abc"] == [1, 2, 3]
+    assert found.sources["client.yaml"][2] == "c: 2"
 
 
 def test_deep_nesting_is_refused():
@@ -92,6 +123,15 @@ def test_an_extended_value_keeps_the_place_and_folder_of_the_file_that_wrote_it(
     assert found.at(("d", "limit")).file == "c.yaml"
 
 
+def test_a_replaced_value_leaves_no_place_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "base.yaml", "q: {kind: nf4, dq: true}\nl: [{a: 1}, {b: 2}]\n")
+    found = load(write(tmp_path, "c.yaml", "extends: base.yaml\nq: none\nl: [{a: 3}]\n"))
+    assert {place.file for place in found.values.values()} == {"c.yaml"}
+    assert ("q", "kind") not in found.values
+    assert ("l", 1) not in found.values
+
+
 def test_extending_itself_is_refused(tmp_path):
     write(tmp_path, "a.yaml", "extends: b.yaml\n")
     with pytest.raises(SpecError, match="extends-cycle"):
@@ -110,9 +150,39 @@ def test_set_takes_yaml_and_lists_places(tmp_path):
     assert (place.file, place.line, place.column) == ("--set t.rate=1e-3", 1, 8)
 
 
-@pytest.mark.parametrize("override", ["nonsense", "e.7.name=x", "t.kind.more=1", "=3"])
+@pytest.mark.parametrize("override", ["nonsense", "e.7.name=x", "t.kind.more=1", "=3", "t.rate=[1", "t.rate=!x 1"])
 def test_a_set_that_has_no_place_is_a_problem(tmp_path, override):
     spec = write(tmp_path, "c.yaml", "t: {kind: sft}\ne: [{name: a}]\n")
+    (problem,) = load(spec, [override]).problems
+    assert (problem.position.file, problem.position.line) == (f"--set {override}", 1)
+
+
+def test_a_place_in_a_set_is_that_of_the_whole_override(tmp_path):
+    spec = write(tmp_path, "c.yaml", "t: {kind: sft}\n")
+    (problem,) = load(spec, ["t.rate=[1, 2"]).problems
+    assert (problem.code, problem.position.column) == ("yaml-syntax", 8)
+
+
+def test_the_problems_of_all_sets_and_of_the_file_come_together(tmp_path):
+    spec = write(tmp_path, "c.yaml", "t: 1\nt: 2\n")
+    found = load(spec, ["nonsense", "x.1=2"])
+    assert [problem.code for problem in found.problems] == ["duplicate-key", "bad-override", "bad-override"]
+
+
+def test_a_base_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "base.yaml", "a: [\n")
+    child = write(tmp_path, "c.yaml", "extends: base.yaml\nb: 1\nb: 2\n")
     with pytest.raises(SpecError) as caught:
-        load(spec, [override])
-    assert caught.value.problems[0].position.file == f"--set {override}"
+        load(child)
+    assert [(p.position.file, p.code) for p in caught.value.problems] == [
+        ("base.yaml", "yaml-syntax"),
+        ("c.yaml", "duplicate-key"),
+    ]
+
+
+def test_a_long_chain_of_files_is_read(tmp_path):
+    write(tmp_path, "0.yaml", "a: 0\n")
+    for number in range(1, 300):
+        write(tmp_path, f"{number}.yaml", f"extends: {number - 1}.yaml\nb{number}: 1\n")
+    assert len(load(tmp_path / "299.yaml").data) == 300

@@ -36,6 +36,7 @@ def validate_all(specs: Sequence[Path], form: str, overrides: Sequence[str], hos
         except SpecError as error:
             problems += error.problems
             sources.update(error.sources)
+    problems = list(dict.fromkeys(problems))  # a base that two specs extend is said once
     if form == "json":
         print(render_json(problems))
     elif form == "github" and problems:

@@ -6,12 +6,11 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
 
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts.base import BadOption
-from tunewright.parts.data_source import Broken, DataSource, Row, SourceOptions
+from tunewright.parts.data_source import Broken, DataSource, Row, SourceOptions, reads
 from tunewright.spec.suggest import did_you_mean
 
 MOST_KNOWN = 20  # values of a column that a message lists
@@ -50,7 +49,7 @@ def draws(source: DataSource) -> bool:
 
 
 def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int, list[Broken]]:
-    wanted = {column: {_text(v) for v in _as_list(value)} for column, value in options.where.items()}
+    wanted = options.wanted()
     seen: dict[str, set[str]] = {column: set() for column in wanted}
     kept: list[Row] = []
     set_aside: list[Broken] = []
@@ -60,7 +59,7 @@ def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int,
             set_aside.append(_stop_or_keep(row, options))
             continue
         read += 1
-        found = {column: _text(row.fields.get(column)) for column in wanted}
+        found = {column: reads(row.fields.get(column)) for column in wanted}
         for column, value in found.items():
             seen[column].add(value)
         if all(value in wanted[column] for column, value in found.items()):
@@ -68,15 +67,6 @@ def _filter(source: DataSource, options: SourceOptions) -> tuple[list[Row], int,
     if read:
         _refuse_unseen(source, wanted, seen)
     return kept, read, set_aside
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _text(value: Any) -> str:
-    """How a value reads in a csv: a `true` of YAML or JSON is the text `true`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _stop_or_keep(row: Broken, options: SourceOptions) -> Broken:

@@ -6,9 +6,11 @@ from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import (
     Argument,
     Backend,
+    BadOption,
     Cap,
     Facts,
     Finding,
+    Head,
     LibraryOptions,
     Need,
     Options,
@@ -36,7 +38,7 @@ PARTS: dict[str, type[Backend]] = {
 }  # fmt: skip
 
 __all__ = [
-    "PARTS", "AdapterMethod", "Argument", "Backend", "Cap", "DataSource", "Engine", "Evaluator", "Exporter", "Facts",
-    "Finding", "Gate", "LibraryOptions", "Loader", "ModelSource", "Need", "Options", "PromptFormat", "Quantizer",
-    "Secret", "SpecPath", "To", "Trainer",
+    "PARTS", "AdapterMethod", "Argument", "Backend", "BadOption", "Cap", "DataSource", "Engine", "Evaluator",
+    "Exporter", "Facts", "Finding", "Gate", "Head", "LibraryOptions", "Loader", "ModelSource", "Need", "Options",
+    "PromptFormat", "Quantizer", "Secret", "SpecPath", "To", "Trainer",
 ]  # fmt: skip

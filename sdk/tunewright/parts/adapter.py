@@ -1,6 +1,75 @@
 """What is trained on top of a base: an adapter, or the base itself (`none`).
 
-A complete method is tests/fakes/plugin.py's `FakeAdapter`.
+A complete method, which adds one trained vector to the output of each target layer:
+
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright import Refused
+    from tunewright.digest import digest_tensors
+    from tunewright.parts import AdapterMethod, Cap, Need, Options
+    from tunewright.parts.base import BadOption
+    from tunewright.testing import check_adapter
+
+    class ShiftOptions(Options):
+        kind: str = "shift"
+        target: Annotated[str, Field(description="Last name of the layers.")] = "o_proj"
+
+    class Shift(AdapterMethod[ShiftOptions]):
+        kind, Options, libraries = "shift", ShiftOptions, ("torch", "safetensors")
+        reads = frozenset({"target"})
+        vary = {"target": ("o_proj", "down_proj")}  # two values that must make a difference
+
+        def offers(self):
+            return frozenset({Cap.ADAPTS})  # the base's own weights stay as they are
+
+        def needs(self):
+            yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
+
+        def wrap(self, model, parent):
+            import torch  # late: `validate` waits for no library
+            model.requires_grad_(False)
+            for name, layer in model.named_modules():
+                if name.rpartition(".")[2] == self.options.target:
+                    zeros = torch.zeros(layer.out_features, device=layer.weight.device)
+                    layer.shift = torch.nn.Parameter(zeros)
+                    layer.register_forward_hook(lambda layer, _, out: out + layer.shift.to(out))
+            if not shifts(model):
+                raise BadOption("unknown-target", "the model has no such layer", "target")
+            return model if parent is None else self._load(model, parent)
+
+        def save(self, model, out):
+            from safetensors.torch import save_file
+            tensors = {name: p.detach().cpu() for name, p in shifts(model).items()}
+            save_file(tensors, out / "shift.safetensors")
+
+        def attach(self, model, saved):
+            return self.wrap(model, saved).requires_grad_(False)
+
+        def count(self, model):
+            groups = shifts(model).values(), model.parameters()  # what is trained, and all
+            return tuple(sum(p.numel() for p in group) for group in groups)
+
+        def digest(self, model):
+            return digest_tensors(shifts(model).items())
+
+        def _load(self, model, saved):
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+            try:
+                found = load_file(saved / "shift.safetensors")
+                if set(found) != set(shifts(model)):
+                    raise Refused(f"{saved.name} is of another base")
+                model.load_state_dict(found, strict=False)  # the base's weights are not in it
+            except (OSError, RuntimeError, SafetensorError) as error:
+                raise Refused(f"{saved.name} cannot be put on this base: {error}") from error
+            return model
+
+    def shifts(model):
+        return {name: p for name, p in sorted(model.named_parameters()) if name.endswith(".shift")}
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_adapter(Shift, folder=tmp_path)
 """
 
 from __future__ import annotations

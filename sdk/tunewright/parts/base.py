@@ -3,6 +3,57 @@
 A *part* is a place in the spec (`trainer`), a *kind* one choice for it (`sft`), a *backend* the class behind
 `trainer/sft`. One option makes three hops and no more: the spec's line, the field of `Options`, the library's
 argument that its `To` names. The plan, the docs, the unused-key test and the cache key all read that same `To`.
+
+A complete backend, a format whose option `longest` becomes the argument `width` of a library's function:
+
+    import textwrap
+    from typing import Annotated
+
+    from pydantic import Field, PositiveInt
+    from tunewright import BadInput
+    from tunewright.parts import Finding, Options, PromptFormat, To
+    from tunewright.parts.prompt_format import Example
+    from tunewright.testing import check_prompt_format
+
+    class BriefOptions(Options):
+        kind: str = "brief"
+        longest: Annotated[
+            PositiveInt, To("width"), Field(description="Characters of a prompt that are kept.")
+        ] = 200
+        before: Annotated[str, Field(description="Words before each text.")] = "Route this:"
+
+    class Brief(PromptFormat[BriefOptions]):
+        kind, Options, makes = "brief", BriefOptions, "messages"
+        fixed = {"placeholder": ""}     # arguments that we set ourselves
+        reads = frozenset({"before"})   # what our own code reads: any other field needs a `To`
+        vary = {"before": ("Route:", "Sort:")}  # for the kit: values that make a difference
+
+        def check(self, facts):  # before anything is fetched; a finding stands at its field's line
+            if self.options.longest <= len(self.options.before):
+                yield Finding("bad-value", "no text would be left of any row", "longest")
+
+        def columns(self):  # column → the field that names it
+            return {"text": "kind", "label": "kind"}
+
+        def prompt_columns(self):
+            return frozenset({"text"})
+
+        def prompt(self, fields):
+            passed = {name: argument.value for name, argument in self.arguments().items()}
+            text = f"{self.options.before} {text_of(fields, 'text')}"
+            return [{"role": "user", "content": textwrap.shorten(text, **passed)}]
+
+        def example(self, fields):
+            answer = {"role": "assistant", "content": text_of(fields, "label")}
+            return Example(self.prompt(fields), [answer])
+
+    def text_of(fields, column):
+        if fields.get(column) in (None, ""):
+            raise BadInput(f"the row has no value in column `{column}`")
+        return str(fields[column])
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_prompt_format(Brief, folder=tmp_path)
 """
 
 from __future__ import annotations
@@ -62,6 +113,9 @@ class Argument:
     field: str | None = None
 
 
+LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes, by POSIX
+
+
 class SpecPath:
     """A path in a spec, relative to the file that wrote it. Serializes as written, so locks and packages can move."""
 
@@ -88,6 +142,8 @@ class SpecPath:
                 return value
             if not isinstance(value, str) or not value:
                 raise PydanticCustomError("path_type", "A path is text")
+            if len(value.encode()) > LONGEST_PATH or any(len(p.encode()) > LONGEST_NAME for p in Path(value).parts):
+                raise ValueError("the path is longer than a file system takes")
             folders = (info.context or {}).get("folders", {})
             return cls(value, folders.get(info.field_name, Path.cwd()))
 
@@ -197,8 +253,10 @@ class Facts:
     metrics: frozenset[str] = frozenset()
     """Every `<evaluation>.<metric>` that the spec's evaluations make."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)
-    rows: tuple[Any, ...] | None = None
-    """Every training row (`data_source.Row`), once `plan` has read them all; None at `validate`."""
+    rows: tuple[tuple[Any, ...], ...] = ()
+    """Of each source of `data.train`, in the spec's order: the rows (`data_source.Row`) that `where` keeps. At
+    `validate` those of the head; from `plan` on every row that is trained on, and `complete` is true."""
+    complete: bool = False
 
 
 O = TypeVar("O", bound=Options)

@@ -1,22 +1,58 @@
-"""Where rows come from. A source reads; `where`, `sample`, `limit` and `on_error` are the core's.
+r"""Where rows come from. A source reads; `where`, `sample`, `limit` and `on_error` are the core's.
 
-A complete source:
+A complete source, one row a line of a text file:
 
-    class Lines(DataSource):
-        kind, Options = "lines", LinesOptions          # LinesOptions(SourceOptions): path: SpecPath
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright.digest import digest_file
+    from tunewright.parts import DataSource, SpecPath
+    from tunewright.parts.base import BadOption, Head
+    from tunewright.parts.data_source import Broken, Row, SourceOptions
+    from tunewright.testing import check_data_source
+
+    class LinesOptions(SourceOptions):
+        kind: str = "lines"
+        path: Annotated[SpecPath, Field(description="The file, relative to the spec.")]
+
+    class Lines(DataSource[LinesOptions]):
+        kind, Options = "lines", LinesOptions
         reads = frozenset({"path"})
 
         def head(self):
-            with self.options.path.path.open() as file:
-                return Head(("text",), ({"text": file.readline().rstrip()},))
+            with self._open() as file:
+                lines = file.read(64 * 1024).split(b"\n")
+            lines.pop()  # cut in two, or empty
+            found = [self._row(number, line) for number, line in enumerate(lines, 1)]
+            return Head(("text",), tuple(row.fields for row in found if isinstance(row, Row)))
 
         def digest(self):
+            self._open().close()  # says what is wrong with the file, if anything is
             return digest_file(self.options.path.path)
 
         def rows(self):
-            with self.options.path.path.open() as file:
+            with self._open() as file:
                 for number, line in enumerate(file, 1):
-                    yield Row(id=f"lines:{number}", origin=f"lines:{number}", fields={"text": line.rstrip()})
+                    yield self._row(number, line.removesuffix(b"\n"))
+
+        def _open(self):
+            try:
+                return self.options.path.path.open("rb")
+            except OSError as error:
+                message = f"`{self.options.path.written}` cannot be read: {error.strerror}"
+                raise BadOption("file-unreadable", message, "path") from error
+
+        def _row(self, number, line):
+            origin = f"{self.options.path.path.name}:{number}"  # where a person finds it
+            try:
+                return Row(origin, origin, {"text": line.decode("utf-8")})
+            except UnicodeDecodeError:
+                return Broken(origin, "not UTF-8")  # the core stops, or sets it aside
+
+    def test_it_keeps_its_contract(tmp_path):
+        file = tmp_path / "rows.txt"
+        file.write_text("where is my parcel\nthe pump is broken\n")
+        check_data_source(Lines, {"path": file}, folder=tmp_path / "kit")
 """
 
 from __future__ import annotations
@@ -33,6 +69,11 @@ from tunewright.parts.base import Backend, Head, Json, O, Options
 Scalar = str | int | float | bool
 
 
+def reads(value: Json) -> str:
+    """How a value reads in a csv: a `true` of YAML or JSON is the text `true`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class SourceOptions(Options):
     """The fields of every source that the core itself reads."""
 
@@ -46,6 +87,14 @@ class SourceOptions(Options):
     on_error: Annotated[
         Literal["stop", "set_aside"], Field(description="A broken row stops the run, or is set aside and counted.")
     ] = "stop"
+
+    def wanted(self) -> dict[str, set[str]]:
+        """The values of `where` by column, as they read in a csv."""
+        return {c: set(map(reads, v if isinstance(v, list) else [v])) for c, v in self.where.items()}
+
+    def keeps(self, fields: Mapping[str, Json]) -> bool:
+        """Whether `where` keeps a row."""
+        return all(reads(fields.get(column)) in values for column, values in self.wanted().items())
 
     @model_validator(mode="after")
     def _one_of_sample_and_limit(self) -> SourceOptions:

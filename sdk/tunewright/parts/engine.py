@@ -1,6 +1,63 @@
 """How a model is asked. Evaluators, parity, golden prompts and `predict` all go through one `Subject`.
 
-A complete engine is tests/fakes/plugin.py's `FakeEngine`.
+A complete engine, which asks one prompt after the other by the likeliest token:
+
+    from contextlib import contextmanager
+    from typing import Annotated
+
+    from pydantic import Field, PositiveInt
+    from tunewright import BadInput
+    from tunewright.parts import Engine, Options
+    from tunewright.parts.engine import Completion
+    from tunewright.testing import check_engine
+
+    class PlainOptions(Options):
+        kind: str = "plain"
+        longest: Annotated[PositiveInt, Field(description="Most tokens of a prompt.")] = 2048
+
+    class Plain(Engine[PlainOptions]):
+        kind, Options, libraries = "plain", PlainOptions, ("torch",)
+        reads = frozenset({"longest"})
+        vary = {"longest": (1, 2048)}  # for the kit: two values that must make a difference
+
+        @contextmanager
+        def open(self, served):
+            tokenizer = served.loader.tokenizer(served.base)
+            model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
+            identity = "base"
+            if served.method is not None:
+                model = served.method.attach(model, served.trained).eval()
+                identity = served.method.digest(model)  # of what is in memory: parity compares it
+            yield Asked(model, tokenizer, identity, self.options.longest)
+
+    class Asked:
+        def __init__(self, model, tokenizer, identity, longest):
+            self.model, self.tokenizer = model, tokenizer
+            self.identity, self.longest = identity, longest
+
+        def complete(self, prompts, limit, progress=None, *, together=True):
+            answers = []
+            for prompt in prompts:  # an engine that can batch does so where `together` allows it
+                answers.append(self._answer(prompt, limit))
+                if progress is not None:
+                    progress(len(answers))
+            return answers
+
+        def _answer(self, prompt, limit):
+            import torch  # late: `validate` waits for no library
+            stops, ids = self.tokenizer.stops, []
+            asked = self.tokenizer.encode(self.tokenizer.render(prompt, generation_prompt=True))
+            if len(asked) > self.longest:
+                raise BadInput(f"a prompt has {len(asked)} tokens, {self.longest} are allowed")
+            while len(ids) < limit and not stops.intersection(ids[-1:]):
+                given = torch.tensor([[*asked, *ids]], device=self.model.device)
+                with torch.no_grad():
+                    ids.append(self.model(input_ids=given).logits[0, -1].argmax().item())
+            why = "terminator" if stops.intersection(ids[-1:]) else "limit"
+            return Completion(ids, self.tokenizer.decode(ids, special=False), why, asked)
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_engine(Plain, folder=tmp_path)
 """
 
 from __future__ import annotations

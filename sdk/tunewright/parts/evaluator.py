@@ -2,18 +2,38 @@
 
 A complete evaluator:
 
-    class Brevity(Evaluator):
-        kind, Options = "brevity", BrevityOptions       # BrevityOptions(EvaluatorOptions)
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright.parts import Evaluator
+    from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
+    from tunewright.testing import check_evaluator
+
+    class ContainsOptions(EvaluatorOptions):
+        kind: str = "contains"
+        ignore_case: Annotated[bool, Field(description="Capitals count as small letters.")] = True
+
+    class Contains(Evaluator[ContainsOptions]):
+        kind, Options = "contains", ContainsOptions
+        reads = frozenset({"ignore_case"})
+        vary = {"ignore_case": (True, False)}  # for the kit: values that must make a difference
 
         def items(self, data):
             for row in data:
-                yield Item(row.id, row.origin, row.example.prompt, row.example.answer)
+                yield Item(row.id, row.origin, row.example.prompt, row.example.answer, row.group)
 
         def grade(self, item, answer):
-            return {"words": float(len(answer.text.split()))}
+            wanted, said = item.reference, answer.text
+            if self.options.ignore_case:
+                wanted, said = wanted.casefold(), said.casefold()
+            return {"contains": float(wanted in said)}
 
         def summaries(self):
-            return {"words": mean_of("words")}
+            return {"contains": mean_of("contains")}  # the score `contains.contains`
+
+    def test_it_keeps_its_contract(tmp_path):
+        rows = [{"text": "where is my parcel", "label": "delivery"}]
+        check_evaluator(Contains, rows=rows, answers=["Delivery, I think."], folder=tmp_path)
 """
 
 from __future__ import annotations

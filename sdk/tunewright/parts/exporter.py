@@ -1,13 +1,35 @@
 """How what was trained leaves the run, in a form that a client serves.
 
-A complete exporter, the one that is always there:
+A complete exporter, which puts a note beside the trained files:
 
-    class Adapter(Exporter):
-        kind, Options = "adapter", AdapterOptions
+    import shutil
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright.parts import Exporter
+    from tunewright.parts.exporter import ExporterOptions, Form
+    from tunewright.testing import check_exporter
+
+    class NotedOptions(ExporterOptions):
+        kind: str = "noted"
+        note: Annotated[str, Field(description="What NOTE.txt says.")] = "Not for medical use."
+
+    class Noted(Exporter[NotedOptions]):
+        kind, Options = "noted", NotedOptions
+        reads = frozenset({"note"})
 
         def export(self, trained, out):
-            shutil.copytree(trained.saved, out, dirs_exist_ok=True)
-            return Form(engine=trained.engine, attach=True)
+            if not trained.adapts:  # a model by itself also needs the base's tokenizer and template
+                for file in trained.base.iterdir():
+                    if file.is_file() and ".safetensors" not in file.name:
+                        shutil.copyfile(file, out / file.name)
+            for file in trained.saved.iterdir():
+                shutil.copyfile(file, out / file.name)
+            (out / "NOTE.txt").write_text(f"{trained.base_name}: {self.options.note}")
+            return Form(engine=trained.engine, attach=trained.adapts)  # parity reopens it so
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_exporter(Noted, folder=tmp_path)
 """
 
 from __future__ import annotations

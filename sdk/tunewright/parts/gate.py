@@ -2,15 +2,35 @@
 
 A complete gate:
 
-    class Faster(Gate):
-        kind, Options = "faster", FasterOptions         # metric: str
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright.parts import Gate
+    from tunewright.parts.gate import GateOptions, Verdict
+    from tunewright.testing import check_gate
+
+    class GainOptions(GateOptions):
+        kind: str = "gain"
+        metric: Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.")]
+        at_least: Annotated[float, Field(description="The smallest gain that passes.")] = 0.0
+
+    class Gain(Gate[GainOptions]):
+        kind, Options = "gain", GainOptions
+        reads = frozenset({"metric", "at_least"})
 
         def metrics(self):
             return frozenset({self.options.metric})
 
         def judge(self, evidence):
+            asked = self.options.name or f"{self.options.metric} gains {self.options.at_least:g}"
             score = evidence.get(self.options.metric)
-            ...
+            if score is None:
+                return Verdict(asked, False, "there is no such score")
+            why = f"it goes from {score.base:.3f} to {score.tuned:.3f} on {score.n} rows"
+            return Verdict(asked, score.delta >= self.options.at_least, why)
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_gate(Gain, {"metric": "heldout.exact_match"}, folder=tmp_path)
 """
 
 from __future__ import annotations

@@ -1,6 +1,67 @@
 """How a model folder becomes a model and a tokenizer. The only part that calls a library's `from_pretrained`.
 
-A complete loader is tests/fakes/plugin.py's `FakeLoader`: forty lines, no torch.
+A complete loader, for causal language models that transformers knows:
+
+    from typing import Annotated
+
+    from pydantic import Field
+    from tunewright import BadInput
+    from tunewright.parts import Loader, Options
+    from tunewright.testing import check_loader
+
+    class PlainOptions(Options):
+        kind: str = "plain"
+        template: Annotated[str, Field(description="Chat template in place of the model's.")] = ""
+
+    class Plain(Loader[PlainOptions]):
+        kind, Options, libraries = "plain", PlainOptions, ("torch", "transformers")
+        engine = "transformers"  # the engine that asks models of this loader
+        reads = frozenset({"template"})
+        vary = {"template": ("", "{{ messages }}")}  # for the kit: values that make a difference
+
+        def device(self):
+            return "cpu"
+
+        def tokenizer(self, path):
+            return Words(read("AutoTokenizer", path), self.options.template)
+
+        def model(self, path, quantizer, dtype, use):
+            dtype = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[dtype]
+            packed = quantizer.config()
+            model = read("AutoModelForCausalLM", path, dtype=dtype, quantization_config=packed)
+            quantizer.prepare(model, use)
+            return model.requires_grad_(use == "train").eval()
+
+        def seed(self, seed):
+            import transformers
+            transformers.set_seed(seed)
+
+    def read(auto, path, **arguments):
+        import transformers  # late: `validate` waits for no library
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            return getattr(transformers, auto).from_pretrained(str(path), **safe, **arguments)
+        except Exception as error:  # a client's folder may hold anything
+            raise BadInput(f"{path.name} cannot be loaded: {error}") from error
+
+    class Words:
+        def __init__(self, native, template):
+            self.native, self.stops = native, frozenset({native.eos_token_id})
+            self.template = template or native.chat_template or ""
+
+        def render(self, messages, *, generation_prompt):
+            return self.native.apply_chat_template(
+                list(messages), chat_template=self.template, tokenize=False,
+                add_generation_prompt=generation_prompt)
+
+        def encode(self, text):
+            return list(self.native(text, add_special_tokens=False)["input_ids"])
+
+        def decode(self, ids, *, special):
+            return self.native.decode(list(ids), skip_special_tokens=not special)
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_loader(Plain, folder=tmp_path)
 """
 
 from __future__ import annotations

@@ -2,17 +2,48 @@
 
 A complete source:
 
-    class Folder(ModelSource):
-        kind, Options = "folder", FolderOptions
+    import json
+    import shutil
+    from typing import Annotated
 
-        def pin(self):
-            return Pin({"digest": digest_tree(self.options.path.path)})
+    from pydantic import Field
+    from tunewright import Refused
+    from tunewright.digest import digest_tree
+    from tunewright.parts import ModelSource, Options, SpecPath
+    from tunewright.parts.base import BadOption
+    from tunewright.parts.model_source import Pin
+    from tunewright.testing import check_model_source, tiny_world
+
+    class FolderOptions(Options):
+        kind: str = "folder"
+        path: Annotated[SpecPath, Field(description="Folder with config, tokenizer, safetensors.")]
+
+    class Folder(ModelSource[FolderOptions]):
+        kind, Options = "folder", FolderOptions
+        reads = frozenset({"path"})
+
+        def pin(self):  # names exactly one model: it stands in the lock
+            return Pin({"digest": digest_tree(self.options.path.path, self._files())})
 
         def config(self):
-            return json.loads((self.options.path.path / "config.json").read_text())
+            try:
+                return json.loads((self.options.path.path / "config.json").read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise BadOption("not-a-model", "no config.json that can be read", "path") from error
 
         def fetch(self, pin, out):
-            shutil.copytree(self.options.path.path, out, dirs_exist_ok=True)
+            for file in self._files():
+                shutil.copyfile(file, out / file.name)
+            if digest_tree(out) != pin.values["digest"]:
+                raise Refused(f"`{self.options.path.written}` changed since it was pinned")
+
+        def _files(self):  # never a pickle: reading one can run code
+            self.config()
+            kinds = (".json", ".jinja", ".safetensors")
+            return sorted(file for file in self.options.path.path.iterdir() if file.suffix in kinds)
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_model_source(Folder, {"path": tiny_world().base}, folder=tmp_path)
 """
 
 from __future__ import annotations

@@ -2,20 +2,44 @@
 
 A complete format:
 
-    class Ask(PromptFormat):
-        kind, Options, makes = "ask", AskOptions, "messages"
+    from typing import Annotated
 
-        def columns(self):
-            return frozenset({"question", "answer"})
+    from pydantic import Field
+    from tunewright import BadInput
+    from tunewright.parts import Options, PromptFormat
+    from tunewright.parts.prompt_format import Example
+    from tunewright.testing import check_prompt_format
+
+    class AskOptions(Options):
+        kind: str = "ask"
+        question: Annotated[str, Field(description="The column that is asked.")] = "text"
+        answer: Annotated[str, Field(description="The column with the answer.")] = "label"
+
+    class Ask(PromptFormat[AskOptions]):
+        kind, Options, makes = "ask", AskOptions, "messages"
+        reads = frozenset({"question", "answer"})
+        vary = {"question": ("text", "label"), "answer": ("label", "text")}  # for the kit
+
+        def columns(self):  # column → the option that names it: a missing column is said there
+            return {self.options.question: "question", self.options.answer: "answer"}
 
         def prompt_columns(self):
-            return frozenset({"question"})
+            return frozenset({self.options.question})
 
         def prompt(self, fields):
-            return [{"role": "user", "content": fields["question"]}]
+            return [{"role": "user", "content": text_of(fields, self.options.question)}]
 
         def example(self, fields):
-            return Example(self.prompt(fields), [{"role": "assistant", "content": fields["answer"]}])
+            answer = {"role": "assistant", "content": text_of(fields, self.options.answer)}
+            return Example(self.prompt(fields), [answer])
+
+    def text_of(fields, column):
+        if fields.get(column) in (None, ""):
+            raise BadInput(f"the row has no value in column `{column}`")
+        return str(fields[column])
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_prompt_format(Ask, folder=tmp_path)
 """
 
 from __future__ import annotations

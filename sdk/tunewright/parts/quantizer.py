@@ -1,15 +1,36 @@
 """How a base's weights are stored: one backend a scheme.
 
-A complete quantizer, the one that does nothing:
+A complete quantizer, which rounds the base's weights as a number of few bits would:
 
-    class NoQuantizer(Quantizer):
-        kind, Options = "none", NoOptions
+    from typing import Annotated
+
+    from pydantic import Field, PositiveInt
+    from tunewright.parts import Cap, Options, Quantizer
+    from tunewright.testing import check_quantizer
+
+    class RoundedOptions(Options):
+        kind: str = "rounded"
+        steps: Annotated[PositiveInt, Field(description="Steps up to the largest weight.")] = 127
+
+    class Rounded(Quantizer[RoundedOptions]):
+        kind, Options, libraries = "rounded", RoundedOptions, ("torch",)
+        caveat = "Rounding is applied after loading: the base alone answers slightly otherwise."
+        reads = frozenset({"steps"})
+        vary = {"steps": (7, 127)}  # for the kit: two values that must make a difference
 
         def offers(self):
-            return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE})
+            return frozenset({Cap.TRAINABLE})  # adapters learn on it; its own weights are frozen
 
         def config(self):
-            return None
+            return None  # for `from_pretrained(quantization_config=…)`: the library does nothing
+
+        def prepare(self, model, use):  # right after loading, in place
+            for weight in model.parameters():
+                step = weight.data.abs().max().clamp(min=1e-12) / self.options.steps
+                weight.data = (weight.data / step).round() * step
+
+    def test_it_keeps_its_contract(tmp_path):
+        check_quantizer(Rounded, folder=tmp_path)
 """
 
 from __future__ import annotations

@@ -104,16 +104,17 @@ def _pin(resolved: Resolved) -> Pin:
 
 def _check_rows(resolved: Resolved) -> Iterator[Problem]:
     """Every row becomes an example, and the client's own rules see all that is trained on."""
-    rows: list[Row] = []
+    found: list[tuple[Row, ...]] = []
     for source in (*resolved.train, *resolved.test):
+        found.append(())
         try:
-            for row in realise(source, resolved.spec.seed).rows:
+            found[-1] = tuple(realise(source, resolved.spec.seed).rows)
+            for row in found[-1]:
                 example_of(resolved.format, row)  # an empty answer is said now, not after a download
-                if source in resolved.train:
-                    rows.append(row)
         except BadOption as error:
             yield resolved.problem(source, error.finding)
-    yield from client_rules(resolved, replace(resolved.facts, rows=tuple(rows)))
+    rows = tuple(found[: len(resolved.train)])
+    yield from client_rules(resolved, replace(resolved.facts, rows=rows, complete=True))
 
 
 def _steps(

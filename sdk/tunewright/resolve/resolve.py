@@ -14,8 +14,10 @@ from tunewright.errors import BadInput, EnvironmentFault
 from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, SpecPath
 from tunewright.parts.base import BadOption, Head
+from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.resolve import rules
 from tunewright.resolve.resolved import Resolved
+from tunewright.spec.compose import short
 from tunewright.spec.document import Document, Key
 from tunewright.spec.load import load
 from tunewright.spec.model import Place, Spec, part_key, places
@@ -29,15 +31,20 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     document = load(path, overrides)
     spec, problems = check_spec(document)
     found: dict[Key, Backend] = {}
+    broken: list[Problem] = []
+    faults: list[BadInput | EnvironmentFault] = []
     for place in places(document):
         try:
             found[place.key] = _instance(place, document, host)
         except SpecError as error:
             problems += error.problems
-        except BadInput as error:
-            problems.append(Problem("bad-plugin", error.message, document.at(place.key), error.fix))
-    if spec is None or problems:
-        raise SpecError(problems, document.sources)
+        except (BadInput, EnvironmentFault) as error:
+            faults.append(error)
+            broken.append(Problem("bad-plugin", error.message, document.at(place.key), error.fix))
+    if len(faults) == 1 and not problems and isinstance(faults[0], EnvironmentFault):
+        raise faults[0]  # the spec is fine, this machine is not
+    if spec is None or problems or broken:
+        raise SpecError([*problems, *broken], document.sources)
     resolved = _assemble(spec, document, host, found)
     heads, problems = _heads(resolved)
     resolved = resolved._replace(facts=_facts(resolved, heads))
@@ -72,7 +79,9 @@ def _instance(place: Place, document: Document, host: Host) -> Backend:
 def _unknown_kind(place: Place, document: Document, host: Host, key: Key) -> Problem:
     kinds = host.kinds(place.contract)
     broken = [fault for fault in host.faults if place.part.kind in fault.why or place.part.kind == fault.plugin]
-    message = f"`{place.part.kind}` is not an installed {place.contract.replace('_', ' ')}"
+    # what a plugin would have brought is not known where it could not even be loaded
+    broken = broken or [fault for fault in host.faults if fault.plugin not in host.plugins]
+    message = f"`{short(place.part.kind)}` is not an installed {place.contract.replace('_', ' ')}"
     if broken:
         message += f" (plugin `{broken[0].plugin}` of {broken[0].distribution} could not be loaded: {broken[0].why})"
     return Problem("unknown-kind", message, document.at(key), did_you_mean(place.part.kind, kinds))
@@ -149,8 +158,18 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         config = resolved.source.config()
     return Facts(
         model_config=config,
-        train=tuple(heads[source] for source in resolved.train if source in heads),
-        test=tuple(heads[source] for source in resolved.test if source in heads),
+        train=tuple(heads.get(source, Head(())) for source in resolved.train),
+        test=tuple(heads.get(source, Head(())) for source in resolved.test),
+        rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in resolved.train),
         metrics=frozenset(made),
         offers={backend.part: backend.offers() for backend in resolved.backends()},
     )
+
+
+def _first_rows(source: DataSource, head: Head) -> tuple[Row, ...]:
+    """The head's rows that `where` keeps. A head has no line numbers, so the first row is called row 1."""
+    options: SourceOptions = source.options
+    origins = (f"{source.name}: row {number}" for number in range(1, len(head.rows) + 1))
+    named = zip(origins, head.rows, strict=True)
+    kept = tuple(Row(origin, origin, fields) for origin, fields in named if options.keeps(fields))
+    return kept[: options.limit]

@@ -12,6 +12,7 @@ from typing import Any, cast
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
 from tunewright.parts import Backend, Cap, DataSource, Evaluator, Exporter, Facts, Finding, Options, Secret, To
 from tunewright.parts.base import Head
+from tunewright.parts.data_source import Row
 from tunewright.resolve.licences import clash
 from tunewright.resolve.resolved import Resolved
 from tunewright.secrets import REFERENCE
@@ -30,7 +31,7 @@ def check(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
         yield from (resolved.problem(backend, finding) for finding in _taken(backend))
     yield from _row_kinds(resolved)
     yield from _columns(resolved, heads)
-    yield from _lengths(resolved, heads)
+    yield from _lengths(resolved)
     yield from _evidence(resolved)
     yield from _names(resolved)
     yield from _licences(resolved)
@@ -60,8 +61,15 @@ def _taken(backend: Backend) -> Iterator[Finding]:
         elif name in backend.fixed:
             message = f"`{name}` is always `{backend.fixed[name]}` here: the run depends on it"
             yield Finding("argument-taken", message, f"args.{name}", "remove it", at_key=True)
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield Finding("bad-value", f"`{name}` is {value}, which is no number to work with", f"args.{name}")
+        elif not _finite(value):
+            message = f"`{name}` has a number that is infinite or none: nothing can work with it"
+            yield Finding("bad-value", message, f"args.{name}")
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _row_kinds(resolved: Resolved) -> Iterator[Problem]:
@@ -100,7 +108,7 @@ def _columns(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
                     yield resolved.problem(backend, finding)
 
 
-def _lengths(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
+def _lengths(resolved: Resolved) -> Iterator[Problem]:
     """What `max_length` cannot be: longer than the base was made for, or shorter than a row's words."""
     limit = resolved.trainer.options.max_length
     made_for = (resolved.facts.model_config or {}).get("max_position_embeddings")
@@ -108,24 +116,30 @@ def _lengths(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
         message = f"rows may have {limit} tokens, the base takes {made_for}"
         finding = Finding("length-beyond-model", message, "max_length", f"set `max_length: {made_for}` or less")
         yield resolved.problem(resolved.trainer, finding)
-    longest = max(
-        ((_words(resolved, row), source.name) for source in resolved.train for row in heads[source].rows)
-        if all(source in heads for source in resolved.train) else (),
-        default=(0, ""),
-    )  # fmt: skip
-    if longest[0] > limit:
-        message = f"a row of `{longest[1]}` has {longest[0]} words, so at least as many tokens; {limit} are allowed"
+    words, origin = max((_longest(resolved, rows) for rows in resolved.facts.rows), default=(0, ""))
+    if words > limit:
+        message = f"{origin} has {words} words, so at least as many tokens; {limit} are allowed"
         finding = Finding("row-too-long", message, "max_length", "raise `max_length`, or leave such rows out: `where:`")
         yield resolved.problem(resolved.trainer, finding)
 
 
-def _words(resolved: Resolved, row: Mapping[str, Any]) -> int:
-    """A lower bound of a row's tokens: tokenizers of the known families never join two words into one token."""
+def _longest(resolved: Resolved, rows: tuple[Row, ...]) -> tuple[int, str]:
+    """A lower bound of the longest row's tokens, and its origin.
+
+    Tokenizers of the known families never join two words into one token. Only the row with the most spaces is
+    rendered, since `validate` has no time to render all.
+    """
+    columns = resolved.format.columns().keys()
+    whole = [row for row in rows if columns <= row.fields.keys()]  # a lacking column is said by another rule
+    if not whole:
+        return 0, ""
+    row = max(whole, key=lambda row: sum(str(row.fields[column]).count(" ") for column in columns))
     try:
-        example = resolved.format.example(row)
+        example = resolved.format.example(row.fields)
     except BadInput:  # an empty or broken row: said with its line when all rows are read
-        return 0
-    return sum(len(message["content"].split()) for message in (*example.prompt, *example.completion))
+        return 0, ""
+    words = sum(len(message["content"].split()) for message in (*example.prompt, *example.completion))
+    return words, row.origin
 
 
 def _evidence(resolved: Resolved) -> Iterator[Problem]:

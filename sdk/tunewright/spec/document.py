@@ -1,26 +1,22 @@
 """YAML with positions: a file becomes plain values, and every key and value remembers where it stands.
 
-ruamel composes the nodes (YAML 1.2); scalars are resolved here, so that nothing but text, numbers, booleans, null,
-lists and mappings can come out of a file. Duplicate keys, tags, oversized files, deep nesting and alias bombs are
-problems with a position.
+Duplicate keys, merge keys and tags are problems with a place, beside all others that a spec has; oversized files,
+deep nesting and alias bombs end the reading at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
+from tunewright.spec.compose import MAX_DEPTH, MAX_NODES, Node, Pairs, compose, lines_of, short
 from tunewright.spec.problems import Position, Problem, SpecError
+from tunewright.spec.scalar import meaning
 
-MAX_BYTES = 1 << 20
-MAX_NODES = 20_000  # after aliases are expanded: a spec has hundreds
-MAX_DEPTH = 40
+MAX_BYTES = 128 << 10  # a spec has a few thousand
 
 Key = tuple[str | int, ...]
 """The way to a value: `("data", "train", 0, "path")`."""
@@ -35,6 +31,8 @@ class Document:
     values: dict[Key, Position] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
     sources: dict[str, Sequence[str]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    """What is wrong with the text, and yet does not hide what else is wrong: reported with the rest."""
     file: str = "<spec>"
 
     def at(self, key: Key, *, prefer_key: bool = False) -> Position:
@@ -52,17 +50,9 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """One file as a document. Raises `SpecError` with every problem found."""
+    """One file as a document. Raises `SpecError` where it cannot be read."""
     name = _display(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _fail(name, "file-too-large", f"a spec has at most {MAX_BYTES:,} bytes", Position(name, 1, 1, 2))
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise _fail(name, "file-unreadable", f"cannot read: {error.strerror}", Position(name, 1, 1, 2)) from error
-    except UnicodeDecodeError as error:
-        raise _fail(name, "not-utf-8", f"byte {error.start} is not UTF-8", Position(name, 1, 1, 2)) from error
-    return parse(text, name, path.absolute().parent)
+    return parse(_decoded(_bytes(path, name), name), name, path.absolute().parent)
 
 
 def _display(path: Path) -> str:
@@ -72,125 +62,125 @@ def _display(path: Path) -> str:
         return str(path)
 
 
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for who writes into it
+            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise _fail(name, "file-unreadable", f"cannot read: it is {what}", "name a spec's file")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _fail(name, "file-unreadable", f"cannot read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        message = f"a spec has at most {MAX_BYTES >> 10} KiB"
+        raise _fail(name, "file-too-large", message, "rows belong in data files that the spec names")
+    return raw
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # the text before the byte says where it stands
+        lines = lines_of(raw[: error.start].decode("utf-8", "replace").removeprefix("\ufeff"))
+        place = Position(name, len(lines), len(lines[-1]) + 1, len(lines[-1]) + 2)
+        utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        message = "the file is UTF-16 or UTF-32" if utf_16 else f"the byte 0x{raw[error.start]:02x} is not UTF-8"
+        shown = {name: lines_of(raw.decode("utf-8", "replace"))}
+        raise SpecError([Problem("not-utf-8", message, place, "save it as UTF-8")], shown) from error
+
+
 def parse(text: str, file: str, folder: Path) -> Document:
-    """A text as a document, its problems under the name `file`."""
-    document = Document(file=file, folders={file: folder}, sources={file: text.splitlines()})
-    builder = _Builder(document)
-    root = _compose(text, document)
-    if root is not None:
-        value = builder.build(root, ())
-        if isinstance(root, MappingNode):
-            document.data = value
-        else:
-            builder.problem("wrong-type", "a spec is a mapping of keys to values", root)
-    if builder.problems:
-        raise SpecError(builder.problems, document.sources)
+    """A text as a document, its problems under the name `file`. Raises `SpecError` where it cannot be read on."""
+    document, root = parse_value(text, file, folder)
+    if isinstance(root, dict):
+        document.data = root
+    elif () in document.values:
+        place = document.values[()]
+        document.problems.append(Problem("wrong-type", "a spec is a mapping of keys to values", place))
+        raise SpecError(document.problems, document.sources)
     return document
 
 
-def _compose(text: str, document: Document) -> Node | None:
-    try:
-        node: Node | None = YAML(typ="safe", pure=True).compose(text)
-        return node
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        position = Position(document.file, line, column, column + 1)
-        why = " ".join(str(error.problem or error.context or "").split())
-        raise SpecError([Problem("yaml-syntax", f"not YAML: {why}", position)], document.sources) from error
-    except (YAMLError, ValueError) as error:
-        position = Position(document.file, 1, 1, 2)
-        raise SpecError([Problem("yaml-syntax", f"not YAML: {error}", position)], document.sources) from error
-    except RecursionError as error:
-        position = Position(document.file, 1, 1, 2)
-        raise SpecError([Problem("yaml-too-deep", "nested too deeply", position)], document.sources) from error
+def parse_value(text: str, file: str, folder: Path) -> tuple[Document, Any]:
+    """Any one value, and a document that holds its places, the value's own under `()`. Raises `SpecError`."""
+    lines = lines_of(text)
+    document = Document(file=file, folders={file: folder}, sources={file: lines})
+    root = compose(text, file, lines)
+    return document, None if root is None else _Builder(document).build(root, ())
 
 
-def _fail(file: str, code: str, message: str, position: Position) -> SpecError:
-    return SpecError([Problem(code, message, position)], {file: ()})
+def _fail(file: str, code: str, message: str, suggestion: str = "") -> SpecError:
+    return SpecError([Problem(code, message, Position(file, 1, 1, 2), suggestion)], {file: ()})
 
 
 class _Builder:
-    """Walks composed nodes, making values and noting places; stops adding once a bound is passed."""
+    """Walks nodes, making values and noting places. Aliases are expanded here, within the same bounds."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.problems: list[Problem] = []
         self.nodes = 0
 
     def problem(self, code: str, message: str, node: Node, suggestion: str = "") -> None:
-        self.problems.append(Problem(code, message, self.place(node), suggestion))
-
-    def place(self, node: Node) -> Position:
-        start, end = node.start_mark, node.end_mark
-        last = end.column if end.line == start.line else start.column + 1
-        return Position(self.document.file, start.line + 1, start.column + 1, max(last, start.column + 1) + 1)
+        self.document.problems.append(Problem(code, message, node.place, suggestion))
 
     def build(self, node: Node, key: Key) -> Any:
+        self.bound(node, key)
+        self.document.values[key] = node.place
+        if node.tag:
+            self.problem(
+                "yaml-tag", f"tags such as `{short(node.tag)}` are not allowed in a spec", node, "write plain values"
+            )
+        if isinstance(node.value, Pairs):
+            return dict(self.pairs(node.value, key))
+        if isinstance(node.value, list):
+            return [self.build(child, (*key, index)) for index, child in enumerate(node.value)]
+        return self.scalar(node)
+
+    def bound(self, node: Node, key: Key) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(key) > MAX_DEPTH:
             code = "yaml-too-deep" if len(key) > MAX_DEPTH else "yaml-too-large"
-            if not any(problem.code == code for problem in self.problems):
-                self.problem(code, f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels", node)
-            return None
-        self.document.values[key] = self.place(node)
-        if _foreign_tag(node):
-            self.problem("yaml-tag", f"tags such as `{node.tag}` are not allowed in a spec", node)
-            return None
-        if isinstance(node, MappingNode):
-            return dict(self._pairs(node, key))
-        if isinstance(node, SequenceNode):
-            return [self.build(child, (*key, index)) for index, child in enumerate(node.value)]
-        return _scalar(node)
+            self.problem(code, f"with its aliases, more than {MAX_NODES:,} values or {MAX_DEPTH} levels", node)
+            raise SpecError(self.document.problems, self.document.sources)
 
-    def _pairs(self, node: MappingNode, key: Key) -> Iterator[tuple[str, Any]]:
+    def scalar(self, node: Node) -> Any:
+        try:
+            return meaning(node.value, node.plain)
+        except ValueError as error:
+            self.problem("bad-value", f"this cannot be used: {error}", node)
+            return None
+
+    def pairs(self, pairs: Pairs, key: Key) -> Iterator[tuple[str, Any]]:
         seen: dict[str, Node] = {}
-        for name_node, value_node in node.value:
-            if not isinstance(name_node, ScalarNode):
-                self.problem("wrong-type", "a key is a word, not a list or a mapping", name_node)
+        for name_node, value_node in pairs:
+            name = self.name(name_node)
+            if name is None:
                 continue
-            name = str(name_node.value)
             if name in seen:
-                first = seen[name].start_mark.line + 1
-                self.problem("duplicate-key", f"`{name}` stands here and in line {first}", name_node, "keep one")
+                first = seen[name].place.line
+                self.problem("duplicate-key", f"`{short(name)}` stands here and in line {first}", name_node, "keep one")
                 continue
             seen[name] = name_node
-            self.document.keys[(*key, name)] = self.place(name_node)
+            self.document.keys[(*key, name)] = name_node.place
+            if value_node.plain and not value_node.value:  # what is not written is missed at its key
+                value_node = value_node._replace(place=name_node.place)
             yield name, self.build(value_node, (*key, name))
 
-
-_RESOLVED = {"str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp"}
-
-
-def _foreign_tag(node: Node) -> bool:
-    prefix, _, name = str(node.tag).rpartition(":")
-    return prefix != "tag:yaml.org,2002" or name not in _RESOLVED
-
-
-def _scalar(node: Node) -> Any:
-    text, tag = str(node.value), str(node.tag).rpartition(":")[2]
-    if getattr(node, "style", None) in ("'", '"', "|", ">"):
-        return text
-    if tag == "null":
-        return None
-    if tag == "bool":
-        return text.lower() == "true"
-    if tag in ("int", "float"):
-        return _number(text)
-    return text
-
-
-def _number(text: str) -> int | float | str:
-    plain = text.replace("_", "")
-    readers: tuple[Callable[[str], int | float], ...] = (
-        lambda t: int(t, 0),
-        int,
-        float,
-        lambda t: float(t.lower().replace(".inf", "inf").replace(".nan", "nan")),
-    )
-    for reader in readers:
-        try:
-            return reader(plain)
-        except ValueError:
-            continue
-    return text
+    def name(self, node: Node) -> str | None:
+        """What a key is called; None, with a problem, where it is no word."""
+        if not isinstance(node.value, str):
+            self.problem("wrong-type", "a key is a word, not a list or a mapping", node)
+            return None
+        if node.tag:
+            self.problem(
+                "yaml-tag", f"tags such as `{short(node.tag)}` are not allowed in a spec", node, "write plain keys"
+            )
+        if node.value == "<<" and node.plain:
+            message = "`<<` is a merge key of YAML 1.1, not a key of a spec"
+            self.problem("unknown-key", message, node, "write the keys out, or use `extends:`")
+            return None
+        if self.scalar(node._replace(plain=False)) is None:
+            return None
+        return node.value

@@ -6,68 +6,87 @@ YAML and numbers lists' places; its problems stand in the file `--set a.b=VALUE`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tunewright.spec.document import Document, Key, parse, read
+from tunewright.spec.compose import lines_of
+from tunewright.spec.document import Document, Key, parse_value, read
 from tunewright.spec.problems import Position, Problem, SpecError
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """The document of a spec, `extends` and `--set` applied. Raises `SpecError`."""
-    document = _extended(path, ())
+    """The document of a spec, `extends` and `--set` applied; what is wrong and can be read past is in `problems`.
+
+    Raises `SpecError` where a file cannot be read.
+    """
+    document = _extended(path)
     for override in overrides:
-        _override(document, override)
+        try:
+            _override(document, override)
+        except SpecError as error:
+            document.problems += error.problems
+            document.sources.update(error.sources)
     return document
 
 
-def _extended(path: Path, seen: tuple[Path, ...]) -> Document:
-    document = read(path)
-    parent = document.data.pop("extends", None)
-    if parent is None:
-        return document
-    place = document.at(("extends",))
-    if not isinstance(parent, str):
+def _extended(path: Path) -> Document:
+    chain = [read(path)]
+    seen = [path.resolve()]
+    while (target := _parent(chain[-1], seen)) is not None:
+        try:
+            chain.append(read(target))
+        except SpecError as error:
+            found = [problem for document in chain for problem in document.problems]
+            sources = {file: lines for document in chain for file, lines in document.sources.items()}
+            raise SpecError([*found, *error.problems], {**sources, **error.sources}) from error
+        seen.append(target)
+    document = chain.pop()
+    while chain:
+        document = _merge(document, chain.pop())
+    return document
+
+
+def _parent(document: Document, seen: list[Path]) -> Path | None:
+    """The file that a document extends, None where it extends none."""
+    if "extends" not in document.data:
+        return None
+    parent, place = document.data.pop("extends"), document.at(("extends",))
+    if not isinstance(parent, str) or not parent:
         raise _one(document, "wrong-type", "`extends` is the path of one file", place)
-    target = (path.absolute().parent / parent).resolve()
-    if target in seen or target == path.resolve():
+    target = (seen[-1].parent / parent).resolve()
+    if target in seen:
         raise _one(document, "extends-cycle", f"`{parent}` extends this file again", place)
-    if not target.is_file():
+    if not target.exists():
         raise _one(document, "file-missing", f"there is no file `{parent}` to extend", place)
-    base = _extended(target, (*seen, path.resolve()))
-    return _merge(base, document)
+    return target
 
 
 def _one(document: Document, code: str, message: str, place: Position) -> SpecError:
-    return SpecError([Problem(code, message, place)], document.sources)
+    return SpecError([*document.problems, Problem(code, message, place)], document.sources)
 
 
 def _merge(base: Document, child: Document) -> Document:
-    merged = Document(
-        file=child.file, folders={**base.folders, **child.folders}, sources={**base.sources, **child.sources}
+    replaced: set[Key] = set()
+    data = _merged(base.data, child.data, (), replaced)
+    return Document(
+        data=data,
+        keys={**dict(_kept(base.keys, replaced)), **child.keys},
+        values={**dict(_kept(base.values, replaced)), **child.values},
+        folders={**base.folders, **child.folders},
+        sources={**base.sources, **child.sources},
+        problems=[*base.problems, *child.problems],
+        file=child.file,
     )
-    merged.keys.update(base.keys)
-    merged.values.update(base.values)
-    merged.data = _merged(base.data, child.data, (), merged, child)
-    return merged
 
 
-def _merged(old: Any, new: Any, key: Key, into: Document, child: Document) -> Any:
+def _merged(old: Any, new: Any, key: Key, replaced: set[Key]) -> Any:
     if not _mergeable(old, new):
-        _replace_places(into, child, key)
+        replaced.add(key)
         return new
-    into.values[key] = child.values[key]
-    if key in child.keys:
-        into.keys[key] = child.keys[key]
     result = dict(old)
     for name, value in new.items():
-        place = (*key, name)
-        if name in old:
-            result[name] = _merged(old[name], value, place, into, child)
-        else:
-            _replace_places(into, child, place)
-            result[name] = value
+        result[name] = _merged(old[name], value, (*key, name), replaced) if name in old else value
     return result
 
 
@@ -77,27 +96,34 @@ def _mergeable(old: Any, new: Any) -> bool:
     return "kind" not in new or new["kind"] == old.get("kind")
 
 
-def _replace_places(into: Document, source: Document, key: Key) -> None:
-    for table, new in ((into.keys, source.keys), (into.values, source.values)):
-        for old in [known for known in table if known[: len(key)] == key]:
-            del table[old]
-        table.update({known: place for known, place in new.items() if known[: len(key)] == key})
+def _kept(places: dict[Key, Position], replaced: set[Key]) -> Iterator[tuple[Key, Position]]:
+    """The places of a base that no replaced value hides."""
+    for key, place in places.items():
+        if not any(key[:depth] in replaced for depth in range(len(key) + 1)):
+            yield key, place
 
 
 def _override(document: Document, override: str) -> None:
     file = f"--set {override}"
     path, equals, text = override.partition("=")
     if not equals or not path:
-        place = Position(file, 1, 1, len(override) + 1)
-        raise SpecError([Problem("bad-override", "write `--set key.path=VALUE`", place)], {file: [override]})
-    parsed = parse(f"value: {text}", file, Path.cwd())
-    if set(parsed.data) != {"value"}:
-        place = Position(file, 1, len(path) + 2, len(override) + 1)
-        raise SpecError([Problem("bad-override", "`--set` takes one value on one line", place)], {file: [override]})
-    key: Key = tuple(int(step) if step.isascii() and step.isdigit() else step for step in path.split("."))
+        raise _bad(file, override, "write `--set key.path=VALUE`", Position(file, 1, 1, len(override) + 1))
+    if len(lines_of(override)) > 1:
+        raise _bad(file, override, "`--set` takes one value on one line", Position(file, 1, 1, len(path) + 1))
+    # read behind as many spaces as the path is long, so that columns are those of the whole override
+    parsed, value = parse_value(f"{' ' * (len(path) + 1)}{text}", file, Path.cwd())
+    parsed.sources[file] = [override]
+    if parsed.problems:
+        raise SpecError(parsed.problems, parsed.sources)
+    key: Key = tuple(int(step) if step.isascii() and step.isdigit() and len(step) < 9 else step
+                     for step in path.split("."))  # fmt: skip
     document.sources[file], document.folders[file] = [override], Path.cwd()
-    _put(document, key, parsed.data.get("value"), Position(file, 1, 1, len(path) + 1), override)
-    _place_override(document, key, parsed, shift=len(path) + 1 - len("value: "))
+    _put(document, key, value, Position(file, 1, 1, len(path) + 1), override)
+    _place_override(document, key, parsed, Position(file, 1, 1, len(path) + 1))
+
+
+def _bad(file: str, override: str, message: str, place: Position) -> SpecError:
+    return SpecError([Problem("bad-override", message, place)], {file: [override]})
 
 
 def _put(document: Document, key: Key, value: Any, place: Position, override: str) -> None:
@@ -110,8 +136,7 @@ def _put(document: Document, key: Key, value: Any, place: Position, override: st
             node.setdefault(step, {} if not last else None)
         else:
             what = ".".join(map(str, key[: depth + 1]))
-            message = f"there is no place `{what}` in the spec"
-            raise SpecError([Problem("bad-override", message, place)], {place.file: [override]})
+            raise _bad(place.file, override, f"there is no place `{what}` in the spec", place)
         if last:
             node[step] = value
         else:
@@ -120,15 +145,12 @@ def _put(document: Document, key: Key, value: Any, place: Position, override: st
             node = node[step]
 
 
-def _place_override(document: Document, key: Key, parsed: Document, shift: int) -> None:
+def _place_override(document: Document, key: Key, parsed: Document, path: Position) -> None:
     for table, new in ((document.keys, parsed.keys), (document.values, parsed.values)):
         for old in [known for known in table if known[: len(key)] == key]:
             del table[old]
-        for known, place in new.items():
-            if known[:1] == ("value",):
-                table[key + known[1:]] = Position(
-                    place.file, place.line, place.column + shift, place.end_column + shift
-                )
+        table.update({(*key, *known): place for known, place in new.items()})
+    document.values.setdefault(key, path)  # nothing behind the `=`
     for depth in range(1, len(key)):  # mappings that the override made
         document.values.setdefault(key[:depth], document.values[key])
-    document.keys[key] = Position(f"{document.values[key].file}", 1, 1, len(".".join(map(str, key))) + 1)
+    document.keys[key] = path

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from tunewright.errors import BadInput
 
+WIDEST = 120  # letters of a source line that are shown
+
 
 class Position(NamedTuple):
     """Where something stands: 1-based line and columns; `end_column` is just past the last character."""
@@ -71,16 +73,37 @@ def _render(problem: Problem, lines: Sequence[str]) -> str:
     number, line = f"{place.line:>4}", lines[place.line - 1]
     if problem.code == "secret-in-spec":  # what stands there may be the secret itself
         line = f"{line[: place.column - 1]}…"
-    caret = " " * (place.column - 1) + "^" * max(1, place.end_column - place.column)
+    line, start, end = _window(line, place.column - 1, place.end_column - 1)
+    caret = _blank(line[:start]) + "^" * max(1, len(_blank(line[start:end]).expandtabs()))
     pointer = f"{' ' * len(number)} | {caret} {problem.suggestion}".rstrip()
     return f"{head}\n{number} | {line}\n{pointer}"
+
+
+def _window(line: str, start: int, end: int) -> tuple[str, int, int]:
+    """What of a long line is shown, and where in it the place is."""
+    first = max(0, min(start - 40, len(line) - WIDEST)) if len(line) > WIDEST else 0
+    shown, mark = line[first : first + WIDEST], "…" if first else ""
+    rest = "…" if first + WIDEST < len(line) else ""
+    return f"{mark}{shown}{rest}", start - first + len(mark), min(end - first, WIDEST) + len(mark)
+
+
+def _blank(text: str) -> str:
+    """As many columns of a terminal as a text takes: two for a wide letter, none for one that combines; tabs stay."""
+    if text.isascii():
+        return "".join("\t" if letter == "\t" else " " for letter in text)
+    from unicodedata import combining, east_asian_width  # only where a line needs it
+
+    return "".join(
+        "\t" if letter == "\t" else "" if combining(letter) else "  " if east_asian_width(letter) in "WF" else " "
+        for letter in text
+    )
 
 
 def render_json(problems: Iterable[Problem]) -> str:
     """A JSON list, one object a problem."""
     import json
 
-    return json.dumps([problem.to_json() for problem in problems], indent=2, ensure_ascii=False)
+    return json.dumps([problem.to_json() for problem in problems], indent=2)
 
 
 def render_github(problems: Iterable[Problem]) -> str:
@@ -90,6 +113,14 @@ def render_github(problems: Iterable[Problem]) -> str:
 
 def _annotation(problem: Problem) -> str:
     place, text = problem.position, " ".join(filter(None, (problem.message, problem.suggestion)))
-    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    where = f"file={_file(problem)},line={place.line},col={place.column},endColumn={place.end_column}"
-    return f"::error {where},title={problem.code}::{text}"
+    where = f"file={_property(_file(problem))},line={place.line},col={place.column},endColumn={place.end_column}"
+    return f"::error {where},title={problem.code}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """In front of the message, `:` and `,` have a meaning too."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

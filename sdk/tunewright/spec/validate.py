@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from tunewright.spec.compose import short
 from tunewright.spec.document import Document, Key
 from tunewright.spec.model import API_VERSION, Spec
 from tunewright.spec.problems import Problem
@@ -29,17 +30,28 @@ _CODES = {
 _FIXES = {"secret-in-spec": "write `${env:NAME}`, and set NAME in the environment"}
 
 
+MOST_SUGGESTED = 50  # problems of one mapping: comparing thousands of words would take seconds
+_SENTENCES = {
+    "model_type": "a mapping of keys to values is needed",
+    "model_attributes_type": "a mapping of keys to values is needed",
+    "dict_type": "a mapping of keys to values is needed",
+    "list_type": "a list is needed",
+}
+_WORDS_OF_YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
 def check_spec(document: Document) -> tuple[Spec | None, list[Problem]]:
-    """The document as a `Spec`, or every problem of its own keys."""
+    """The document as a `Spec`, and every problem of its text and its own keys; None where the keys make none."""
+    problems = list(dict.fromkeys(document.problems))  # what stands behind an alias is found once an alias
     version = document.data.get("apiVersion")
     if version is not None and version != API_VERSION:
-        message = f"`{version}` is not an apiVersion that this release reads"
+        message = f"{_shown(version)} is not an apiVersion that this release reads"
         place = document.at(("apiVersion",))
-        return None, [Problem("unknown-api-version", message, place, f"known: `{API_VERSION}`")]
+        return None, [*problems, Problem("unknown-api-version", message, place, f"known: `{API_VERSION}`")]
     try:
-        return Spec.model_validate(document.data), []
+        return Spec.model_validate(document.data), problems
     except ValidationError as error:
-        return None, problems_of(error, Spec, document, (), "the spec")
+        return None, [*problems, *problems_of(error, Spec, document, (), "the spec")]
 
 
 def problems_of(
@@ -47,25 +59,18 @@ def problems_of(
 ) -> list[Problem]:
     """Each of Pydantic's errors as a problem, placed at the key or the value it is about."""
     found: dict[Key, Problem] = {}
+    known = {problem.position for problem in document.problems}
     for detail in error.errors(include_url=False):
-        problem = _problem(detail, model, document, key, owner)
         written = _written(detail["loc"], document, key)
-        if detail["type"] == "missing":
-            written = (*written, detail["loc"][-1])
+        if detail["type"] in ("missing", "extra_forbidden"):
+            written = (*_written(detail["loc"][:-1], document, key), detail["loc"][-1])
         # a value that fits no branch of a union is one mistake, not one a branch
-        found.setdefault(written[:2] if key else written, problem)
-    return list(found.values())
-
-
-def _problem(detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str) -> Problem:
-    code = _CODES.get(detail["type"], "")
-    if not code:
-        code = "wrong-type" if detail["type"].endswith(("_type", "_parsing")) else "out-of-range"
-    make = _MAKERS.get(code, _wrong_value)
-    written = _written(detail["loc"], document, key)
-    if code == "missing-key":
-        written = (*written, detail["loc"][-1])
-    return make(code, detail, model, document, (*key, *written), owner)
+        group = written[:2] if key else written
+        if group not in found:
+            mistake = _Mistake(detail, model, document, (*key, *written), owner, len(found) < MOST_SUGGESTED)
+            found[group] = mistake.problem()
+    # a value that could not be read is one mistake
+    return [problem for problem in found.values() if problem.position not in known]
 
 
 def _written(location: tuple[int | str, ...], document: Document, key: Key) -> Key:
@@ -77,42 +82,97 @@ def _written(location: tuple[int | str, ...], document: Document, key: Key) -> K
     return found
 
 
-def _unknown_key(
-    code: str, detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str
-) -> Problem:
-    known = _fields(model, detail["loc"][:-1])
-    where = owner if len(detail["loc"]) == 1 else f"`{'.'.join(map(str, detail['loc'][:-1]))}`"
-    message = f"`{key[-1]}` is not an option of {where}"
-    return Problem(code, message, document.at(key, prefer_key=True), did_you_mean(str(key[-1]), known))
+class _Mistake(NamedTuple):
+    """One of Pydantic's errors, and where in the document it stands."""
+
+    detail: ErrorDetails
+    model: type[BaseModel]
+    document: Document
+    key: Key
+    owner: str
+    suggests: bool
+
+    def problem(self) -> Problem:
+        kind = self.detail["type"]
+        code = _CODES.get(kind, "") or ("wrong-type" if kind.endswith(("_type", "_parsing")) else "out-of-range")
+        if code == "unknown-key":
+            return self.unknown_key()
+        if code == "missing-key":
+            return self.missing_key(self.key[:-1], str(self.detail["loc"][-1]))
+        return self.part() if kind == "part" else self.wrong_value(code)
+
+    def unknown_key(self) -> Problem:
+        inner, word = self.detail["loc"][:-1], str(self.key[-1])
+        where = f"`{'.'.join(map(str, inner))}`" if inner else self.owner
+        message = f"`{short(word)}` is not an option of {where}"
+        place = ".".join(step for step in self.key[:-1] if isinstance(step, str))
+        fix = did_you_mean(word, _fields(self.model, inner), place) if self.suggests else ""
+        return Problem("unknown-key", message, self.document.at(self.key, prefer_key=True), fix)
+
+    def missing_key(self, mapping: Key, name: str) -> Problem:
+        message = f"{self.owner} needs `{'.'.join(map(str, self.detail['loc']))}`"
+        fix = f"add `{name}: {API_VERSION}`" if name == "apiVersion" else f"add `{name}:`"
+        return Problem("missing-key", message, self.document.at(mapping, prefer_key=True), fix)
+
+    def part(self) -> Problem:
+        """A part that is no kind and no mapping with one."""
+        value, key = self.detail["input"], self.key
+        name = next((str(step) for step in reversed(key) if isinstance(step, str)), self.owner)
+        if isinstance(value, dict) and "kind" not in value:
+            fix = "here `type` is called `kind`" if "type" in value else "add `kind:`"
+            return Problem("missing-key", f"`{name}` needs `kind`", self.document.at(key, prefer_key=True), fix)
+        if isinstance(value, dict):
+            key, value = (*key, "kind"), value["kind"]
+        message = f"`{key[-1] if key[-1:] == ('kind',) else name}` is {_shown(value)}: a kind's name is needed"
+        fix = "write `none`" if value is None and name in ("adapter", "quantization") else ""
+        return Problem("wrong-type", message, self.document.at(key), fix)
+
+    def wrong_value(self, code: str) -> Problem:
+        detail, value = self.detail, self.detail["input"]
+        message = _SENTENCES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        name = self.key[-1] if self.key else self.owner
+        if code == "wrong-type":
+            message = f"`{name}` is {_shown(value)}: {message[0].lower()}{message[1:]}"
+        elif detail["loc"]:
+            message = f"`{name}`: {message[0].lower()}{message[1:]}"
+        return Problem(code, message, self.document.at(self.key), _FIXES.get(code) or self.fix())
+
+    def fix(self) -> str:
+        kind, value = self.detail["type"], self.detail["input"]
+        if kind == "literal_error":
+            words = _allowed(str((self.detail.get("ctx") or {}).get("expected", "")))
+            return did_you_mean(value, words) if isinstance(value, str) else f"known: {', '.join(words)}"
+        if kind == "list_type" and value is not None:
+            return "put it in a list: `[…]`"
+        if kind in ("bool_type", "bool_parsing"):
+            word = _WORDS_OF_YES_AND_NO.get(str(value).lower(), "")
+            return f"write `{word}`" if word else ""
+        if kind in ("float_type", "int_type") and isinstance(value, str):
+            return "write it without quotes" if _is_number(value) else ""
+        return self.quoted(value) if kind in ("string_type", "path_type") else ""
+
+    def quoted(self, value: Any) -> str:
+        """Where a text is needed: what YAML took for something else, in quotes."""
+        if value is None or isinstance(value, list):
+            return ""
+        place = self.document.at(self.key)
+        lines = self.document.sources.get(place.file, ())
+        shown = lines[place.line - 1][place.column - 1 : place.end_column - 1] if place.line <= len(lines) else ""
+        if isinstance(value, dict):
+            return f'put it in quotes: `"{shown}"`' if shown.startswith("{") and shown.endswith("}") else ""
+        return f'put it in quotes: `"{shown}"`' if shown and len(shown) <= 40 else "put it in quotes"
 
 
-def _missing_key(
-    code: str, detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str
-) -> Problem:
-    place = document.at(key[:-1], prefer_key=True)
-    return Problem(code, f"{owner} needs `{'.'.join(map(str, detail['loc']))}`", place, f"add `{key[-1]}:`")
+def _allowed(expected: str) -> list[str]:
+    return [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
 
 
-def _wrong_value(
-    code: str, detail: ErrorDetails, model: type[BaseModel], document: Document, key: Key, owner: str
-) -> Problem:
-    message = detail["msg"].removeprefix("Value error, ")
-    name = key[-1] if key else owner
-    if code == "wrong-type" and detail["type"] != "part":
-        message = f"`{name}` is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
-    elif detail["loc"]:
-        message = f"`{name}`: {message[0].lower()}{message[1:]}"
-    suggestion = _FIXES.get(code, "")
-    expected = (detail.get("ctx") or {}).get("expected")
-    if detail["type"] == "literal_error" and isinstance(expected, str) and isinstance(detail["input"], str):
-        suggestion = did_you_mean(
-            detail["input"], [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
-        )
-    return Problem(code, message, document.at(key), suggestion)
-
-
-_Maker = Callable[[str, "ErrorDetails", type[BaseModel], Document, Key, str], Problem]
-_MAKERS: Mapping[str, _Maker] = {"unknown-key": _unknown_key, "missing-key": _missing_key}
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:
