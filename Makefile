@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BASE := build/base
 
 .PHONY: quickstart test slow realdata realdata-short lint format reference bench clean
 
@@ -34,8 +35,13 @@ format: $(READY)
 reference: $(READY)  ## docs/reference and the published schema, from the code
 	@$(BIN)/python -m tunewright.reference
 
-bench: $(READY)  ## figures: ratios within one run
-	$(BIN)/python tests/bench/validate_time.py
+bench: $(READY)  ## figures: ratios within one run, in an environment with nothing but the base install
+	@test -x $(BASE)/bin/python || $(PYTHON) -m venv $(BASE)
+	@$(BASE)/bin/python -m pip install --quiet --constraint constraints.txt .
+	@$(BASE)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
+	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python
+	$(BIN)/python tests/bench/hostile_time.py
 
 $(READY): pyproject.toml constraints.txt
 	@echo "making $(VENV): about two minutes, mostly torch; the next time it is there"

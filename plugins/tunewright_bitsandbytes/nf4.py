@@ -5,7 +5,6 @@ QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -82,6 +81,8 @@ class Nf4(Quantizer[Nf4Options]):
 
     def config(self) -> Any:
         """transformers' `BitsAndBytesConfig`. Raises `MissingExtra`."""
+        import logging
+
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it advises a package that fetches code
         try:
             import bitsandbytes  # noqa: F401  where it is missing, transformers says so after minutes of loading

@@ -12,7 +12,6 @@ from tunewright.digest import digest_tensors
 from tunewright.errors import MissingExtra, Refused
 from tunewright.parts import AdapterMethod, Argument, Cap, Facts, Finding, LibraryOptions, Need, To
 from tunewright.parts.base import BadOption
-from tunewright_peft import files
 from tunewright_peft.arguments import check_arguments, loadable_by_vllm
 from tunewright_peft.targets import KNOWN, OTHERS, Roles, adaptable, expand, missing, projections_of
 
@@ -93,6 +92,8 @@ class Lora(AdapterMethod[LoraOptions]):
 
     def save(self, model: Any, out: Path) -> None:
         """adapter_config.json and adapter_model.safetensors of the one trained adapter, and nothing else."""
+        from tunewright_peft import files  # late: validate has no time for it
+
         files.write(model.peft_config[NAME], _tensors(model), out)
 
     def attach(self, model: Any, saved: Path) -> Any:
@@ -159,6 +160,8 @@ def _tensors(model: Any) -> dict[str, Any]:
 
 def _load(model: Any, saved: Path, *, trainable: bool) -> Any:
     """What `PeftModel.from_pretrained` does, with every name and shape compared before a number is taken over."""
+    from tunewright_peft import files
+
     config, tensors = files.read_config(saved), files.read_tensors(saved)
     config.inference_mode, config.base_model_name_or_path = not trainable, None  # the identity names the base
     try:

@@ -186,3 +186,14 @@ def test_a_long_chain_of_files_is_read(tmp_path):
     for number in range(1, 300):
         write(tmp_path, f"{number}.yaml", f"extends: {number - 1}.yaml\nb{number}: 1\n")
     assert len(load(tmp_path / "299.yaml").data) == 300
+
+
+def test_what_is_printable_is_what_the_library_says_is():
+    """The library's own expression is left out for its compile time: both must agree on every character."""
+    from ruamel.yaml.reader import Reader
+
+    from tunewright.spec.compose import _printable
+
+    forbidden = Reader.NON_PRINTABLE
+    letters = [*map(chr, range(0x3000)), *map(chr, range(0xD700, 0x10100)), "\U0010ffff"]
+    assert [x for x in letters if _printable(x) == bool(forbidden.match(x))] == []

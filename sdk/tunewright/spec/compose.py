@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
     StreamEndEvent,
 )
-from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.reader import Reader, ReaderError
 from ruamel.yaml.scanner import Scanner
 
 from tunewright.spec.problems import Position, Problem, SpecError
@@ -85,6 +85,22 @@ class _Scanner(Scanner):
         super().fetch_flow_collection_start(TokenClass, to_push)
 
 
+class _Reader(Reader):
+    """Looks for characters that YAML forbids without the library's expression, whose compilation takes 7 ms."""
+
+    @classmethod
+    def _get_non_printable_regex(cls, data: str) -> tuple[int, str] | None:
+        found = [data.index(letter) for letter in set(data) if not _printable(letter)]
+        return (min(found), data[min(found)]) if found else None
+
+
+def _printable(letter: str) -> bool:
+    """YAML 1.2.2, production 1, `c-printable`."""
+    if letter < "\xa0":
+        return " " <= letter <= "~" or letter in "\t\n\r\x85"
+    return letter <= "\ud7ff" or "\ue000" <= letter <= "\ufffd" or letter >= "\U00010000"
+
+
 class _Composer:
     def __init__(self, text: str, file: str, lines: list[str]) -> None:
         self.file, self.lines = file, lines
@@ -93,7 +109,7 @@ class _Composer:
         self.quoted: ScalarEvent | None = None  # the last one over several lines
         self.text = text
         reader = YAML(typ="safe", pure=True)
-        reader.Scanner = _Scanner
+        reader.Reader, reader.Scanner = _Reader, _Scanner
         self.events: Iterator[Any] = reader.parse(text)
 
     def document(self) -> Node | None:
