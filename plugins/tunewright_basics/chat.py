@@ -51,6 +51,7 @@ class Chat(PromptFormat[ChatOptions]):
     kind, makes = "chat", "messages"
     Options: ClassVar = ChatOptions
     reads = frozenset({"system", "prompt", "completion"})
+    vary: ClassVar = {"prompt": ("{text}", "Route this: {text}"), "completion": ("{label}", "It is {label}.")}
 
     def columns(self) -> Mapping[str, str]:
         fields = ("completion", "prompt", "system")

@@ -33,6 +33,7 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
     extra = "train"
     libraries = ("torch", "transformers")
     reads = frozenset({"batch_tokens"})
+    vary: ClassVar = {"batch_tokens": (64, 8192)}  # seen in how often progress is told, never in an answer
 
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from tunewright.errors import Refused
 from tunewright.parts import Exporter
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
 from tunewright_transformers.layout import TEMPLATE, tokenizer_files
@@ -39,6 +40,9 @@ class AdapterExporter(Exporter[AdapterExportOptions]):
 
 def _name_base(path: Path, base_name: str) -> None:
     """vLLM takes an adapter for a base only where the names are equal."""
-    config = json.loads(path.read_text("utf-8"))
-    config["base_model_name_or_path"] = base_name
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        config["base_model_name_or_path"] = base_name
+    except (ValueError, TypeError) as error:
+        raise Refused(f"the saved {path.name} is damaged: {error}", fix="train again: nothing is exported") from error
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -86,7 +86,7 @@ def load(auto: str, path: Path, **arguments: Any) -> Any:
 
     try:
         return factory.from_pretrained(str(path), **SAFE, **arguments)
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError, StrictDataclassError) as error:  # JSON of another shape
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput(f"{arguments.get('gguf_file', path.name)} cannot be loaded: {line}") from error
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tunewright.errors import WorkFailed
+from tunewright.errors import Refused, WorkFailed
 from tunewright.parts import Cap, Need
 from tunewright.parts.base import Name
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
@@ -39,6 +39,7 @@ class VllmExporter(AdapterExporter):
     kind = "vllm"
     Options: ClassVar = VllmOptions
     reads = frozenset({"served_name"})
+    vary: ClassVar = {"served_name": ("tuned", "acme")}
 
     def needs(self) -> Iterable[Need]:
         why = f"it loads plain LoRA: no DoRA, no `modules_to_save`, ranks up to {RANKS[-1]}"
@@ -55,7 +56,10 @@ class VllmExporter(AdapterExporter):
         name = shlex.quote(self.options.served_name)
         if not trained.adapts:
             return _SCRIPT.format(base='"$here"', arguments=f"--served-model-name {name}")
-        bound = _bound(json.loads((out / "adapter_config.json").read_text("utf-8")))
+        try:
+            bound = _bound(json.loads((out / "adapter_config.json").read_text("utf-8")))
+        except OSError as error:
+            raise Refused("what was trained has no adapter_config.json: vLLM loads no other adapter") from error
         base = shlex.quote(trained.base_name)
         lora = f'--enable-lora --max-lora-rank {bound} --lora-modules {name}="$here"'
         return _SCRIPT.format(base=base, arguments=lora)

@@ -104,3 +104,15 @@ def test_the_error_names_the_row_and_shows_its_tokens(row, tokenizer):
 def test_supervised_tokens_are_marked_in_the_view(row, tokenizer):
     assert "⟦r⟧|⟦e⟧|⟦p⟧|⟦a⟧|⟦i⟧|⟦r⟧|⟦\x03⟧" in view(row, tokenizer)
     assert "⟦l⟧" not in view(row, tokenizer)
+
+
+def test_a_row_beyond_what_the_base_takes_is_refused_by_its_place(tmp_path):
+    from tunewright.errors import BadInput
+    from tunewright.parts.trainer import TokenRow
+    from tunewright.pipeline.tasks.prepare import _refuse_beyond
+
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 3}')
+    fits, over = (TokenRow("r", f"train.csv:{n}", [1] * n, [1] * n) for n in (3, 4))
+    _refuse_beyond(tmp_path, [fits])
+    with pytest.raises(BadInput, match=r"train\.csv:4: 4 tokens, the base takes 3"):
+        _refuse_beyond(tmp_path, [fits, over])

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tunewright.digest import digest_file, digest_json
-from tunewright.errors import WorkFailed
+from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.host import hookimpl
 from tunewright.parts import (
     AdapterMethod,
@@ -116,6 +116,8 @@ class FakeSource(ModelSource):
         return Pin({"sha256": "0" * 64})
 
     def fetch(self, pin, out):
+        if pin != FakeSource.pin(self):
+            raise Refused("another model is pinned")
         (out / "config.json").write_text('{"model_type": "fake"}')
         (out / "tokenizer.json").write_text("{}")
         (out / "chat_template.jinja").write_text(TEMPLATE)
@@ -129,10 +131,13 @@ class FakeLoader(Loader):
         return "cpu"
 
     def tokenizer(self, path):
+        if not (path / "tokenizer.json").is_file():
+            raise BadInput(f"{path.name} holds no tokenizer")
         return FakeTokenizer()
 
     def model(self, path, quantizer, dtype, use):
-        assert (path / "model.safetensors").is_file()
+        if not (path / "model.safetensors").is_file():
+            raise BadInput(f"{path.name} holds no model")
         model = Model()
         quantizer.prepare(model, use)
         return model
@@ -155,6 +160,8 @@ class FakeAdapter(AdapterMethod):
         return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM})
 
     def wrap(self, model, parent):
+        if parent is not None:
+            return self.attach(model, parent)
         model.table = {}
         return model
 
@@ -163,7 +170,10 @@ class FakeAdapter(AdapterMethod):
         write_safetensors(out / "adapter_model.safetensors", "table", json.dumps(model.table, sort_keys=True).encode())
 
     def attach(self, model, saved):
-        model.table = json.loads(read_safetensors(saved / "adapter_model.safetensors"))
+        try:
+            model.table = json.loads(read_safetensors(saved / "adapter_model.safetensors"))
+        except (OSError, ValueError, struct.error) as error:
+            raise Refused(f"{saved.name} cannot be read: {error}") from error
         return model
 
     def count(self, model):
@@ -175,7 +185,7 @@ class FakeAdapter(AdapterMethod):
 
 class RowsOptions(SourceOptions):
     kind: str = "fake"
-    path: SpecPath
+    path: Annotated[SpecPath, Field(description="A csv file.")]
 
 
 class FakeRows(DataSource):
@@ -192,10 +202,17 @@ class FakeRows(DataSource):
         path = self.options.path.path
         if not path.is_file():
             raise BadOption("file-missing", f"there is no file `{self.options.path.written}`", "path")
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            return list(csv.DictReader(path.read_text().splitlines(keepends=True)))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadOption("bad-csv", f"`{self.options.path.written}` is not csv: {error}", "path") from error
 
     def head(self):
+        if self.options.path.path.is_file() and self.options.path.path.stat().st_size > 4096:
+            with self.options.path.path.open("rb") as file:
+                lines = file.read(4096).decode().splitlines()[:-1]
+            rows = list(csv.DictReader(lines))
+            return Head(tuple(rows[0]), tuple(rows[:5]))
         rows = self._all()
         columns = self.options.path.path.read_text().partition("\n")[0].split(",")
         return Head(tuple(columns), tuple(rows[:5]))
@@ -212,8 +229,8 @@ class FakeRows(DataSource):
 
 class FormatOptions(Options):
     kind: str = "fake"
-    system: str = ""
-    answer: str = "queue"
+    system: Annotated[str, Field(description="System message.")] = ""
+    answer: Annotated[str, Field(description="Column of the answer.")] = "queue"
 
 
 class FakeFormat(PromptFormat):
@@ -228,16 +245,23 @@ class FakeFormat(PromptFormat):
 
     def prompt(self, fields):
         system = [{"role": "system", "content": self.options.system}] if self.options.system else []
-        return [*system, {"role": "user", "content": fields["text"]}]
+        return [*system, {"role": "user", "content": value_of(fields, "text")}]
 
     def example(self, fields):
-        return Example(self.prompt(fields), [{"role": "assistant", "content": fields[self.options.answer]}])
+        answer = value_of(fields, self.options.answer)
+        return Example(self.prompt(fields), [{"role": "assistant", "content": answer}])
+
+
+def value_of(fields, column):
+    if column not in fields:
+        raise BadInput(f"the row has no `{column}`")
+    return fields[column]
 
 
 class FakeTrainerOptions(TrainerOptions):
     kind: str = "fake"
-    learning_rate: Annotated[float, Field(gt=0), To("rate")] = 1.0
-    fail: bool = False
+    learning_rate: Annotated[float, Field(gt=0, description="Weight of a vote."), To("rate")] = 1.0
+    fail: Annotated[bool, Field(description="The training goes wrong.")] = False
 
 
 class FakeTrainer(Trainer):
@@ -327,8 +351,8 @@ class FakeEvaluator(Evaluator):
 
 class FakeGateOptions(GateOptions):
     kind: str = "fake"
-    metric: str = "fake.right"
-    at_least: float = 0.0
+    metric: Annotated[str, Field(description="Which score.")] = "fake.right"
+    at_least: Annotated[float, Field(description="Smallest score that passes.")] = 0.0
 
 
 class FakeGate(Gate):

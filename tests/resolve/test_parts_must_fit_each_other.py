@@ -78,6 +78,10 @@ def test_a_limit_beyond_what_the_base_takes(client):
     ]
 
 
+def test_a_limit_that_nobody_wrote_is_no_mistake(client):
+    assert problems(client, ("  max_length: 64\n", "")) == []
+
+
 def test_rows_that_the_limit_cannot_hold(client):
     (client.parent / "train.csv").write_text("text,queue\nok,a\n" + "word " * 40 + ",b\n")
     ((line, under, code, fix),) = problems(client, ("max_length: 64", "max_length: 40"))

@@ -46,7 +46,7 @@ def late(fakes, monkeypatch):
 
 
 def test_what_the_pin_tells_is_checked_before_anything_is_fetched(fake_spec, late):
-    overrides = ["model.source=late", "package.license=Apache-2.0"]
+    overrides = ["model.source=late", "package.license=Apache-2.0", "trainer.max_length=101"]
     project = Project(fake_spec, overrides, late)
     assert project.validate() == []
     with pytest.raises(SpecError) as caught:

@@ -112,7 +112,8 @@ def _lengths(resolved: Resolved) -> Iterator[Problem]:
     """What `max_length` cannot be: longer than the base was made for, or shorter than a row's words."""
     limit = resolved.trainer.options.max_length
     made_for = (resolved.facts.model_config or {}).get("max_position_embeddings")
-    if isinstance(made_for, int) and limit > made_for:
+    written = "max_length" in resolved.trainer.options.model_fields_set  # by default, the rows themselves decide
+    if isinstance(made_for, int) and limit > made_for and written:
         message = f"rows may have {limit} tokens, the base takes {made_for}"
         finding = Finding("length-beyond-model", message, "max_length", f"set `max_length: {made_for}` or less")
         yield resolved.problem(resolved.trainer, finding)

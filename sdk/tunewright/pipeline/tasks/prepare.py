@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ class Prepare(Task):
         return {f"train.{place} {source.name}": source.digest() for place, source in enumerate(self.train)}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        tokenizer = self.loader.tokenizer(base_folder(inputs["model"]))
-        rows, facts = prepare(self.format, self.train, tokenizer, self.max_length, self.seed)
+        base = base_folder(inputs["model"])
+        rows, facts = prepare(self.format, self.train, self.loader.tokenizer(base), self.max_length, self.seed)
+        _refuse_beyond(base, rows)
         disk.write(out / ROWS, b"\n".join(canonical_json(vars(row)) for row in rows) + b"\n")
         disk.write(out / FACTS, canonical_json(facts))
         context.emit({"event": "progress", "what": "mask proven", "done": len(rows), "of": len(rows)})
@@ -70,12 +72,22 @@ def prepare(
     return tokens, facts
 
 
+def _refuse_beyond(base: Path, rows: Sequence[TokenRow]) -> None:
+    """No position beyond those that the base was made for: it would be trained on without having a meaning there."""
+    takes = json.loads((base / "config.json").read_text("utf-8")).get("max_position_embeddings")
+    for row in rows:
+        if isinstance(takes, int) and len(row.ids) > takes:
+            raise BadInput(f"{row.origin}: {len(row.ids)} tokens, the base takes {takes}", fix="shorten the row")
+
+
 def example_of(form: PromptFormat, row: Row) -> Example:
     """A row's example; what is wrong with a row names where it stands."""
     try:
         example = form.example(row.fields)
     except BadInput as error:
         raise BadInput(f"{row.origin}: {error.message}", fix=error.fix) from error
+    except KeyError as error:  # jsonl rows need not have the columns of the first
+        raise BadInput(f"{row.origin}: the row has no column {error}", fix="mend the row or leave it out") from error
     if not example.answer.strip():
         raise BadInput(f"{row.origin}: the answer is empty", fix="mend the row or leave it out")
     return example

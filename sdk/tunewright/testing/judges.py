@@ -1,0 +1,134 @@
+"""The kit for what grades answers and what judges scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tunewright.parts import Evaluator, Gate
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item
+from tunewright.parts.gate import Score, Verdict
+from tunewright.testing.desk import Desk
+from tunewright.testing.rows import Recording
+from tunewright.testing.samples import ROWS, Fields, held_out
+from tunewright.testing.trial import Attempt, Exercise, Make
+from tunewright.testing.violations import Report
+
+SAME = 1e-9  # relative: what the order of a floating-point sum may change
+ODD = ("", "   ", "delivery\n\nbilling", "ä" * 2000, "\x00", "{label}")
+"""Answers that models do give."""
+
+
+class EvaluatorExercise(Exercise):
+    """Items of test rows, graded against answers that are right, wrong, empty and odd."""
+
+    part = "evaluator"
+
+    def __init__(self, rows: Sequence[Fields] | None = None, answers: Sequence[str] | None = None) -> None:
+        self.rows, self.answers = held_out(ROWS if rows is None else rows), answers
+
+    def run(self, made: Evaluator, desk: Desk, report: Report) -> Any:
+        items = list(made.items(self.rows))
+        if not report.expect(bool(items), "bad-contract", "`items` asks nothing of the sample: give it other `rows`"):
+            return {}
+        ids = [item.id for item in items]
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        says = f"two items have the id `{', '.join(twice)}`: scores are paired by it"
+        report.expect(not twice, "items-not-told-apart", says)
+        turned = sorted(item.id for item in made.items(self.rows[::-1]))
+        report.expect(
+            turned == sorted(ids), "items-depend-on-order", "`items` asks other items when rows are turned round"
+        )
+        graded = [Graded(item, answer, made.grade(item, answer)) for item, answer in self._answered(items)]
+        scores = self._scores(made, graded, report)
+        grades = [dict(one.grades) for one in graded]
+        return {"name": made.name, "items": [vars(item) for item in items], "grades": grades, "scores": scores}
+
+    def _answered(self, items: Sequence[Item]) -> Iterator[tuple[Item, Completion]]:
+        """Right answers, right ones between spaces, and odd ones; or the given ones, in turn."""
+        for place, item in enumerate(items):
+            texts = self.answers or (item.reference, f" {item.reference}\n", *ODD)
+            yield item, Completion([1, 2, 3], texts[place % len(texts)], "terminator", [1])
+
+    def _scores(self, made: Evaluator, graded: Sequence[Graded], report: Report) -> dict[str, float]:
+        summaries, scores = made.summaries(), dict[str, float]()
+        for one in graded:
+            unlike = sorted(set(one.grades) ^ set(summaries))
+            says = f"`grade` and `summaries` disagree on the metrics: {', '.join(unlike)} is in one of them alone"
+            report.expect(not unlike, "metrics-differ", says)
+            bad = [f"{name} = {value}" for name, value in one.grades.items() if not _is_number(value)]
+            report.expect(not bad, "not-finite", f"`grade` gives {', '.join(bad)}: grades are finite numbers")
+        for metric, summary in summaries.items():
+            try:
+                value, turned = summary(graded), summary(graded[::-1])
+            except KeyError:  # said above: its metric is in no grade
+                continue
+            if report.expect(_is_number(value), "not-finite", f"the score `{metric}` is {value}: scores are finite"):
+                same = math.isclose(value, turned, rel_tol=SAME, abs_tol=SAME)
+                report.expect(same, "items-depend-on-order", f"the score `{metric}` depends on the order of the items")
+            scores[metric] = value
+        return scores
+
+    def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
+        made = make()
+        for item in list(made.items(self.rows))[:1]:
+            for text in ODD:
+                answer = Completion([], text, "limit", [])
+                yield Attempt(f"the answer {text[:20]!r}", partial(made.grade, item, answer))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+LOW, MIDDLE, HIGH = (Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.3, 0.7, 0.95))
+OTHER = "other.metric"
+"""A score that no gate of the sample asks for."""
+
+
+class GateExercise(Exercise):
+    """Verdicts on low, middling and high scores, on none, and on scores that are no numbers."""
+
+    part = "gate"
+
+    def __init__(self, evidence: Mapping[str, Score] | None = None) -> None:
+        self.evidence = evidence
+
+    def run(self, made: Gate, desk: Desk, report: Report) -> Any:
+        metrics = made.metrics()
+        verdicts = [self._verdict(made, evidence, report) for evidence in self._sets(metrics)]
+        self._missing(made, metrics, report)
+        self._no_numbers(made, metrics, report)
+        return {"metrics": sorted(metrics), "verdicts": [vars(verdict) for verdict in verdicts]}
+
+    def _sets(self, metrics: frozenset[str]) -> list[dict[str, Score]]:
+        if self.evidence is not None:
+            return [dict(self.evidence)]
+        return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in (LOW, MIDDLE, HIGH)]
+
+    def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:
+        seen = Recording(evidence)
+        verdict = made.judge(seen)
+        hidden = sorted(seen.read - made.metrics())
+        says = f"`judge` reads `{', '.join(hidden)}`, which `metrics` does not name: `validate` cannot check it"
+        report.expect(not hidden, "metrics-not-declared", says)
+        said = isinstance(verdict, Verdict) and isinstance(verdict.passed, bool) and verdict.gate and verdict.why
+        says = f"`judge` gives {verdict!r}: a Verdict says what was asked and what was found, and whether it passed"
+        report.expect(bool(said), "bad-contract", says)
+        return verdict
+
+    def _missing(self, made: Gate, metrics: frozenset[str], report: Report) -> None:
+        whole = dict.fromkeys(sorted(metrics), HIGH)
+        for left_out in (None, *sorted(metrics)):
+            there = {} if left_out is None else {name: score for name, score in whole.items() if name != left_out}
+            passed = made.judge(there).passed if metrics else False
+            says = f"it passes without the score `{left_out or ', '.join(sorted(metrics))}`: missing evidence must fail"
+            report.expect(not passed, "missing-evidence-passes", says)
+
+    def _no_numbers(self, made: Gate, metrics: frozenset[str], report: Report) -> None:
+        nan = float("nan")
+        passed = metrics and made.judge(dict.fromkeys(metrics, Score(40, nan, nan, nan, (nan, nan), nan))).passed
+        report.expect(not passed, "nan-passes", "it passes on a score that is NaN: what is no number must fail")

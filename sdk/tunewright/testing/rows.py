@@ -1,0 +1,219 @@
+"""The kit for what brings rows and what makes examples of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from tunewright.errors import TunewrightError
+from tunewright.parts import DataSource, PromptFormat, SpecPath
+from tunewright.parts.data_source import Broken, Row
+from tunewright.parts.prompt_format import RowKind
+from tunewright.testing.compare import difference
+from tunewright.testing.desk import Desk, unwatched
+from tunewright.testing.samples import ROWS, Fields
+from tunewright.testing.trial import Attempt, Exercise, Make
+from tunewright.testing.violations import Report
+
+HEAD_BYTES = 64 * 1024
+SLACK = 64 * 1024  # bytes: what a reader may take more than it asked for
+LARGE = 512 * 1024  # bytes: a file of which reading all shows
+COUNTER = Path("/proc/self/io")
+GARBAGE = bytes(range(256)) * 8
+
+
+class DataSourceExercise(Exercise):
+    """Heads, digests and rows, of the given file and of copies of it."""
+
+    part = "data_source"
+
+    def run(self, made: DataSource, desk: Desk, report: Report) -> Any:
+        head, rows = made.head(), list(made.rows())
+        whole = [row for row in rows if isinstance(row, Row)]
+        for what, found in (("id", [row.id for row in whole]), ("origin", [row.origin for row in whole])):
+            twice = sorted({value for value in found if found.count(value) > 1})
+            says = f"two rows have the {what} `{twice[0] if twice else ''}`: a person must find each row by it"
+            report.expect(not twice, "rows-not-told-apart", says)
+        self._head(head, whole, report)
+        for path in _paths(made):
+            self._copies(made, path, desk, report)
+        again = [row.id for row in made.rows() if isinstance(row, Row)]
+        says = "`rows` gives other rows when it is called again: each call starts anew"
+        report.expect(again == [row.id for row in whole], "rows-change", says)
+        return {
+            "name": made.name, "digest": made.digest(), "columns": list(head.columns),
+            "head": [dict(fields) for fields in head.rows],
+            "rows": [(row.id, row.origin, row.group, dict(row.fields)) for row in whole],
+            "broken": [tuple(row) for row in rows if isinstance(row, Broken)],
+        }  # fmt: skip
+
+    def _head(self, head: Any, rows: Sequence[Row], report: Report) -> None:
+        for row in rows[: len(head.rows) or 1]:
+            unknown = sorted(set(row.fields) - set(head.columns))
+            says = f"`head` does not name the column `{', '.join(unknown)}` of {row.origin}: a spec that uses it fails"
+            report.expect(not unknown, "head-differs", says)
+        firsts = [dict(row.fields) for row in rows[: len(head.rows)]]
+        where = difference([dict(fields) for fields in head.rows], firsts, "row")
+        report.expect(not where, "head-differs", f"`head` and `rows` disagree on the first rows: {where}")
+
+    def _copies(self, made: DataSource, name: str, desk: Desk, report: Report) -> None:
+        """The digest is of the content alone; the head of a large file is read from its beginning."""
+        original = getattr(made.options, name).path
+        content = original.read_bytes()
+        digest = made.digest()
+        says = "the digest of a copy with another date is another: it must be of the content alone"
+        copied = _moved(made, name, desk, content).digest()
+        report.expect(copied == digest, "digest-of-more-than-content", says)
+        whole = content.rstrip(b"\n") + b"\n"
+        line = whole[:-1].rpartition(b"\n")[2] + b"\n"
+        longer = _moved(made, name, desk, whole + line)
+        if not _grew(longer, made):
+            return  # a format of which the last line is not the last row
+        says = "the digest stays as it is when a row is added: a run would not notice other data"
+        report.expect(longer.digest() != digest, "digest-misses-content", says)
+        self._frugal(_moved(made, name, desk, whole + line * (LARGE // len(line))), report)
+
+    def _frugal(self, large: DataSource, report: Report) -> None:
+        if not COUNTER.exists():
+            return  # a system that does not count
+        before = _bytes_read()
+        large.head()
+        read = _bytes_read() - before
+        says = f"`head` read {read >> 10} KiB of a file of {LARGE >> 10}: read at most {HEAD_BYTES >> 10} KiB"
+        report.expect(read <= HEAD_BYTES + SLACK, "head-reads-too-much", says)
+
+    def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
+        for name in _paths(make()):
+            for what, path in _bad_files(desk):
+                for method in ("head", "digest", "rows"):
+                    yield Attempt(f"{what} as `{name}`", partial(_use, make, {name: path}, method))
+
+
+def _use(make: Make, changes: dict[str, str], method: str) -> None:
+    found = getattr(make(**changes), method)()
+    if method == "rows":
+        list(found)
+
+
+def _grew(longer: DataSource, made: DataSource) -> bool:
+    """Whether a line more is a row more."""
+    try:
+        rows = list(longer.rows())
+    except TunewrightError:
+        return False
+    return len(rows) == len(list(made.rows())) + 1 and not any(isinstance(row, Broken) for row in rows)
+
+
+def _paths(made: DataSource) -> list[str]:
+    """Fields that name a file that is there."""
+    fields = type(made.options).model_fields
+    values = {name: getattr(made.options, name) for name in fields}
+    return [name for name, value in values.items() if isinstance(value, SpecPath) and value.path.is_file()]
+
+
+def _moved(made: Any, name: str, desk: Desk, content: bytes) -> Any:
+    """The source with another file of the same name, an old one."""
+    path = desk.keep("copy") / getattr(made.options, name).path.name
+    with unwatched():
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+    return type(made)(made.options.model_copy(update={name: SpecPath(str(path), path.parent)}))
+
+
+def _bad_files(desk: Desk) -> Iterator[tuple[str, str]]:
+    """Files that are none: what a client's folder holds sooner or later."""
+    folder = desk.keep("bad")
+    with unwatched():
+        (folder / "empty").touch()
+        (folder / "garbage").write_bytes(GARBAGE)
+        (folder / "folder").mkdir()
+    yield "a file that is not there", str(folder / "missing")
+    for name in ("empty", "garbage", "folder"):
+        yield f"{'an' if name == 'empty' else 'a'} {name} file" if name != "folder" else "a folder", str(folder / name)
+
+
+def _bytes_read() -> int:
+    return int(COUNTER.read_text().split()[1])
+
+
+class PromptFormatExercise(Exercise):
+    """Examples of rows that note which columns are read, and of rows that lack one."""
+
+    part = "prompt_format"
+
+    def __init__(self, rows: Sequence[Fields] | None = None) -> None:
+        self.rows = rows
+
+    def run(self, made: PromptFormat, desk: Desk, report: Report) -> Any:
+        columns, asked = made.columns(), made.prompt_columns()
+        fields = type(made.options).model_fields
+        for column, option in sorted(columns.items()):
+            says = f"`columns` says that the field `{option}` names `{column}`: there is no such field"
+            report.expect(option.partition(".")[0] in fields, "bad-contract", says)
+        extra = sorted(set(asked) - set(columns))
+        says = f"`prompt_columns` names `{', '.join(extra)}`, which `columns` does not"
+        report.expect(not extra, "columns-not-declared", says)
+        kinds = get_args(RowKind)
+        report.expect(made.makes in kinds, "bad-contract", f"`makes` is {made.makes!r}, it must be one of {kinds}")
+        return [self._one(made, row, report) for row in self._rows(columns)]
+
+    def _rows(self, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The sample; columns that it does not have are filled with texts, where it is the kit's own."""
+        if self.rows is not None:
+            return [dict(row) for row in self.rows]
+        named = [{column: f"{column} {number}" for column in columns} for number in range(len(ROWS))]
+        return [{**filled, **row} for filled, row in zip(named, ROWS, strict=True)]
+
+    def _one(self, made: PromptFormat, row: dict[str, Any], report: Report) -> Any:
+        whole = Recording(row)
+        example = made.example(whole)
+        hidden = sorted(whole.read - set(made.columns()))
+        says = f"`example` reads the column `{', '.join(hidden)}`, which `columns` does not name: it would fail late"
+        report.expect(not hidden, "columns-not-declared", says)
+        asked = Recording({name: value for name, value in row.items() if name in made.prompt_columns()})
+        try:
+            prompt = made.prompt(asked)
+        except Exception as error:
+            hidden = sorted(asked.read - set(made.prompt_columns()))
+            says = f"`prompt` needs more than `prompt_columns` names ({', '.join(hidden) or error})"
+            report.add("columns-not-declared", f"{says}: `predict` has no answers to give it")
+            return list(example)
+        says = "`prompt` differs from what `example` asks: a model would be trained on other questions than it gets"
+        report.expect(prompt == example.prompt, "prompt-differs", says)
+        for message in (*example.prompt, *example.completion):
+            known = message.get("role") in ("system", "user", "assistant") and isinstance(message.get("content"), str)
+            report.expect(known, "bad-contract", f"{message!r} is no message: `role` and `content`, both texts")
+        report.expect(bool(example.completion), "bad-contract", "an example has no completion: nothing to learn")
+        return [list(example.prompt), list(example.completion)]
+
+    def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
+        made = make()
+        row = self._rows(made.columns())[0]
+        for column in sorted(made.columns()):
+            rest = {name: value for name, value in row.items() if name != column}
+            yield Attempt(f"a row without `{column}`", partial(made.example, rest))
+            for value in (None, 7, ["a", "list"]):
+                bad = {**row, column: value}
+                yield Attempt(f"a row whose `{column}` is {value!r}", partial(made.example, bad))
+
+
+class Recording(Mapping[str, Any]):
+    """A row that notes which of its columns are asked for."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.fields, self.read = fields, set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return self.fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self.fields:
+            self.read.add(name)
+            yield name
+
+    def __len__(self) -> int:
+        return len(self.fields)
