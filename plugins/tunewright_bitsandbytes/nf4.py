@@ -47,6 +47,7 @@ class Nf4(Quantizer[Nf4Options]):
         "its logits differ by 1 to 3 %, and so may an answer that is nearly a tie. "
         "`module.support_avx512bf16_for_cpu = False` on every `Linear4bit` of the loaded base keeps to the same one."
     )
+    accepts = "transformers:BitsAndBytesConfig"
     fixed: ClassVar = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     reads = frozenset({"compute_dtype", "skip"})
 
