@@ -166,7 +166,7 @@ adapter: {{kind: lora}}
 data:
   format: {{kind: chat, prompt: "{{text}}", completion: "{{queue}}"}}
   train: [{{kind: csv, path: train.csv}}]
-trainer: {{kind: sft}}
+trainer: {{kind: sft, max_length: 1024}}
 """
 
 
