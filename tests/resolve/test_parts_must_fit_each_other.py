@@ -128,17 +128,67 @@ def test_a_target_that_can_is_fine_and_exports_nothing_by_itself(client):
     assert [exporter.kind for exporter in resolved.exporters] == ["adapter"]
 
 
-@pytest.mark.parametrize("base", ["CC-BY-NC-4.0", "llama3.1", "Gemma", "GPL-3.0-only", "CC-BY-SA-4.0", "openrail"])
+BINDING = ["CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-BY-ND-4.0", "GPL-3.0-only", "AGPL-3.0", "LGPL-3.0", "llama3.1", "Gemma",
+           "qwen-research", "tongyi-qianwen", "mrl", "openrail", "creativeml-openrail-m", "openrail++"]  # fmt: skip
+
+
+@pytest.mark.parametrize("base", BINDING)
 def test_a_licence_that_the_base_does_not_allow(client, base):
     source = f"{{kind: local, path: base, license: {base}}}"
     found = problems(client, ("{kind: local, path: base}", source))
     assert found == [(17, "Apache-2.0", "license-clash", f"write `license: {base}`, or leave it out")]
 
 
-@pytest.mark.parametrize(("base", "given"), [("MIT", "Apache-2.0"), ("Apache-2.0", "CC-BY-NC-4.0"), ("MIT", "mit")])
+@pytest.mark.parametrize(
+    ("base", "given"), [("MIT", "Apache-2.0"), ("Apache-2.0", "CC-BY-NC-4.0"), ("MIT", "mit"), ("llama3.1", "Llama3.1")]
+)
 def test_a_licence_that_the_base_allows(client, base, given):
     source = f"{{kind: local, path: base, license: {base}}}"
-    assert problems(client, ("{kind: local, path: base}", source), ("Apache-2.0", given)) == []
+    assert problems(client, ("Apache-2.0", given), ("{kind: local, path: base}", source)) == []
+
+
+def test_an_argument_that_the_run_depends_on_is_not_the_specs_to_set(client):
+    assert problems(client, ("kind: sft", "kind: sft\n  args: {packing: true, bf16: true}")) == [
+        (14, "packing", "argument-taken", "remove it"),
+        (14, "bf16", "argument-taken", "remove it"),
+    ]
+
+
+@pytest.mark.parametrize("value", [".inf", "{num_cycles: .nan, power: 1}", "{betas: [0.9, [.inf]]}"])
+def test_a_number_that_is_none_is_found_however_deep_it_stands(client, value):
+    found = problems(client, ("kind: sft", f"kind: sft\n  args: {{lr_scheduler_kwargs: {value}}}"))
+    assert [(line, code) for line, _, code, _ in found] == [(14, "bad-value")]
+
+
+def test_a_long_row_beyond_the_sources_limit_is_no_problem(client):
+    (client.parent / "train.csv").write_text("text,queue\nok,a\n" + "word " * 40 + ",b\n")
+    kept = ("{kind: csv, path: train.csv}", "{kind: csv, path: train.csv, limit: 1}")
+    assert problems(client, ("max_length: 64", "max_length: 40"), kept) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("evals: [{kind: heldout}]", "evals: [{kind: heldout}, {kind: heldout}]", (15, "heldout")),
+        ("package:", "exports: [{kind: vllm, name: acme}, {kind: adapter, name: acme}]\npackage:", (17, "acme")),
+    ],
+)
+def test_two_of_one_name(client, old, new, where):
+    ((line, under, code, fix),) = problems(client, (old, new))
+    assert (line, under in (where[1], "heldout", "adapter"), code, fix) == (where[0], True, "duplicate-name",
+                                                                            "give one a `name:`")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("  r: 8", "  targets: [q_proj, '${env:LAYER}']", 7),
+        ("kind: sft", "kind: sft\n  args: {lr_scheduler_kwargs: {by: '${env:CYCLES}'}}", 14),
+    ],
+)
+def test_a_reference_is_found_in_lists_and_in_what_a_library_gets(client, old, new, line):
+    found = problems(client, (old, new))
+    assert (line, "env-not-read", "write the value itself") in [(one[0], one[2], one[3]) for one in found]
 
 
 def test_what_is_required_and_not_there(client):

@@ -14,7 +14,7 @@ _BINDING = {
     r"(a|l)?gpl.*": "a share-alike licence that binds what is made from it",
     r"llama.*": "whose community terms bind what is made from it",
     r"gemma.*": "whose terms of use bind what is made from it",
-    r"(tongyi-)?qwen.*": "whose terms bind what is made from it",
+    r"(tongyi-)?q(wen|ianwen).*": "whose terms bind what is made from it",
     r"(mrl|mnpl).*": "whose research terms bind what is made from it",
     r"openrail.*|.*openrail(-m|\+\+)?": "whose use restrictions bind what is made from it",
 }
