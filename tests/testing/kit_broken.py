@@ -21,10 +21,10 @@ from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple
 
 import kit_sound as sound
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tunewright.errors import WorkFailed
-from tunewright.parts import Options, To
+from tunewright.parts import Cap, Options, To
 from tunewright.parts.exporter import Form
 from tunewright.parts.gate import Verdict
 from tunewright.parts.model_source import Pin
@@ -108,7 +108,7 @@ class OptionsOfNoGate(sound.Bound):
         return frozenset({"quiz.right"})
 
     def judge(self, evidence):
-        return Verdict("a score is there", bool(evidence.get("quiz.right")) and evidence["quiz.right"].base == 0.4, "x")
+        return Verdict("a score is there", bool(evidence.get("quiz.right")) and evidence["quiz.right"].tuned > 0.4, "x")
 
 
 @breaks("bad-contract")
@@ -1191,3 +1191,90 @@ class PassesNaN(sound.Bound):
         score = evidence.get(self.options.metric)
         passed = score is not None and not score.tuned < self.options.at_least
         return Verdict(f"at least {self.options.at_least}", passed, f"it is {score}")
+
+
+class OpenModel(BaseModel):
+    words: int = 3
+
+
+class OpenQuizOptions(sound.EvaluatorOptions):
+    kind: str = "sound"
+    most: Annotated[OpenModel, Field(description="Words that an answer may have.")] = OpenModel()
+
+
+@breaks("unknown-keys-accepted")
+class TakesAnyKeyWithin(sound.Quiz):
+    Options, reads = OpenQuizOptions, frozenset({"most"})
+    vary = {"most": ({"words": 1}, {"words": 2000})}
+
+    def grade(self, item, answer):
+        short = len(answer.text.split()) <= self.options.most.words
+        return {"right": float(short), "empty": float(not answer.text)}
+
+
+@breaks("capability-lies")
+class ClaimsWhatNoFormatCan(sound.Format):
+    def offers(self):
+        return frozenset({Cap.TRAINABLE})
+
+
+@breaks("digest-misses-content")
+class DigestsTheSize(sound.Rows):
+    def digest(self):
+        return str(self.file.stat().st_size)
+
+
+@breaks("digest-misses-content")
+class DigestsTheBeginning(sound.Rows):
+    def digest(self):
+        with self.file.open("rb") as file:
+            return f"{file.read(65536).hex()} {self.file.stat().st_size}"
+
+
+@breaks("column-ignored")
+class AnswersAlwaysTheSame(sound.Format):
+    def example(self, fields):
+        self.value(fields, self.options.answer)
+        always = {"role": "assistant", "content": self.options.answer}
+        return Example(self.prompt(fields), [always])
+
+
+@breaks("foreign-exception")
+class FailsOnAnEmptyText(sound.Format):
+    def prompt(self, fields):
+        (asked,) = super().prompt(fields)
+        return [{**asked, "content": f"{self.value(fields, 'text')[0]}: {asked['content']}"}]
+
+
+@breaks("answer-ignored")
+class GradesEveryAnswerAlike(sound.Quiz):
+    Options, reads = NoQuizOptions, frozenset()
+
+    def grade(self, item, answer):
+        return {"right": 1.0, "empty": 0.0}
+
+
+@breaks("non-deterministic")
+class RemembersTheLastAnswer(sound.Quiz):
+    def __init__(self, options):
+        super().__init__(options)
+        self.last = {}
+
+    def grade(self, item, answer):
+        found = super().grade(item, answer)
+        last, self.last[item.id] = self.last.get(item.id, 0.0), found["empty"]
+        return {**found, "empty": last}
+
+
+class NoBoundOptions(sound.GateOptions):
+    kind: str = "sound"
+    metric: Annotated[str, Field(description="Which score.")] = "quiz.right"
+
+
+@breaks("evidence-ignored")
+class PassesAnyScore(sound.Bound):
+    Options, reads = NoBoundOptions, frozenset({"metric"})
+
+    def judge(self, evidence):
+        score = evidence.get(self.options.metric)
+        return Verdict(f"{self.options.metric} is there", score is not None and score.tuned >= 0, f"it is {score}")

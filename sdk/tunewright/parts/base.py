@@ -202,7 +202,6 @@ class Cap(StrEnum):
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
-    PREDICTS = "predicts"  # a prompt format that needs no answer column to ask a model
 
 
 class Need(NamedTuple):

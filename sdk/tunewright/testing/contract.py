@@ -33,6 +33,12 @@ BASES: Mapping[str, type[Options]] = {
 }  # fmt: skip
 """Parts of which the core itself reads options: theirs must subclass these."""
 
+CAPS: Mapping[str, frozenset[Cap]] = {
+    "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES}),
+    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM}),
+}
+"""What a part can claim; the others claim nothing."""
+
 UNHEARD_OF = "an_option_that_nobody_has"
 
 READ = """
@@ -122,6 +128,9 @@ def check_options(backend: type[Backend], given: Mapping[str, Any], report: Repo
         pass
     else:
         report.add("unknown-keys-accepted", "Options take any key: leave `extra` at `forbid`, or a typo goes unnoticed")
+    for name in _open_models(backend):
+        message = f"`{name}` takes any key: set `extra` to `forbid` there too"
+        report.add("unknown-keys-accepted", message)
     try:
         options.kind = options.kind
     except ValidationError:
@@ -130,10 +139,20 @@ def check_options(backend: type[Backend], given: Mapping[str, Any], report: Repo
     return True
 
 
+def _open_models(backend: type[Backend]) -> list[str]:
+    """Models within its Options that take keys which they do not know."""
+    within = backend.Options.model_json_schema().get("$defs", {})
+    return [name for name, schema in sorted(within.items())
+            if "properties" in schema and schema.get("additionalProperties") is not False]  # fmt: skip
+
+
 def check_words(made: Backend, report: Report) -> None:
     """What it says of itself to the resolver is of the types that the resolver reads."""
     offers, needs = made.offers(), list(made.needs())
     report.expect(all(isinstance(cap, Cap) for cap in offers), "bad-contract", "`offers` gives what is no `Cap`")
+    foreign = sorted(cap.name for cap in offers if isinstance(cap, Cap) and cap not in CAPS.get(made.part, ()))
+    says = f"`offers` names {', '.join(foreign)}, which is nothing that a {made.part} can do"
+    report.expect(not foreign, "capability-lies", says)
     for need in needs:
         known = isinstance(need, Need) and need.part in PARTS and isinstance(need.cap, Cap)
         report.expect(known, "bad-contract", f"`needs` gives {need!r}, which no part can meet")

@@ -18,7 +18,8 @@ from tunewright.testing.trial import Attempt, Exercise, Make
 from tunewright.testing.violations import Report
 
 SAME = 1e-9  # relative: what the order of a floating-point sum may change
-ODD = ("", "   ", "delivery\n\nbilling", "ä" * 2000, "\x00", "{label}")
+MOST = 3  # items that are graded over and over
+ODD = ("", "   ", "delivery\n\nbilling", "ä" * 2000, "\x00", "{label}", "again " * 400)
 """Answers that models do give."""
 
 
@@ -44,13 +45,32 @@ class EvaluatorExercise(Exercise):
         )
         graded = [Graded(item, answer, made.grade(item, answer)) for item, answer in self._answered(items)]
         scores = self._scores(made, graded, report)
+        self._heeds(made, items, report)
         grades = [dict(one.grades) for one in graded]
         return {"name": made.name, "items": [vars(item) for item in items], "grades": grades, "scores": scores}
+
+    def _heeds(self, made: Evaluator, items: Sequence[Item], report: Report) -> None:
+        """Another answer makes another grade, for some item and some answer; the same answer makes the same one."""
+        grades = []
+        for item in items[:MOST]:
+            texts = dict.fromkeys([*self._texts(item), item.reference, *ODD])
+            answers = [Completion([1, 2, 3], text, "terminator", [1]) for text in texts]
+            ahead = [made.grade(item, answer) for answer in answers]
+            back = [made.grade(item, answer) for answer in answers[::-1]][::-1]
+            says = "an answer is graded otherwise when others were graded before it"
+            report.expect(ahead == back, "non-deterministic", says)
+            grades += [[dict(grade) for grade in ahead]]
+        differ = any(grade != of_item[0] for of_item in grades for grade in of_item)
+        says = "every answer gets the same grades: if that is right, give the check `answers` that make a difference"
+        report.expect(differ, "answer-ignored", says)
+
+    def _texts(self, item: Item) -> Sequence[str]:
+        return self.answers or (item.reference, f" {item.reference}\n", *ODD)
 
     def _answered(self, items: Sequence[Item]) -> Iterator[tuple[Item, Completion]]:
         """Right answers, right ones between spaces, and odd ones; or the given ones, in turn."""
         for place, item in enumerate(items):
-            texts = self.answers or (item.reference, f" {item.reference}\n", *ODD)
+            texts = self._texts(item)
             yield item, Completion([1, 2, 3], texts[place % len(texts)], "terminator", [1])
 
     def _scores(self, made: Evaluator, graded: Sequence[Graded], report: Report) -> dict[str, float]:
@@ -84,7 +104,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-LOW, MIDDLE, HIGH = (Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.3, 0.7, 0.95))
+SCORES = [Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.0, 0.3, 0.7, 0.95, 1.0)]
+HIGH = SCORES[3]
 OTHER = "other.metric"
 """A score that no gate of the sample asks for."""
 
@@ -100,6 +121,10 @@ class GateExercise(Exercise):
     def run(self, made: Gate, desk: Desk, report: Report) -> Any:
         metrics = made.metrics()
         verdicts = [self._verdict(made, evidence, report) for evidence in self._sets(metrics)]
+        if self.evidence is None and metrics:
+            passed = {verdict.passed for verdict in verdicts}
+            says = "every score from 0 to 1 gets the same verdict: give the check `options` under which it does not"
+            report.expect(len(passed) == 2, "evidence-ignored", says)
         self._missing(made, metrics, report)
         self._no_numbers(made, metrics, report)
         return {"metrics": sorted(metrics), "verdicts": [vars(verdict) for verdict in verdicts]}
@@ -107,7 +132,7 @@ class GateExercise(Exercise):
     def _sets(self, metrics: frozenset[str]) -> list[dict[str, Score]]:
         if self.evidence is not None:
             return [dict(self.evidence)]
-        return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in (LOW, MIDDLE, HIGH)]
+        return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in SCORES]
 
     def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:
         seen = Recording(evidence)

@@ -22,6 +22,7 @@ HEAD_BYTES = 64 * 1024
 SLACK = 64 * 1024  # bytes: what a reader may take more than it asked for
 LARGE = 512 * 1024  # bytes: a file of which reading all shows
 COUNTER = Path("/proc/self/io")
+LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 GARBAGE = bytes(range(256)) * 8
 
 
@@ -67,6 +68,7 @@ class DataSourceExercise(Exercise):
         says = "the digest of a copy with another date is another: it must be of the content alone"
         copied = _moved(made, name, desk, content).digest()
         report.expect(copied == digest, "digest-of-more-than-content", says)
+        self._sees(made, name, desk, content, report)
         whole = content.rstrip(b"\n") + b"\n"
         line = whole[:-1].rpartition(b"\n")[2] + b"\n"
         longer = _moved(made, name, desk, whole + line)
@@ -74,7 +76,23 @@ class DataSourceExercise(Exercise):
             return  # a format of which the last line is not the last row
         says = "the digest stays as it is when a row is added: a run would not notice other data"
         report.expect(longer.digest() != digest, "digest-misses-content", says)
-        self._frugal(_moved(made, name, desk, whole + line * (LARGE // len(line))), report)
+        large = whole + line * (LARGE // len(line))
+        self._frugal(_moved(made, name, desk, large), report)
+        self._sees(made, name, desk, large, report)
+
+    def _sees(self, made: DataSource, name: str, desk: Desk, content: bytes, report: Report) -> None:
+        """The digest sees one letter at the end of a file that is as long as before."""
+        place = max((place for place, byte in enumerate(content) if byte in LETTERS), default=None)
+        if place is None:
+            return  # no text
+        other = bytes([LETTERS[LETTERS.index(content[place]) - 1]])
+        digests, rows = [], []
+        for one in (content, content[:place] + other + content[place + 1 :]):
+            moved = _moved(made, name, desk, one)
+            digests.append(moved.digest())
+            rows.append(_fields(moved))
+        says = "the digest stays as it is when a letter is another one and the file as long as before"
+        report.expect(rows[0] == rows[1] or digests[0] != digests[1], "digest-misses-content", says)
 
     def _frugal(self, large: DataSource, report: Report) -> None:
         if not COUNTER.exists():
@@ -96,6 +114,14 @@ def _use(make: Make, changes: dict[str, str], method: str) -> None:
     found = getattr(make(**changes), method)()
     if method == "rows":
         list(found)
+
+
+def _fields(source: DataSource) -> list[dict[str, Any]]:
+    """The rows' fields; none where it cannot be read."""
+    try:
+        return [dict(row.fields) for row in source.rows() if isinstance(row, Row)]
+    except TunewrightError:
+        return []
 
 
 def _grew(longer: DataSource, made: DataSource) -> bool:
@@ -158,7 +184,11 @@ class PromptFormatExercise(Exercise):
         report.expect(not extra, "columns-not-declared", says)
         kinds = get_args(RowKind)
         report.expect(made.makes in kinds, "bad-contract", f"`makes` is {made.makes!r}, it must be one of {kinds}")
-        return [self._one(made, row, report) for row in self._rows(columns)]
+        rows = self._rows(columns)
+        for column in sorted(columns):
+            says = f"another text in the column `{column}` makes no difference: name no column that is not used"
+            report.expect(_matters(made, rows, column), "column-ignored", says)
+        return [self._one(made, row, report) for row in rows]
 
     def _rows(self, columns: Mapping[str, str]) -> list[dict[str, Any]]:
         """The sample; columns that it does not have are filled with texts, where it is the kit's own."""
@@ -195,9 +225,20 @@ class PromptFormatExercise(Exercise):
         for column in sorted(made.columns()):
             rest = {name: value for name, value in row.items() if name != column}
             yield Attempt(f"a row without `{column}`", partial(made.example, rest))
-            for value in (None, 7, ["a", "list"]):
+            for value in (None, "", 7, ["a", "list"]):
                 bad = {**row, column: value}
                 yield Attempt(f"a row whose `{column}` is {value!r}", partial(made.example, bad))
+
+
+def _matters(made: PromptFormat, rows: Sequence[dict[str, Any]], column: str) -> bool:
+    """Whether an example changes, or is refused, when one column of its row holds another text."""
+    for row in rows:
+        try:
+            if made.example({**row, column: f"{row.get(column)} changed"}) != made.example(row):
+                return True
+        except TunewrightError:
+            return True
+    return False
 
 
 class Recording(Mapping[str, Any]):
