@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fake_project import FIRST_PARTY
+from tunewright import secrets
+from tunewright.cli import chat
+from tunewright.errors import BadInput
 from tunewright.host import Host
+from tunewright.parts.engine import Completion
 from tunewright.project import Project
 
 TUNEWRIGHT = str(Path(sys.executable).with_name("tunewright"))
@@ -47,11 +53,6 @@ def test_chat_says_where_an_answer_was_cut(finished):
 
 
 def test_chat_remembers_what_was_said(finished, monkeypatch):
-    from io import StringIO
-
-    from tunewright.cli import chat
-    from tunewright.parts.engine import Completion
-
     asked = []
 
     class Subject:
@@ -68,6 +69,48 @@ def test_chat_remembers_what_was_said(finished, monkeypatch):
     ]
 
 
+class Echo:
+    """Answers with what it was asked last."""
+
+    def complete(self, prompts, limit):
+        return [Completion([1, 2], f"answer to {prompts[0][-1]['content']}", "terminator", [])]
+
+
+def two_columns():
+    """A format whose question has two columns and may not be about nothing."""
+
+    def prompt(fields):
+        if fields["text"] == "-":
+            raise BadInput("the row has no value in column `text`")
+        return [{"role": "user", "content": f"{fields['shop']}: {fields['text']}"}]
+
+    return SimpleNamespace(prompt_columns=lambda: frozenset({"text", "shop"}), prompt=prompt)
+
+
+def test_every_column_of_the_prompt_is_asked_for_and_a_new_start_forgets_half_a_question(capsys):
+    words = "north\nwhere is it\nsouth\n/new\neast\n-\nwest\nlost\n"
+    chat._converse(Echo(), two_columns(), 8, StringIO(words))
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["answer to north: where is it", "answer to west: lost"]
+    assert "a new conversation" in told.err
+    assert "the row has no value in column `text`" in told.err  # said, and the next question is asked
+
+
+def test_a_person_at_a_terminal_sees_which_column_is_asked_for(capsys):
+    stream = StringIO("north\nwhere is it\n")
+    stream.isatty = lambda: True
+    chat._converse(Echo(), two_columns(), 8, stream)
+    assert "shop> text> " in capsys.readouterr().err
+
+
+def test_an_answer_is_printed_without_the_value_of_a_secret(monkeypatch, capsys):
+    monkeypatch.setattr(secrets, "_revealed", {})
+    monkeypatch.setenv("ACME_TOKEN", "canary-7f3a9")
+    secrets.reveal("${env:ACME_TOKEN}")
+    chat._converse(Echo(), two_columns(), 8, StringIO("north\nis it canary-7f3a9\n"))
+    assert capsys.readouterr().out == "answer to north: is it ${env:ACME_TOKEN}\n"
+
+
 def test_files_that_are_no_specs_are_passed_over(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("ci.yaml").write_text("jobs: {}\n")
@@ -77,6 +120,8 @@ def test_files_that_are_no_specs_are_passed_over(tmp_path, monkeypatch):
     assert "spec.yaml:2:15: error[unknown-api-version]" in done.stderr
     assert "1 spec: 1 problem" in done.stderr
     assert call("validate", "--specs-only", "ci.yaml").returncode == 0
+    gone = call("validate", "--specs-only", "gone.yaml")
+    assert (gone.returncode, "gone.yaml" in gone.stderr) == (2, True)
 
 
 def test_each_package_that_holds_a_changed_file_is_verified_once(finished):
@@ -96,6 +141,7 @@ def test_plugins_are_chosen_by_name_and_a_wrong_name_is_no_choice(tmp_path, fake
     listed = json.loads(call("plugins", "list", "--json", "--only-plugins", "files").stdout)
     assert set(listed["backends"]) == {"data_source/csv", "data_source/jsonl"}
     assert "trl" in listed["left_out"]
+    assert "left out: peft, trl" in call("plugins", "list", "--no-plugins", "trl", "--no-plugins", "peft").stdout
     wrong = call("plugins", "list", "--no-plugins", "trll")
     assert (wrong.returncode, "did you mean `trl`?" in wrong.stderr) == (2, True)
     environment = {**os.environ, "TUNEWRIGHT_PLUGINS": "basics,files"}
@@ -119,6 +165,11 @@ def test_a_broken_backend_is_listed_with_its_reason(tmp_path, monkeypatch):
     said = " ".join(done.stdout.split())
     assert "broken: gate/half (half): plugin `half` (half) registers `gate/half`" in said
     assert "broken: half (half): `gates/x`: there is no part `gates`; did you mean `gate`?" in said
+    command = [TUNEWRIGHT, "plugins", "list", "--json", "--no-plugins", "vllm"]
+    listed = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert [fault["plugin"] for fault in listed["faults"]] == ["half"]
+    assert "has no `Nothing`" in listed["backends"]["gate/half"]["broken"]
+    assert listed["left_out"] == ["vllm"]
     helped = subprocess.run([TUNEWRIGHT, "--help"], env=environment, capture_output=True, check=False)
     assert helped.returncode == 0
 

@@ -96,6 +96,27 @@ def test_validate_checks_several_specs_and_github_annotates(tunewright, fake_spe
     assert tunewright("validate", "client.yaml").returncode == 0
 
 
+def test_validate_says_a_problem_of_a_shared_base_once_and_shows_its_line(tunewright, fake_spec):
+    fake_spec.with_name("base.yaml").write_text(fake_spec.read_text().replace("seed: 7", "sede: 7"))
+    for name in ("north", "south"):
+        fake_spec.with_name(f"{name}.yaml").write_text(f"extends: base.yaml\nname: {name}\n")
+    done = tunewright("validate", "north.yaml", "south.yaml")
+    assert done.returncode == 2
+    assert done.stderr.count("base.yaml:13:1: error[unknown-key]") == 1
+    assert "13 | sede: 7" in done.stderr
+    assert done.stderr.endswith("2 specs: 1 problem\n")
+    (problem,) = json.loads(tunewright("validate", "north.yaml", "--format", "json").stdout)
+    assert (problem["file"], problem["line"], problem["code"]) == ("base.yaml", 13, "unknown-key")
+
+
+def test_validate_takes_what_is_set_and_answers_json_also_where_all_is_fine(tunewright, fake_spec):
+    fine = tunewright("validate", "client.yaml", "--format", "json")
+    assert (fine.returncode, json.loads(fine.stdout)) == (0, [])
+    assert tunewright("validate", "client.yaml", "client.yaml").stdout == "2 specs: fine\n"
+    done = tunewright("validate", "client.yaml", "--set", "seed=-1")
+    assert (done.returncode, "error[out-of-range]" in done.stderr) == (2, True)
+
+
 def test_plan_says_what_will_run_and_who_set_each_argument(tunewright):
     done = tunewright("plan", "client.yaml")
     assert "evaluate-tuned" in done.stdout
@@ -153,4 +174,15 @@ def test_plugins_list_and_show(tunewright):
     shown = json.loads(tunewright("plugins", "show", "trainer/sft", "--json", blocked=False).stdout)
     goes = {option["name"]: option["goes_to"] for option in shown["options"]}
     assert goes["epochs"] == "num_train_epochs"
-    assert tunewright("plugins", "show", "trainer/stf", blocked=False).returncode == 2
+    assert (goes["max_length"], goes["args"]) == ("the core", shown["accepts"])
+    wrong = tunewright("plugins", "show", "trainer/stf", blocked=False)
+    assert (wrong.returncode, "did you mean `trainer/sft`?" in wrong.stderr) == (2, True)
+
+
+def test_plugins_show_says_what_a_backend_can_do_and_needs(tunewright):
+    said = " ".join(tunewright("plugins", "show", "exporter/vllm", blocked=False).stdout.split())
+    assert "needs: an adapter that is loadable by vLLM" in said
+    said = " ".join(tunewright("plugins", "show", "adapter/lora", blocked=False).stdout.split())
+    assert "needs: a quantizer that is trainable" in said
+    assert "capabilities: able to merge, loadable by vLLM, saved apart from its base" in said
+    assert "calls: peft:LoraConfig" in said

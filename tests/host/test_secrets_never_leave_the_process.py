@@ -15,6 +15,7 @@ from tunewright.host import Host, hookimpl
 from tunewright.parts import Secret
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError, render_github, render_json
+from tunewright.store.publish import publish
 
 CANARY = "canary-7f3a9-do-not-print"
 REFERENCE = "${env:ACME_TOKEN}"
@@ -102,6 +103,7 @@ def test_an_error_is_shown_with_the_name_in_place_of_the_value(project, leak, tm
     monkeypatch.setenv("ACME_TOKEN", CANARY)
     made = project(leak)
     monkeypatch.setattr(command_line, "_host", lambda *_: made.host)
+    monkeypatch.setattr(command_line, "_only_typed", lambda: None)  # it would shorten the list for every later test
     monkeypatch.setattr("sys.argv", ["tunewright", "run", str(made.spec), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
         command_line.main()
@@ -154,3 +156,37 @@ def test_a_reference_where_none_is_read_is_a_problem_at_its_place(project):
         made.resolve()
     (problem,) = caught.value.problems
     assert (problem.code, problem.position.line, problem.position.column) == ("env-not-read", 7, 32)
+
+
+def test_of_two_secrets_the_longer_is_replaced_whole(monkeypatch):
+    monkeypatch.setenv("SHORT", "canary")
+    monkeypatch.setenv("LONG", CANARY)
+    secrets.reveal("${env:SHORT} ${env:LONG}")
+    assert secrets.redact(f"sent {CANARY}, then canary") == "sent ${env:LONG}, then ${env:SHORT}"
+
+
+def test_a_value_too_short_to_be_a_secret_is_not_taken_for_one(monkeypatch):
+    monkeypatch.setenv("FLAG", "on1")
+    monkeypatch.setenv("CODE", "7f3a")
+    assert secrets.reveal("${env:FLAG}:${env:CODE}") == "on1:7f3a"
+    assert secrets.redact("on1 7f3a") == "on1 ${env:CODE}"
+
+
+def test_a_variable_that_is_set_to_nothing_is_named_like_one_that_is_not_set(monkeypatch):
+    monkeypatch.setenv("ACME_TOKEN", "")
+    with pytest.raises(EnvironmentFault, match="reads `ACME_TOKEN`, which is not set"):
+        secrets.reveal(REFERENCE)
+
+
+@pytest.mark.parametrize("before", [0, (1 << 20) - 3, (1 << 20) + 5])
+def test_a_secret_is_found_wherever_in_an_output_it_lies(tmp_path, monkeypatch, before):
+    """Files are read in blocks of 1 MiB: a value may lie across two of them, beside a shorter secret."""
+    monkeypatch.setenv("ACME_TOKEN", CANARY)
+    monkeypatch.setenv("CODE", "7f3a1")
+    secrets.reveal(REFERENCE + "${env:CODE}")
+    staged = tmp_path / "staged"
+    (staged / "deep").mkdir(parents=True)
+    (staged / "deep" / "weights.bin").write_bytes(b"." * before + CANARY.encode() + b".")
+    with pytest.raises(Refused, match=r"weights\.bin holds the value of \$\{env:ACME_TOKEN\}"):
+        publish(staged, tmp_path / "out", {})
+    assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tunewright.errors import WorkFailed
+from tunewright.errors import Refused, WorkFailed
 from tunewright.host import Host
 from tunewright.parts.exporter import Trained
+from tunewright_transformers.export import AdapterExporter
 from tunewright_vllm.export import RANKS, SCRIPT
 
 
@@ -81,6 +82,12 @@ def test_the_bound_is_the_least_that_vllm_knows_and_holds_every_rank(tmp_path, r
 def test_a_rank_that_vllm_does_not_serve_is_refused(tmp_path):
     with pytest.raises(WorkFailed, match="rank 513"):
         export(tmp_path, rank=RANKS[-1] + 1)
+
+
+def test_an_adapter_without_a_config_is_refused_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(AdapterExporter, "export", lambda self, trained, out: None)
+    with pytest.raises(Refused, match=r"has no adapter_config\.json: vLLM loads no other adapter"):
+        export(tmp_path)
 
 
 def test_the_adapter_itself_is_the_plain_export(tmp_path):

@@ -67,7 +67,7 @@ def show_backend(key: str, host: Host, as_json: bool) -> None:
         **host.table[key]._asdict(),
         "about": (backend.__doc__ or "").strip(),
         "offers": _offers(backend),
-        "needs": [f"a {need.part.replace('_', ' ')} that is {need.cap}" for need in needs],
+        "needs": [str(need) for need in needs],
         "libraries": {name: library_version(name) for name in backend.libraries},
         "accepts": backend.accepts,
         "fixed": dict(backend.fixed),

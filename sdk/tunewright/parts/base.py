@@ -212,6 +212,11 @@ class Need(NamedTuple):
     code: str
     why: str = ""
 
+    def __str__(self) -> str:
+        """As a sentence says it: `an adapter that is loadable by vLLM`."""
+        part = self.part.replace("_", " ")
+        return f"{'an' if part[0] in 'aeiou' else 'a'} {part} that is {self.cap}"
+
 
 class Finding(NamedTuple):
     """What a backend's own check found wrong, on one of its fields; the resolver gives it a position."""

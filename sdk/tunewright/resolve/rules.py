@@ -44,9 +44,7 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
     for need in backend.needs():
         if need.cap not in resolved.facts.offers.get(need.part, frozenset[Cap]()):
             other = by_part[need.part]
-            article = "an" if need.part[0] in "aeiou" else "a"
-            message = f"{backend.part} `{backend.kind}` needs {article} {need.part} that is {need.cap}; "
-            message += f"`{other.kind}` is not, as it stands here"
+            message = f"{backend.part} `{backend.kind}` needs {need}; `{other.kind}` is not, as it stands here"
             yield resolved.problem(backend, Finding(need.code, message, suggestion=need.why))
 
 
