@@ -30,7 +30,7 @@ class Heldout(Evaluator[HeldoutOptions]):
 
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
         for row in data:
-            yield Item(row.id, row.origin, row.example.prompt, row.example.answer, row.group)
+            yield Item(row.id, row.origin, row.example.asked, row.example.answer, row.group)
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
         right = float(answer.text.strip() == item.reference.strip())

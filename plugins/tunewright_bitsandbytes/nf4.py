@@ -52,7 +52,7 @@ class Nf4(Quantizer[Nf4Options]):
     reads = frozenset({"compute_dtype", "skip"})
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES})
+        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT})
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is already packed cannot be packed again."""

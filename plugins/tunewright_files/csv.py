@@ -25,6 +25,7 @@ class Csv(FileSource):
 
     kind = "csv"
     Options: ClassVar = CsvOptions
+    options: CsvOptions
     reads = frozenset({"path", "delimiter"})
 
     def head(self) -> Head:

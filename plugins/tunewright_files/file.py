@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -15,6 +16,22 @@ from tunewright.parts.data_source import Broken, DataSource, Row, SourceOptions
 
 HEAD_BYTES = 64 * 1024
 MAX_LINE = 1 << 20  # characters: a longer line is a broken file, and would be held in memory whole
+
+
+def readable(path: Path, written: str) -> Path:
+    """The path, once it is known to be a file with something in it. Raises `BadOption`."""
+    try:
+        there, size = path.is_file(), path.stat().st_size if path.exists() else 0
+    except OSError as error:  # a name that the system does not take, a folder that may not be read
+        message = f"`{written}` cannot be read: {error.strerror}"
+        raise BadOption("file-unreadable", message, "path") from error
+    if not there:
+        raise BadOption("file-missing", f"there is no file `{written}`", "path")
+    if not os.access(path, os.R_OK):
+        raise BadOption("file-unreadable", f"`{written}` cannot be read: it belongs to somebody else", "path")
+    if size == 0:
+        raise BadOption("file-empty", f"`{written}` is empty", "path")
+    return path
 
 
 class FileOptions(SourceOptions):
@@ -41,16 +58,8 @@ class FileSource(DataSource[FileOptions]):
         self._readable()
         return digest_file(self.path)
 
-    def _readable(self) -> None:
-        written = self.options.path.written
-        try:
-            there, size = self.path.is_file(), self.path.stat().st_size if self.path.exists() else 0
-        except OSError as error:  # a name that the system does not take, a folder that may not be read
-            raise BadOption("file-unreadable", f"`{written}` cannot be read: {error.strerror}", "path") from error
-        if not there:
-            raise BadOption("file-missing", f"there is no file `{written}`", "path")
-        if size == 0:
-            raise BadOption("file-empty", f"`{written}` is empty", "path")
+    def _readable(self) -> Path:
+        return readable(self.path, self.options.path.written)
 
     def _head_text(self) -> str:
         """The first 64 KiB, cut at the last whole line. Raises `BadOption` where it is not UTF-8 text."""

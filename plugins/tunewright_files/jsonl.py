@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import ClassVar
 
 from tunewright.parts.base import BadOption
 from tunewright_files.file import Broken, FileOptions, FileSource, Head, Row
+from tunewright_files.values import DECODER, row_of, why_not
 
 
 class JsonlOptions(FileOptions):
@@ -23,10 +23,11 @@ class Jsonl(FileSource):
     Options: ClassVar = JsonlOptions
 
     def head(self) -> Head:
-        lines = [line for line in self._head_text().splitlines() if line.strip()]
-        found = [self._row(number, line) for number, line in enumerate(lines, 1)]
+        lines = enumerate(self._head_text().split("\n"), 1)  # of what may end a line, JSON allows the rest in a text
+        found = [self._row(number, line) for number, line in lines if line.strip()]
         if found and isinstance(found[0], Broken):
-            raise BadOption("bad-jsonl", f"{found[0].origin}: {found[0].why}", "path", "each line is one JSON object")
+            fix = "each line is one JSON object; a list over the whole file is `kind: json`"
+            raise BadOption("bad-jsonl", f"{found[0].origin}: {found[0].why}", "path", fix)
         rows = [row.fields for row in found if isinstance(row, Row)]
         return Head(tuple(dict.fromkeys(column for row in rows for column in row)), tuple(rows))
 
@@ -40,17 +41,7 @@ class Jsonl(FileSource):
     def _row(self, number: int, line: str) -> Row | Broken:
         origin = f"{self.name}:{number}"
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            return Broken(f"{origin}:{error.colno}", f"not JSON: {error.msg}")
-        except ValueError as error:  # Python reads no number of thousands of digits
-            return Broken(origin, f"not readable: {error}")
-        except RecursionError:
-            return Broken(origin, "nested too deeply")
-        if not isinstance(value, dict):
-            return Broken(origin, "not a JSON object")
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return Broken(origin, "half of a surrogate pair: a character that was cut in two")
-        return Row(origin, origin, value)
+            return row_of(origin, DECODER.decode(line))
+        except (ValueError, RecursionError) as error:
+            why, column = why_not(error)
+            return Broken(f"{origin}:{column}" if column else origin, why)

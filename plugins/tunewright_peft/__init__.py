@@ -5,4 +5,8 @@ from tunewright.host import hookimpl
 
 @hookimpl
 def tunewright_backends() -> dict[str, str]:
-    return {"adapter/lora": "tunewright_peft.lora:Lora"}
+    return {
+        "adapter/ia3": "tunewright_peft.ia3:Ia3",
+        "adapter/lora": "tunewright_peft.lora:Lora",
+        "adapter/peft": "tunewright_peft.tuner:Tuner",
+    }

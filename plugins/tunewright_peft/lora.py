@@ -8,18 +8,35 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from tunewright.digest import digest_tensors
-from tunewright.errors import MissingExtra, Refused
-from tunewright.parts import AdapterMethod, Argument, Cap, Facts, Finding, LibraryOptions, Need, To
+from tunewright.parts import Argument, Cap, Facts, Finding, LibraryOptions, Need, To
+from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption
-from tunewright_peft.arguments import check_arguments, loadable_by_vllm
-from tunewright_peft.targets import KNOWN, OTHERS, Roles, adaptable, expand, missing, projections_of
+from tunewright_peft import arguments
+from tunewright_peft.method import NAME, PeftMethod
+from tunewright_peft.targets import (
+    KNOWN,
+    OTHERS,
+    Roles,
+    adaptable,
+    expand,
+    missing,
+    no_target,
+    projections_of,
+    reached,
+    refuse_missing,
+    refuse_unmatched,
+)
 
-NAME = "default"
-"""The one adapter of a model: trainers may put others beside it, which are never saved."""
+IN_WEIGHTS = ("pissa", "olora")
+"""Starts that are taken from the base's weights, and taken off again when the adapter is saved."""
+PLAIN = ("gaussian", "orthogonal")
+"""Starts that PEFT makes of the config alone, beside its default."""
+
+Init = Annotated[str, Field(pattern=r"^(default|gaussian|orthogonal|pissa|pissa_niter_[1-9][0-9]?|olora|loftq)$")]
+MAGNITUDE = "lora_magnitude_vector"
 
 
-class LoraOptions(LibraryOptions):
+class LoraOptions(AdapterOptions, LibraryOptions):
     """Options of LoRA; `args:` passes any further argument of PEFT's LoraConfig."""
 
     kind: str = "lora"
@@ -36,141 +53,192 @@ class LoraOptions(LibraryOptions):
         Roles | Annotated[list[str], Field(min_length=1)],
         Field(description="Layers that get an adapter: by role, or a list of module names."),
     ] = "attention+mlp"
+    init: Annotated[
+        Init,
+        Field(
+            description="Where A and B begin: default (A at random, B at zero), gaussian, orthogonal; pissa, "
+            "pissa_niter_N (faster, N rounds), olora: in the base's weights, saved as a plain LoRA of twice the rank; "
+            "loftq: in what a 4-bit base lost."
+        ),
+    ] = "default"
+    rslora: Annotated[
+        bool, To("use_rslora"), Field(description="Scale the update by alpha / √r, which keeps high ranks learning.")
+    ] = False
+    dora: Annotated[
+        bool, To("use_dora"), Field(description="DoRA: each column's length is trained apart from its direction.")
+    ] = False
+    rank_pattern: Annotated[
+        dict[str, PositiveInt], To("rank_pattern"), Field(description="Ranks of single layers, by name or expression.")
+    ] = {}
+    alpha_pattern: Annotated[
+        dict[str, PositiveInt],
+        To("alpha_pattern"),
+        Field(description="Alphas of single layers, by name or expression."),
+    ] = {}
+    modules_to_save: Annotated[
+        list[str],
+        To("modules_to_save"),
+        Field(description="Modules that are trained and saved whole beside the adapter, as `lm_head`."),
+    ] = []
     dtype: Annotated[
         Literal["auto", "bf16", "fp32"],
-        Field(description="Type of the adapter's weights; auto is bf16, and fp32 on a base in fp32 or fp16."),
+        Field(
+            description="Type of A and B; auto is bf16, and fp32 on a base in fp32 or fp16, or where they begin in the "
+            "base's weights."
+        ),
     ] = "auto"
 
 
-class Lora(AdapterMethod[LoraOptions]):
-    """Low-rank adapters by PEFT."""
+class Lora(PeftMethod[LoraOptions]):
+    """Low-rank adapters by PEFT: LoRA, rsLoRA, DoRA, and LoRA that begins as PiSSA, OLoRA or LoftQ do."""
 
     kind = "lora"
     Options: ClassVar = LoraOptions
-    extra = "train"
-    libraries = ("peft", "torch", "transformers")
+    peft_type = "LORA"
     accepts = "peft:LoraConfig"
     fixed: ClassVar = {"task_type": "CAUSAL_LM", "bias": "none"}
     at_run: ClassVar = {"target_modules": "what `targets` names in the model"}
-    reads = frozenset({"targets", "dtype", "args"})
+    reads = frozenset({"targets", "init", "dtype", "args"})
+    begins = frozenset({"init_lora_weights"})
+    calls: ClassVar = {"target_modules": "targets"}
+    vary: ClassVar = {
+        "r": (4, 8),  # the largest that is allowed takes its time
+        "init": ("default", "gaussian"),
+        "rank_pattern": ({}, {"q_proj": 2}),
+        "alpha_pattern": ({}, {"q_proj": 3}),
+        "modules_to_save": ([], ["model.norm"]),
+    }
 
     def offers(self) -> frozenset[Cap]:
-        vllm = {Cap.VLLM} if loadable_by_vllm(self.options.r, self.options.args) else set()
-        return frozenset({Cap.ADAPTS, Cap.MERGES, *vllm})
+        merges = {Cap.MERGES} if not self._has(arguments.NOT_MERGED) else set()
+        vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
+        if self._in_weights:
+            why = "take `init: default`, or drop the quantization"
+            yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", why)
+        if self.options.init == "loftq":
+            yield Need("quantizer", Cap.FOUR_BIT, "base-not-trainable", "take `init: default`, or a 4-bit base")
 
     def check(self, facts: Facts) -> Iterable[Finding]:
-        """Arguments of other methods, and targets that a known family does not have."""
-        yield from check_arguments(self.options.args)
+        """Arguments of other methods, options that contradict each other, targets that a known family does not have."""
+        yield from arguments.check_arguments(self.options.args)
+        if self.options.dora and (self._in_weights or self.options.init == "loftq"):
+            message = f"`dora` measures the base's columns, and `{self.options.init}` moves them into A and B"
+            yield Finding("bad-value", message, "init", "take `init: default`, or `dora: false`")
+        if self.options.dtype == "bf16" and self._in_weights:
+            message = f"`{self.options.init}` begins as large as the base: bf16 would round away what is learned on top"
+            yield Finding("bad-value", message, "dtype", "leave it out: A and B are then fp32")
         projections = KNOWN.get((facts.model_config or {}).get("model_type", ""))
         if projections is not None and not isinstance(self.options.targets, str):
             names = [name for role in projections.values() for name in role]
             unknown = missing([t.rpartition(".")[2] for t in self.options.targets], [*names, *OTHERS])
-            yield from (_no_target(name, names).finding for name in unknown)
+            yield from (no_target(f"module `{name}`", names).finding for name in unknown)
 
     def derive(self, facts: Facts) -> dict[str, Argument]:
-        """`target_modules`, where the model's family is known before it is fetched."""
+        """`init_lora_weights`; and `target_modules`, where the model's family is known before it is fetched."""
+        found = {"init_lora_weights": self._argument("init", self._library_init, self._why)}
         projections = KNOWN.get((facts.model_config or {}).get("model_type", ""))
-        if projections is None:
-            return {}
-        set_by: Literal["spec", "tunewright"] = "spec" if "targets" in self.options.model_fields_set else "tunewright"
-        return {"target_modules": Argument(expand(self.options.targets, projections), set_by, "targets")}
+        if projections is not None:
+            found["target_modules"] = self._argument("targets", expand(self.options.targets, projections))
+        return found
 
-    def wrap(self, model: Any, parent: Path | None) -> Any:
-        """A `PeftModel` with fresh adapters, or with `parent`'s, in the type that `dtype` says.
+    def config(self, model: Any) -> Any:
+        given = {name: argument.value for name, argument in self.arguments().items()}
+        given |= {"init_lora_weights": self._library_init, "target_modules": self._targets(model)}
+        return self.make("LoraConfig", **given)
 
-        Raises `BadOption` where a target names no module of the model.
-        """
+    def saved_form(self, config: Any) -> Any:
+        from tunewright_peft.start import widened
+
+        return widened(config) if self._in_weights else config
+
+    def begin(self, model: Any, base: Any) -> None:
+        from tunewright_peft import start
+
+        if self._in_weights:
+            start.from_weights(model, NAME, self.options.init)
+        elif self.options.init == "loftq":
+            start.from_loss(model, NAME, Path(base.name_or_path))
+
+    def settle(self, model: Any) -> None:
+        """A and B in the type that `dtype` says. DoRA's lengths stay in fp32: in bf16, small steps would be lost."""
         dtype = self._dtype(model)
-        wrapped = self._fresh(model) if parent is None else _load(model, parent, trainable=True)
-        for name, parameter in wrapped.named_parameters():
+        for name, parameter in model.named_parameters():
             if ".lora_" in name:
-                parameter.data = parameter.data.to(dtype)
-        return wrapped
+                parameter.data = parameter.data.float() if MAGNITUDE in name else parameter.data.to(dtype)
 
-    def save(self, model: Any, out: Path) -> None:
-        """adapter_config.json and adapter_model.safetensors of the one trained adapter, and nothing else."""
-        from tunewright_peft import files  # late: validate has no time for it
+    def tensors(self, model: Any) -> dict[str, Any]:
+        from tunewright_peft.start import converted
 
-        files.write(model.peft_config[NAME], _tensors(model), out)
+        return converted(model, super().tensors(model))
 
-    def attach(self, model: Any, saved: Path) -> Any:
-        """The base with a saved adapter, as `PeftModel.from_pretrained` gives it, adapters in fp32.
+    def saved_config(self, model: Any) -> Any:
+        from tunewright_peft.start import is_kept, widened
 
-        Raises `Refused` unless the files are a LoRA of exactly this shape, in safetensors, with finite numbers.
-        """
-        return _load(model, saved, trainable=False)
+        config = super().saved_config(model)
+        return widened(config) if is_kept(model) else config
 
-    def count(self, model: Any) -> tuple[int, int]:
-        """(trainable, all) parameters; a packed 4-bit weight counts as the two that it holds a byte."""
-        return model.get_nb_trainable_parameters()
+    @property
+    def saved_as(self) -> str:
+        return f" (`init: {self.options.init}` is saved with twice its rank)" if self._in_weights else ""
 
-    def digest(self, model: Any) -> str:
-        """Digest of the adapter's values, under the names that they are saved by."""
-        return digest_tensors(_tensors(model).items())
+    @property
+    def _in_weights(self) -> bool:
+        return self.options.init.startswith(IN_WEIGHTS)
 
-    def _fresh(self, model: Any) -> Any:
-        arguments = {name: argument.value for name, argument in self.arguments().items()}
-        targets = self._targets(model)
-        try:
-            config = _peft().LoraConfig(**arguments, target_modules=targets)
-            return _peft().get_peft_model(model, config, adapter_name=NAME)
-        except (TypeError, ValueError) as error:
-            raise BadOption("bad-value", f"LoraConfig refuses its arguments: {error}", "args") from error
+    @property
+    def _library_init(self) -> bool | str:
+        return self.options.init if self.options.init in PLAIN else True
+
+    @property
+    def _why(self) -> str:
+        own = self._in_weights or self.options.init == "loftq"
+        return f"`{self.options.init}` replaces it, and leaves the base's weights as they are" if own else ""
+
+    def _argument(self, field: str, value: Any, why: str = "") -> Argument:
+        return Argument(value, "spec" if field in self.options.model_fields_set else "tunewright", field, why)
+
+    def _has(self, names: Iterable[str]) -> bool:
+        return any(self.options.args.get(name) for name in names)
+
+    def _loadable_by_vllm(self) -> bool:
+        """Whether vLLM takes what is saved: ranks within its bound, nothing beside plain LoRA matrices."""
+        largest = max([self.options.r, *self.options.rank_pattern.values()]) * (2 if self._in_weights else 1)
+        beside = self.options.dora or self.options.modules_to_save or self._has(arguments.NOT_FOR_VLLM)
+        return largest <= arguments.VLLM_MAX_RANK and not beside
 
     def _targets(self, model: Any) -> list[str]:
+        """The names of the modules that get an adapter. Raises `BadOption` for any name that is none of the model's."""
         paths = adaptable(model)
         names = expand(self.options.targets, projections_of(model))
-        unknown = missing(names, paths)
-        if unknown or not names:
-            what = unknown[0] if unknown else str(self.options.targets)
-            raise _no_target(what, sorted({path.rpartition(".")[2] for path in paths}))
+        refuse_missing("targets", names, paths)
+        chosen = reached(names, paths)
+        refuse_unmatched("rank_pattern", self.options.rank_pattern, chosen)
+        refuse_unmatched("alpha_pattern", self.options.alpha_pattern, chosen)
+        self._check_whole([path for path, _ in model.named_modules()])
         return names
 
+    def _check_whole(self, paths: list[str]) -> None:
+        """PEFT takes `norm` for every module whose path ends so, `input_layernorm` too: only whole names are meant."""
+        refuse_missing("modules_to_save", self.options.modules_to_save, paths)
+        for name in self.options.modules_to_save:
+            others = [path for path in paths if path.endswith(name) and missing([name], [path])]
+            if others:
+                raise BadOption("bad-value", f"`{name}` would stand for `{others[0]}` as well", "modules_to_save",
+                                "write it with the module that holds it, as `model.norm`")  # fmt: skip
+
     def _dtype(self, model: Any) -> Any:
-        """bf16 halves what an adapter keeps, and is what TRL casts adapters of 4-bit bases to; fp16 would overflow."""
+        """bf16 halves what an adapter keeps, and is what TRL casts adapters of 4-bit bases to; fp16 would overflow.
+
+        What begins in the base's weights is as large as they are: bf16 would round away what is learned on top.
+        """
         import torch
 
         kept = next(p.dtype for p in model.parameters() if p.is_floating_point())
         packed = getattr(model, "is_loaded_in_4bit", False)
-        automatic = torch.bfloat16 if packed or kept == torch.bfloat16 else torch.float32
+        halved = (packed or kept == torch.bfloat16) and not self._in_weights
+        automatic = torch.bfloat16 if halved else torch.float32
         return {"auto": automatic, "bf16": torch.bfloat16, "fp32": torch.float32}[self.options.dtype]
-
-
-def _no_target(name: str, known: Iterable[str]) -> BadOption:
-    return BadOption(
-        "unknown-target", f"the model has no module `{name}`", "targets", f"it has: {', '.join(sorted(known))}"
-    )
-
-
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtra("adapter/lora", Lora.extra, error) from error
-    return peft
-
-
-def _tensors(model: Any) -> dict[str, Any]:
-    """The adapter's tensors by saved name. Without embeddings: asking whether they changed would ask a hub."""
-    return _peft().get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
-
-
-def _load(model: Any, saved: Path, *, trainable: bool) -> Any:
-    """What `PeftModel.from_pretrained` does, with every name and shape compared before a number is taken over."""
-    from tunewright_peft import files
-
-    config, tensors = files.read_config(saved), files.read_tensors(saved)
-    config.inference_mode, config.base_model_name_or_path = not trainable, None  # the identity names the base
-    try:
-        wrapped = _peft().get_peft_model(model, config, adapter_name=NAME)
-    except (TypeError, ValueError) as error:  # a target that the base does not have, a rank that is no number
-        raise Refused(f"{saved.name} is not an adapter of this base: {error}") from error
-    expected = {name: tensor.shape for name, tensor in _tensors(wrapped).items()}
-    unlike = set(expected.items()) ^ {(name, tensor.shape) for name, tensor in tensors.items()}
-    if unlike:
-        raise Refused(f"{saved.name} is not a whole adapter of this base: `{min(unlike)[0]}` does not match")
-    _peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=NAME)
-    return wrapped

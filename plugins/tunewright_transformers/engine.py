@@ -9,10 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from tunewright.data.mask import prompt_ids
 from tunewright.errors import BadInput
 from tunewright.parts import Engine, Options
-from tunewright.parts.engine import Completion, Served
-from tunewright.parts.loader import Message, Tokenizer
+from tunewright.parts.engine import Completion, Continuation, Served
+from tunewright.parts.loader import Tokenizer
+from tunewright.parts.prompt_format import Text
 from tunewright_transformers.library import library
 
 
@@ -52,7 +54,10 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
 
 
 class TransformersSubject:
-    """Answers greedily: each token is the likeliest one, after the repetition penalty that the model asks for."""
+    """Answers greedily: each token is the likeliest one, after the repetition penalty that the model asks for.
+
+    Scores are of the model's own distribution, without any penalty.
+    """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, identity: str, batch_tokens: int) -> None:
         # an adapter is injected into the base's modules, so the base's own methods answer with it
@@ -61,7 +66,7 @@ class TransformersSubject:
 
     def complete(
         self,
-        prompts: Sequence[Sequence[Message]],
+        prompts: Sequence[Text],
         limit: int,
         progress: Callable[[int], None] | None = None,
         *,
@@ -71,7 +76,7 @@ class TransformersSubject:
 
         `together` computes what all prompts begin with once, and answers in batches; without it each prompt goes
         through the library's own `generate` alone. In fp32 both give the same tokens; in bf16 a batch may round
-        otherwise. Raises `BadInput` where prompt and answer do not fit into the model's context.
+        otherwise. Raises `BadInput` where a prompt is empty, or prompt and answer do not fit into the model's context.
         """
         from tunewright_transformers import greedy
 
@@ -83,9 +88,49 @@ class TransformersSubject:
             answers = greedy.one_by_one(self.model, questions, limit, self.tokenizer.stops, report)
         return [self._completion(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
-    def _question(self, prompt: Sequence[Message], place: int, limit: int) -> list[int]:
-        ids = self.tokenizer.encode(self.tokenizer.render(prompt, generation_prompt=True))
-        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+    def score(
+        self,
+        rows: Sequence[Continuation],
+        progress: Callable[[int], None] | None = None,
+        *,
+        together: bool = True,
+    ) -> list[list[float]]:
+        """For each row the log-probability in nats of each token of its answer, from fp32 logits.
+
+        `together` reads the rows in batches of like lengths and runs the LM head where an answer is predicted alone;
+        without it each row goes through the model's own forward alone. In fp32 both are equal to 1e-5; in bf16 a batch
+        may round otherwise. Raises `BadInput` where a prompt is empty or a row is longer than the model's context,
+        `WorkFailed` where the model gives what is no finite number.
+        """
+        from tunewright_transformers import score
+
+        for place, row in enumerate(rows):
+            self._refuse_unscorable(row, place)
+        report = progress or (lambda done: None)
+        return score.scores(self.model, rows, self.batch_tokens if together else None, report)
+
+    def _refuse_unscorable(self, row: Continuation, place: int) -> None:
+        name, length = row.origin or f"row {place + 1}", len(row.prompt) + len(row.answer)
+        if not row.prompt:
+            raise BadInput(
+                f"{name}: nothing stands before its first token, which so has no probability",
+                fix="give the first token as the prompt",
+            )
+        if self._context is not None and length > self._context:
+            raise BadInput(
+                f"{name}: {length:,} tokens are longer than the model's context of {self._context:,}",
+                fix="shorten the row, or cut it into several",
+            )
+
+    @property
+    def _context(self) -> int | None:
+        """Most tokens that the model was made for; None where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def _question(self, prompt: Text, place: int, limit: int) -> list[int]:
+        ids, longest = prompt_ids(prompt, self.tokenizer), self._context
+        if not ids:
+            raise BadInput(f"prompt {place + 1} is empty: the model has nothing to go on from", fix="leave it out")
         if longest is not None and len(ids) + limit > longest:
             raise BadInput(
                 f"prompt {place + 1} has {len(ids):,} tokens: with an answer of {limit:,} it is longer than the "

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
-from tunewright.parts import AdapterMethod, Cap, Need, Options
+from tunewright.parts import AdapterMethod, Cap, Need
+from tunewright.parts.adapter import AdapterOptions
+from tunewright.parts.base import BadOption
 from tunewright_transformers.layout import PICKLES, WEIGHTS
 
 
-class FullTuningOptions(Options):
-    """Options of full fine-tuning: none."""
+class FullTuningOptions(AdapterOptions):
+    """Options of full fine-tuning: none of its own."""
 
     kind: str = "none"
 
@@ -28,27 +30,23 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     libraries = ("torch", "transformers", "safetensors")
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.VLLM})  # a whole model, as any other
+        return frozenset({Cap.VLLM, Cap.MERGES})  # a whole model, as any other
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization")
 
     def wrap(self, model: Any, parent: Path | None) -> Any:
-        """The model itself, with `parent`'s weights if given, every parameter trainable."""
+        """The model itself, with `parent`'s weights if given, every parameter trainable.
+
+        Raises `BadOption` where the parent is an adapter, or a model of another shape.
+        """
         if parent is not None:
-            self.attach(model, parent)
+            self._continue(model, parent)
         return model.requires_grad_(True)
 
     def save(self, model: Any, out: Path) -> None:
         """config.json, generation_config.json and safetensors, without a path of this machine."""
-        trained, model.config = model.config, copy.deepcopy(model.config)
-        model.config.use_cache = True  # trainers switch it off, and a served model would recompute every token
-        try:
-            model.save_pretrained(out)
-        finally:
-            model.config = trained
-        for file in out.iterdir():
-            file.chmod(0o644)  # safetensors writes 0600 whatever the umask
+        save_model(model, out)
 
     def attach(self, model: Any, saved: Path) -> Any:
         """Put the saved weights into a base of the same shape. Raises `Refused` unless they fit exactly."""
@@ -62,6 +60,10 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         model.load_state_dict(weights, strict=False)
         return model
 
+    def merge(self, model: Any, saved: Path, out: Path) -> None:
+        """The saved weights themselves, in the type that `model` has: they are a whole model."""
+        save_model(self.attach(model, saved), out)
+
     def count(self, model: Any) -> tuple[int, int]:
         """(trainable, all) parameters; a tied weight counts once."""
         parameters = list(model.parameters())
@@ -70,6 +72,24 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     def digest(self, model: Any) -> str:
         """Digest of every parameter's values."""
         return digest_tensors(model.named_parameters())
+
+    def _continue(self, model: Any, parent: Path) -> None:
+        if (parent / "adapter_config.json").is_file():
+            message = f"`{parent.name}` is an adapter, and this training changes the base itself"
+            raise BadOption("bad-value", message, "parent", "name the adapter's method, or a model that `none` trained")
+        self.attach(model, parent)
+
+
+def save_model(model: Any, out: Path) -> None:
+    """Write a whole model, as it can be served: config, generation config, safetensors; all of mode 0644."""
+    trained, model.config = model.config, copy.deepcopy(model.config)
+    model.config.use_cache = True  # trainers switch it off, and a served model would recompute every token
+    try:
+        model.save_pretrained(out)
+    finally:
+        model.config = trained
+    for file in out.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600 whatever the umask
 
 
 def _read(saved: Path) -> dict[str, Any]:

@@ -20,6 +20,17 @@ class ChatTokenizer:
     stops: frozenset[int]
 
     @property
+    def begin(self) -> list[int]:
+        """What the tokenizer itself puts before a text: BOS for Llama and Mistral, nothing for Qwen."""
+        return [token for token in self.native("")["input_ids"] if token not in self.stops]
+
+    @property
+    def end(self) -> int:
+        """The tokenizer's EOS, or the smallest stop id where it has none."""
+        eos: int | None = self.native.eos_token_id
+        return min(self.stops) if eos is None else eos
+
+    @property
     def template(self) -> str:
         """The chat template's source; empty where the model has none."""
         return self.native.get_chat_template() if self.native.chat_template else ""

@@ -1,4 +1,4 @@
-"""TRL's trainers: `trainer/sft`."""
+"""TRL's trainers."""
 
 from __future__ import annotations
 
@@ -8,4 +8,9 @@ from tunewright.host import hookimpl
 @hookimpl
 def tunewright_backends() -> dict[str, str]:
     """The trainers of this plugin."""
-    return {"trainer/sft": "tunewright_trl.sft:Sft"}
+    return {
+        "trainer/sft": "tunewright_trl.sft:Sft",
+        "trainer/cpt": "tunewright_trl.cpt:Cpt",
+        "trainer/dpo": "tunewright_trl.dpo:Dpo",
+        "trainer/kto": "tunewright_trl.kto:Kto",
+    }

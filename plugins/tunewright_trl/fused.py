@@ -101,9 +101,10 @@ def _forward(fused: Fused, settings: Mapping[str, Any]) -> Any:
 def _score(hidden: Any, head: Any, targets: Any, settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """For `targets` [N] at `hidden` [N, H]: log-probability, entropy, log Σp², mean logit, is-top-1; or None."""
     if _is_plain(hidden, head, settings):
-        log_probs, entropy, is_top1 = FrozenHeadLogProb.apply(hidden, head.weight, targets)
-        asked = settings["outputs"]
-        return log_probs, entropy if "entropy" in asked else None, None, None, is_top1 if "is_top1" in asked else None
+        log_probs, *others = FrozenHeadLogProb.apply(hidden, head.weight, targets)
+        found = dict(zip(("entropy", "mean_logits", "is_top1"), others, strict=True))
+        entropy, mean, is_top1 = (value if name in settings["outputs"] else None for name, value in found.items())
+        return log_probs, entropy, None, mean, is_top1
     return _ChunkedLogProbFunction.apply(
         hidden,
         head.weight,
@@ -126,7 +127,7 @@ def _is_plain(hidden: Any, head: Any, settings: Mapping[str, Any]) -> bool:
         and hidden.dtype == head.weight.dtype
         and settings["final_logit_softcapping"] is None
         and settings["logit_scale"] == settings["temperature"] == 1.0
-        and {"log_probs", "entropy", "is_top1"}.issuperset(settings["outputs"])
+        and {"log_probs", "entropy", "mean_logits", "is_top1"}.issuperset(settings["outputs"])
     )
 
 

@@ -16,8 +16,8 @@ LOGITS_AT_ONCE = 1 << 24
 
 
 class FrozenHeadLogProb(torch.autograd.Function):
-    """`hidden` [N, H], `weight` [V, H], `targets` [N] → log-probability of each target, entropy, whether it is the most
-    likely token; all [N], the first two in fp32 nats.
+    """`hidden` [N, H], `weight` [V, H], `targets` [N] → log-probability of each target, entropy, mean logit, whether it
+    is the most likely token; all [N], the first two in fp32 nats.
 
     Only the log-probabilities carry a gradient, and only towards `hidden`.
     """
@@ -32,10 +32,10 @@ class FrozenHeadLogProb(torch.autograd.Function):
             _chunk(some, weight, their, wanted)
             for some, their in zip(hidden.split(size), targets.split(size), strict=True)
         ]
-        log_probs, entropy, is_top1, slopes = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        log_probs, entropy, mean, is_top1, slopes = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         ctx.save_for_backward(slopes)
-        ctx.mark_non_differentiable(entropy, is_top1)
-        return log_probs, entropy, is_top1
+        ctx.mark_non_differentiable(entropy, mean, is_top1)
+        return log_probs, entropy, mean, is_top1
 
     @staticmethod
     def backward(ctx: Any, grad_log_probs: torch.Tensor | None, *_: Any) -> tuple[torch.Tensor | None, None, None]:
@@ -51,10 +51,10 @@ def _chunk(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, wa
     log_z = logits.logsumexp(-1, keepdim=True)
     chosen = targets[:, None]
     log_probs = (logits.gather(-1, chosen) - log_z)[:, 0]
-    is_top1 = logits.argmax(-1) == targets
+    mean, is_top1 = logits.mean(-1), logits.argmax(-1) == targets
     probs = (logits - log_z).exp_()
     entropy = log_z[:, 0] - torch.linalg.vecdot(probs, logits)
-    return log_probs, entropy, is_top1, _slope(probs, chosen, weight) if wanted else hidden[:, :0]
+    return log_probs, entropy, mean, is_top1, _slope(probs, chosen, weight) if wanted else hidden[:, :0]
 
 
 def _slope(probs: torch.Tensor, chosen: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

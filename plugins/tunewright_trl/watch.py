@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from tunewright.digest import digest_bytes, digest_json
 from tunewright.errors import WorkFailed
-from tunewright.parts.trainer import TokenRow
+from tunewright.parts.trainer import AnyRow, TokenRow, TrainJob
+from tunewright_trl.options import LoopOptions
 
 _NAMED = 8
 """Row ids that an error names; the rest are counted."""
+_KEPT = ("order", "losses", "validation", "best_step", "highest_rate", "had_gradient")
+"""What of the record a checkpoint holds."""
+
+
+STATE, BEST = "watch.json", "best.safetensors"
+"""A checkpoint's files of the watch: what was trained on so far, and the weights that validation prefers so far."""
 
 
 class Watch(TrainerCallback):
-    """Collects a training's record. The trainer calls `trained_on` after each micro-batch, the loop calls the rest."""
+    """Collects a training's record and says when a checkpoint is due.
 
-    def __init__(self, rows: Iterable[TokenRow], emit: Callable[[dict[str, Any]], None]) -> None:
-        self.emit = emit
-        self.lengths = {row.row_id: len(row.ids) for row in rows}
-        self.supervised_of = {row.row_id: supervised(row) for row in rows}
+    The trainer calls `trained_on` after each micro-batch, the loop calls the rest. `commit` and `resume` keep the
+    record in step with the checkpoints: a training that was taken up again tells what one in a single go tells.
+    """
+
+    def __init__(self, job: TrainJob, options: LoopOptions) -> None:
+        self.job, self.options, self.emit = job, options, job.emit
+        self.lengths = {row.row_id: row.tokens for row in job.train}
+        self.supervised_of = {row.row_id: row.supervised for row in job.train}
         self.order: list[str] = []
         self.losses: list[tuple[int, float]] = []
+        self.validation: list[tuple[int, float]] = []
+        self.best_step: int | None = None
+        self.best: dict[str, Any] = {}
         self.learning_rate = self.highest_rate = 0.0
-        self.had_gradient = False
+        self.had_gradient = self.stopped = False
         self.began = 0.0
+        self.committed = time.monotonic()
         self._begin()
 
     def _begin(self) -> None:
         self.step_rows: list[str] = []
         self.step_loss = 0.0
+
+    @property
+    def loraplus_lr_ratio(self) -> float | None:
+        """LoRA+'s ratio, where the spec asks for it."""
+        return self.options.loraplus_lr_ratio
 
     @property
     def tokens(self) -> int:
@@ -44,6 +68,36 @@ class Watch(TrainerCallback):
     def supervised(self) -> int:
         """Tokens that bore a loss."""
         return sum(self.supervised_of[row] for row in self.order)
+
+    def commit(self, folder: Path, step: int) -> None:
+        """Put the record beside the trainer's own files, and hand the whole over."""
+        state = {name: getattr(self, name) for name in _KEPT}
+        (folder / STATE).write_text(json.dumps({**state, "threads": torch.get_num_threads()}))
+        if self.best:
+            save_file(self.best, folder / BEST)
+        self.job.commit(folder, step)
+        self.committed = time.monotonic()
+        self.emit({"event": "checkpoint", "optimizer_step": step})
+
+    def resume(self, folder: Path) -> None:
+        """Take the record up where the checkpoint left it."""
+        state = json.loads((folder / STATE).read_text())
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self.losses = [(step, loss) for step, loss in self.losses]  # JSON has no tuples
+        self.validation = [(step, loss) for step, loss in self.validation]
+        if (folder / BEST).is_file():
+            self.best = load_file(folder / BEST)
+        # the sums of a matrix product are added up in another order with another number of threads
+        torch.set_num_threads(state["threads"])
+
+    def put_best_back(self, model: Any) -> None:
+        """Leave the weights of the lowest validation loss on the model; without validation, those that it has."""
+        if self.best_step is not None and self.best_step != len(self.losses):
+            own = dict(model.named_parameters())
+            with torch.no_grad():
+                for name, weight in self.best.items():
+                    own[name].copy_(weight)
 
     def trained_on(self, rows: list[str], loss: float) -> None:
         """One micro-batch: `loss` is its share of the step's mean loss per supervised token, in nats.
@@ -73,7 +127,7 @@ class Watch(TrainerCallback):
             self.had_gradient = any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One event an optimizer step."""
+        """One event an optimizer step; then a checkpoint, where one is due or the run is to stop."""
         tokens = sum(self.lengths[row] for row in self.step_rows)
         self.losses.append((state.global_step, self.step_loss))
         self.emit(
@@ -87,6 +141,37 @@ class Watch(TrainerCallback):
                 "epoch": state.epoch,
             }
         )
+        if state.global_step < state.max_steps:
+            self.stopped = self.job.stopping()
+            control.should_training_stop = control.should_training_stop or self.stopped
+            control.should_save = self.stopped or self._due(state.global_step)
+
+    def _due(self, step: int) -> bool:
+        every, minutes = self.options.checkpoint_every, self.options.checkpoint_minutes
+        return bool(every and step % every == 0) or time.monotonic() - self.committed >= 60 * minutes
+
+    def on_evaluate(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: Mapping[str, float] | None = None,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """A look at the validation rows: keep the weights where it is the best so far, stop where patience ends."""
+        loss = float((metrics or {})["eval_loss"])
+        if not math.isfinite(loss):
+            raise WorkFailed(f"the loss on the validation rows is {loss}", fix="look at these rows")
+        best = min((value for _, value in self.validation), default=math.inf)
+        self.validation.append((state.global_step, loss))
+        self.emit({"event": "validation", "optimizer_step": state.global_step, "loss": loss})
+        if loss < best:
+            self.best_step = state.global_step
+            self.best = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad}
+        looks_since = sum(1 for step, _ in self.validation if step > (self.best_step or 0))
+        if self.options.patience is not None and looks_since >= self.options.patience:
+            control.should_training_stop = True
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any
@@ -99,8 +184,8 @@ class Watch(TrainerCallback):
                 fix="look at these rows, or lower the learning rate",
             )
 
-    def conclude(self, before: str, after: str) -> None:
-        """Refuse a training that changed nothing; `before` and `after` are fingerprints of the trained weights.
+    def conclude(self, before: State, after: State) -> None:
+        """Refuse a training that changed nothing; `before` and `after` are what `state_of` gave.
 
         Raises `WorkFailed` with the reason.
         """
@@ -115,22 +200,41 @@ class Watch(TrainerCallback):
             raise WorkFailed(
                 "no gradient reached a trained weight in any step", fix="check the adapter's targets and the rows"
             )
-        if before == after:
+        if before.weights == after.weights:
             raise WorkFailed(
                 f"the trained weights are unchanged after {len(self.losses)} steps",
                 fix=f"raise `learning_rate` (highest: {self.highest_rate:g})",
             )
+        if before.logits == after.logits:
+            raise WorkFailed(
+                f"the trained weights changed, and the logits of row {self.job.train[0].row_id} are what they were",
+                fix="check the adapter: what it trained does not reach the model's output",
+            )
 
 
-def supervised(row: TokenRow) -> int:
-    """Tokens of a row that bear a loss. The first one never does: nothing stands before it to predict it from."""
-    return sum(label != -100 for label in row.labels[1:])
+class State(NamedTuple):
+    """Digests of the trained weights, and of the logits that the model gives after one row."""
+
+    weights: str
+    logits: str
+
+
+def state_of(model: Any, row: AnyRow) -> State:
+    """A model as it is now. Raises `WorkFailed` where a trained weight is no number."""
+    weights, training = fingerprint(model), model.training
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # with the adapter in its layers
+    ids = row.ids if isinstance(row, TokenRow) else row.prompt or [0]
+    model.eval()  # no dropout: nothing is drawn, and the same weights give the same logits
+    try:
+        with torch.no_grad():
+            logits = base(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
+    finally:
+        model.train(training)
+    return State(weights, digest_bytes(logits.cpu().numpy().tobytes()))
 
 
 def fingerprint(model: Any) -> str:
     """Digest of every trainable parameter's bytes. Raises `WorkFailed` where one holds a NaN or an infinity."""
-    import torch
-
     digests = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -59,5 +59,16 @@ class Refused(WorkFailed):
     """A package, an artifact or a row failed its proof and is not used."""
 
 
+class Interrupted(BaseException):
+    """The run was asked to stop, and did. `exit_code` is the shell's for the signal: 130 or 143.
+
+    No `Exception`, so that no library's handler of errors swallows it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by signal {signum}")
+        self.exit_code = 128 + signum
+
+
 class TunewrightWarning(UserWarning):
     """What a user should know and nothing fails for; the command line prints it as one line."""

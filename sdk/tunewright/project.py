@@ -13,6 +13,7 @@ from tunewright.spec.problems import Problem, SpecError
 if TYPE_CHECKING:
     from tunewright.pipeline.events import Listener
     from tunewright.pipeline.plan import Plan
+    from tunewright.pipeline.rehearse import Rehearsed
     from tunewright.pipeline.run import Result
 
 
@@ -71,6 +72,24 @@ class Project:
         plan = self.plan()
         with named(plan.resolved), Run.open(plan, self.root(plan.name, out)) as run:
             return run.execute(on_event)
+
+    def rehearse_resume(
+        self, out: str | Path | None = None, on_event: Listener = lambda event: None
+    ) -> list[Rehearsed]:
+        """Kill each training after a few steps, take it up again, and compare with one in a single go, byte by byte.
+
+        What comes before the first training is run and kept; a later stage is rehearsed once the stages before it are
+        trained. Raises what `run` raises; a state that differs does not raise: `differ` names its files.
+        """
+        from tunewright.pipeline.extras import named
+        from tunewright.pipeline.rehearse import rehearse
+        from tunewright.pipeline.run import Run
+
+        plan = self.plan()
+        with named(plan.resolved), Run.open(plan, self.root(plan.name, out)) as run:
+            run.before_training(on_event)
+            how = {"overrides": self.overrides, "blocked": list(self.host.blocked), "only": self.host.only}
+            return rehearse(plan, run.store, self.spec.absolute(), how, on_event)
 
     def predict(self, rows: Iterable[Mapping[str, Any]], out: str | Path | None = None) -> Iterator[str]:
         """Answers of the latest run's tuned model, one a row."""

@@ -104,6 +104,7 @@ def options_schema(options: type[BaseModel], prefix: str = "") -> Json:
             node[_BOUNDS[bound]] = node.pop(bound)  # pydantic has no word for the bounds of a union
         if node.get("default", ...) is None:
             del node["default"]  # an editor would offer to write it
+    _place({"": found, **found.get("$defs", {})})
     return found
 
 
@@ -207,9 +208,10 @@ def _set_required_apart(sections: Iterable[str], definitions: Json) -> None:
     for name in names:
         whole: Json = {"required": definitions[name].pop("required", []), "properties": {}}
         for field, schema in definitions[name]["properties"].items():
-            item = schema.get("items", {}).get("$ref")
-            if item in merged:
-                schema["items"] = {"allOf": [schema["items"], {"$ref": f"{item}.whole"}]}
+            for choice in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())):
+                item = choice.get("items", {}).get("$ref")
+                if item in merged:
+                    choice["items"] = {"allOf": [choice["items"], {"$ref": f"{item}.whole"}]}
             for choice in (schema, *schema.get("anyOf", ())):
                 if choice.get("$ref") in merged:
                     whole["properties"][field] = {"$ref": f"{choice['$ref']}.whole"}

@@ -43,10 +43,21 @@ def test_run_prints_the_table_and_where_things_are_and_a_second_run_says_so(tune
     assert "nothing to do: all 10 steps were done before" in again.stdout
 
 
+def test_data_guess_prints_the_line_to_paste(tunewright, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Route this.", "input": "my lamp", "output": "repair"}\n')
+    done = tunewright("data", "guess", str(rows), blocked=False)
+    assert done.stdout.startswith("format: {kind: alpaca")
+    rows.write_text('{"a": 1, "b": 2}\n')
+    done = tunewright("data", "guess", str(rows), blocked=False)
+    assert done.returncode == 2
+    assert "columns: a, b" in done.stderr
+
+
 def test_run_json_is_one_object_on_stdout(tunewright):
     done = tunewright("run", "client.yaml", "--json")
     summary = json.loads(done.stdout)
-    assert set(summary) == {"status", "why", "run_dir", "steps", "scores", "gates", "parity", "artifacts"}
+    assert set(summary) == {"status", "why", "run_dir", "steps", "scores", "gates", "parity", "trained", "artifacts"}
     assert set(summary["scores"]["fake.right"]) == {"n", "base", "tuned", "delta", "ci95", "p_value"}
 
 
@@ -126,7 +137,7 @@ def test_plan_says_what_will_run_and_who_set_each_argument(tunewright):
     found = json.loads(tunewright("plan", "client.yaml", "--json").stdout)
     assert all(step["cached"] for step in found["steps"])
     rate = found["arguments"]["trainer/fake"]["rate"]
-    assert rate == {"value": 0.5, "set_by": "spec", "field": "learning_rate"}
+    assert rate == {"value": 0.5, "set_by": "spec", "field": "learning_rate", "why": ""}
 
 
 def test_data_show_marks_what_is_learnt(tunewright):
@@ -184,5 +195,5 @@ def test_plugins_show_says_what_a_backend_can_do_and_needs(tunewright):
     assert "needs: an adapter that is loadable by vLLM" in said
     said = " ".join(tunewright("plugins", "show", "adapter/lora", blocked=False).stdout.split())
     assert "needs: a quantizer that is trainable" in said
-    assert "capabilities: able to merge, loadable by vLLM, saved apart from its base" in said
+    assert "capabilities: able to merge, loadable by vLLM, made of LoRA's matrices A and B, saved apart" in said
     assert "calls: peft:LoraConfig" in said

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tunewright.data.rows import realise, realise_all
+from tunewright.data.rows import BadSource, realise, realise_all
 from tunewright.errors import BadInput
 from tunewright.parts import SpecPath
 from tunewright.parts.base import BadOption
@@ -51,11 +53,14 @@ def test_limit_takes_the_first(csv):
     assert texts(realise(csv(limit=3), 9)) == ["message 0", "message 1", "message 2"]
 
 
-def test_weight_draws_rows_more_or_less_often(csv):
-    doubled = realise(csv(limit=4, weight=2.5), 0).rows
-    assert len(doubled) == 10
-    assert len({row.id for row in doubled}) == 10
-    assert len(realise(csv(weight=0.25), 0).rows) == 5
+def test_epochs_give_whole_copies_and_draw_the_rest(csv):
+    found = realise(csv(limit=4, epochs=2.5), 0)
+    assert (found.read, found.kept, found.given, found.copies) == (20, 4, 10, 6)
+    assert len({row.id for row in found.rows}) == 10
+    assert [row.id for row in found.rows[:5]] == [*(f"rows.csv:{n}" for n in (2, 3, 4, 5)), "rows.csv:2#2"]
+    assert {row.id[-2:] for row in found.rows[8:]} == {"#3"}
+    part = realise(csv(epochs=0.25), 0)
+    assert (part.kept, part.given, part.copies) == (20, 5, 0)
 
 
 def test_a_value_that_never_occurs_is_named_with_its_field(csv):
@@ -133,9 +138,38 @@ def test_a_first_row_longer_than_the_head_still_has_columns(tmp_path):
     assert Jsonl(JsonlOptions(path=SpecPath("long.jsonl", tmp_path))).head().columns == ("text",)
 
 
-def test_a_weight_that_leaves_nothing_is_an_error(csv):
-    with pytest.raises(BadOption, match="leaves none of 20 rows"):
-        realise(csv(weight=0.001), 0)
+def test_epochs_that_leave_nothing_are_an_error(csv):
+    with pytest.raises(BadOption, match="leaves none of 20 rows") as caught:
+        realise(csv(epochs=0.001), 0)
+    assert (caught.value.finding.code, caught.value.finding.field) == ("no-rows", "epochs")
+
+
+def test_a_refused_source_is_named_so_that_it_gets_its_place_in_the_spec(csv):
+    sources = [csv(), csv(sample=21)]
+    with pytest.raises(BadSource) as caught:
+        realise_all(sources, 0)
+    assert caught.value.source is sources[1]
+
+
+def test_two_rows_of_one_id_are_refused(csv):
+    class Twice(Csv):
+        def rows(self):
+            return (replace(row, id="one") for row in super().rows())
+
+    with pytest.raises(BadInput, match=r"rows\.csv:2 and rows\.csv:3 have one id"):
+        realise_all([Twice(csv().options)], 0)
+
+
+def test_ids_differ_when_two_sources_of_other_names_share_one(csv, tmp_path):
+    class Keyed(Csv):
+        def rows(self):
+            return (replace(row, id=row.fields["label"]) for row in super().rows())
+
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("text,label\nx,one\ny,two\n")
+    sources = [Keyed(CsvOptions(path=SpecPath(name, tmp_path))) for name in ("a.csv", "b.csv")]
+    ids = [row.id for one in realise_all(sources, 0) for row in one.rows]
+    assert ids == ["1/one", "1/two", "2/one", "2/two"]
 
 
 def test_old_line_ends_are_a_finding(tmp_path):

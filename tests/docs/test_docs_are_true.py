@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_every_error_code_has_its_section_and_every_section_its_code():
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+        assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_spec_of_the_project_is_valid():
@@ -53,9 +54,15 @@ def test_every_spec_of_the_project_is_valid():
     assert len(specs) >= 2
     if not (ROOT.parent / "shared" / "data").is_dir():
         specs = [spec for spec in specs if "realdata" not in spec.parts]
-    command = [str(Path(sys.executable).with_name("tunewright")), "validate", *map(str, specs)]
+    command = [str(Path(sys.executable).with_name("tunewright")), "validate", "--format", "json", *map(str, specs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert [problem for problem in json.loads(done.stdout) if not is_made_later(problem)] == []
+
+
+def is_made_later(problem):
+    """Whether a file is missing only until the test that runs the spec has made it."""
+    made = ("pairs.jsonl", "held_out_pairs.jsonl")
+    return problem["code"] == "file-missing" and any(f"`{name}`" in problem["message"] for name in made)
 
 
 def test_the_tutorials_spec_is_valid(tmp_path):

@@ -17,7 +17,6 @@ import pytest
 
 from tunewright.errors import BadInput
 from tunewright.host import Host, hookimpl
-from tunewright.parts import Options, PromptFormat
 from tunewright.parts.gate import Gate, GateOptions
 from tunewright.project import Project
 from tunewright.spec.compose import MAX_DEPTH, MAX_NODES
@@ -37,28 +36,6 @@ CONFIG = next(body for _, info, body in FENCE.findall(INTRODUCTION) if info == "
 
 PROVEN_ELSEWHERE = {"unknown-module": "tests/tunewright_bitsandbytes/test_nf4_keeps_its_gradients.py"}
 """Codes that only a real model gives, and the test that has one."""
-
-
-class PairsOptions(Options):
-    kind: str = "pairs"
-
-
-class Pairs(PromptFormat[PairsOptions]):
-    """A plugin's format whose rows are not conversations."""
-
-    kind, Options, makes = "pairs", PairsOptions, "preference"
-
-    def columns(self):
-        return {}
-
-    def prompt_columns(self):
-        return frozenset()
-
-    def prompt(self, fields):
-        return []
-
-    def example(self, fields):
-        raise BadInput("never asked")
 
 
 class BetweenOptions(GateOptions):
@@ -87,11 +64,10 @@ class Between(Gate[BetweenOptions]):
 
 @pytest.fixture(scope="module")
 def host():
-    """First-party plugins, and one with the two kinds of plugins that the page speaks of."""
+    """First-party plugins, and one with the gate that the page speaks of."""
     module = ModuleType("plugin_of_the_page")
-    vars(module).update(Pairs=Pairs, Between=Between)
-    table = {"prompt_format/pairs": f"{module.__name__}:Pairs", "gate/between": f"{module.__name__}:Between"}
-    module.tunewright_backends = hookimpl(lambda: table)
+    module.Between = Between
+    module.tunewright_backends = hookimpl(lambda: {"gate/between": f"{module.__name__}:Between"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, module.__name__, module)
         host = Host(extra={"page": module})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from shown import agrees, commands
 
 from tunewright.cli.scaffold import TEMPLATES
 
@@ -32,25 +33,6 @@ class Block(NamedTuple):
 
 
 BLOCKS = [Block(m[1], m[2], PAGE[: m.start(2)].count("\n") + 1) for m in FENCE.finditer(PAGE)]
-
-
-def commands(text):
-    """(command, what the page shows of its output) of a console block."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, shown = part.partition("\n")
-        yield command, shown
-
-
-def agrees(shown, said):
-    """Whether an output is what the page shows: `…` is anything, alone on a line any lines; spaces do not count."""
-    lines = [
-        r"(?:.*\n)*" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n" for line in plain(shown)
-    ]
-    return re.fullmatch("".join(lines), "".join(f"{line}\n" for line in plain(said))) is not None
-
-
-def plain(text):
-    return [re.sub(r"\s*…\s*", "…", " ".join(line.split())) for line in text.strip().splitlines()]
 
 
 @pytest.fixture(params=["stand-in", pytest.param("pip", marks=[pytest.mark.slow, pytest.mark.timeout(600)])])

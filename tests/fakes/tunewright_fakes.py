@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import struct
 from collections import Counter
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from tunewright.data.mask import prompt_ids
 from tunewright.digest import digest_file, digest_json
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.host import hookimpl
@@ -36,6 +38,7 @@ from tunewright.parts import (
     To,
     Trainer,
 )
+from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.engine import Completion
@@ -68,6 +71,8 @@ class FakeTokenizer:
 
     template = TEMPLATE
     stops = frozenset({ord(STOP)})
+    begin: ClassVar[list[int]] = []
+    end = ord(STOP)
     native = None
 
     def render(self, messages, *, generation_prompt):
@@ -87,14 +92,14 @@ class Model:
 
     def __init__(self):
         self.table: dict[str, dict[str, float]] | None = None
+        self.known: dict[str, dict[str, float]] = {}
 
     def answer(self, prompt: str) -> str:
-        if not self.table:
-            return "I do not know."
         votes = Counter()
         for word in words(prompt):
-            for answer, weight in sorted(self.table.get(word, {}).items()):
-                votes[answer] += weight
+            for known in (self.known, self.table or {}):
+                for answer, weight in sorted(known.get(word, {}).items()):
+                    votes[answer] += weight
         return max(sorted(votes), key=votes.__getitem__) if votes else "I do not know."
 
 
@@ -139,6 +144,8 @@ class FakeLoader(Loader):
         if not (path / "model.safetensors").is_file():
             raise BadInput(f"{path.name} holds no model")
         model = Model()
+        raw = read_safetensors(path / "model.safetensors")
+        model.known = json.loads(raw) if raw.startswith(b"{") else {}  # what was merged into it
         quantizer.prepare(model, use)
         return model
 
@@ -147,14 +154,18 @@ class FakeQuantizer(Quantizer):
     kind, Options = "fake", KindOnly
 
     def offers(self):
-        return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE})
+        return frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES})
 
     def config(self):
         return None
 
 
+class FakeAdapterOptions(AdapterOptions):
+    kind: str = "fake"
+
+
 class FakeAdapter(AdapterMethod):
-    kind, Options = "fake", KindOnly
+    kind, Options = "fake", FakeAdapterOptions
 
     def offers(self):
         return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM})
@@ -175,6 +186,11 @@ class FakeAdapter(AdapterMethod):
         except (OSError, ValueError, struct.error) as error:
             raise Refused(f"{saved.name} cannot be read: {error}") from error
         return model
+
+    def merge(self, model, saved, out):
+        table = self.attach(model, saved).table
+        (out / "config.json").write_text('{"model_type": "fake"}')
+        write_safetensors(out / "model.safetensors", "base", json.dumps(table, sort_keys=True).encode())
 
     def count(self, model):
         return len(model.table), len(model.table) + 100
@@ -265,21 +281,16 @@ class FakeTrainerOptions(TrainerOptions):
 
 
 class FakeTrainer(Trainer):
-    kind, Options, consumes = "fake", FakeTrainerOptions, "messages"
+    kind, Options, consumes = "fake", FakeTrainerOptions, ("messages",)
     reads = frozenset({"fail"})
     libraries: ClassVar[tuple[str, ...]] = ("tunewright",)
 
     def train(self, job):
         if self.options.fail:
             raise WorkFailed("the loss is not a number at rows train.csv:2")
-        for number, row in enumerate(job.train, 1):
-            prompt = job.tokenizer.decode(
-                [t for t, s in zip(row.ids, row.labels, strict=True) if s == -100], special=True
-            )
-            answer = job.tokenizer.decode([t for t in row.labels if t != -100], special=False)
-            for word in words(prompt):
-                votes = job.model.table.setdefault(word, {})
-                votes[answer] = votes.get(answer, 0.0) + self.options.learning_rate
+        done = self.take_up(job) if job.resume is not None else 0
+        for number, row in enumerate(job.train[done:], done + 1):
+            self.learn(job, row)
             job.emit(
                 {
                     "event": "train",
@@ -290,13 +301,38 @@ class FakeTrainer(Trainer):
                     "tokens_per_second": 1000.0,
                 }
             )
+            if number < len(job.train) and job.stopping():
+                self.commit(job, number)
+                return self.outcome(job, number, stopped=True)
+        return self.outcome(job, len(job.train))
+
+    def learn(self, job, row):
+        prompt = job.tokenizer.decode([t for t, s in zip(row.ids, row.labels, strict=True) if s == -100], special=True)
+        answer = job.tokenizer.decode([t for t in row.labels if t != -100], special=False)
+        for word in words(prompt):
+            votes = job.model.table.setdefault(word, {})
+            votes[answer] = votes.get(answer, 0.0) + self.options.learning_rate
+
+    def commit(self, job, number):
+        folder = job.scratch / "stage"
+        folder.mkdir()
+        (folder / "table.json").write_text(json.dumps(job.model.table))
+        job.commit(folder, number)
+        job.emit({"event": "checkpoint", "optimizer_step": number})
+
+    def take_up(self, job):
+        job.model.table = json.loads((job.resume.folder / "table.json").read_text())
+        return job.resume.step
+
+    def outcome(self, job, steps, stopped=False):
         return TrainOutcome(
-            steps=len(job.train),
-            tokens=sum(len(row.ids) for row in job.train),
-            supervised=sum(label != -100 for row in job.train for label in row.labels),
-            row_order=digest_json([row.row_id for row in job.train]),
+            steps=steps,
+            tokens=sum(row.tokens for row in job.train[:steps]),
+            supervised=sum(label != -100 for row in job.train[:steps] for label in row.labels),
+            row_order=digest_json([row.row_id for row in job.train[:steps]]),
             observed={"rate": self.options.learning_rate},
-            losses=tuple((n, 1 / n) for n in range(1, len(job.train) + 1)),
+            losses=tuple((n, 1 / n) for n in range(1, steps + 1)),
+            stopped=stopped,
         )
 
 
@@ -305,18 +341,41 @@ class FakeSubject:
         self.model, self.identity, self.tokenizer = model, identity, FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
-        answers = []
-        for number, messages in enumerate(prompts, 1):
-            text = self.tokenizer.render(messages, generation_prompt=True)
-            answer = self.model.answer(text)
-            ids = self.tokenizer.encode(answer + STOP)
-            kept = ids[:limit]
-            stopped = "terminator" if len(ids) <= limit else "limit"
-            shown = self.tokenizer.decode(kept, special=False)
-            answers.append(Completion(kept, shown, stopped, self.tokenizer.encode(text)))
+        return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
+
+    def score(self, rows, progress=None, *, together=True):
+        return self._each(rows, self._score, progress)
+
+    def _each(self, asked, ask, progress):
+        found = []
+        for number, one in enumerate(asked, 1):
+            found.append(ask(one))
             if progress is not None:
                 progress(number)
-        return answers
+        return found
+
+    def _answer(self, prompt, limit):
+        ids = self._said(self.tokenizer.decode(prompt, special=True))
+        kept = ids[:limit]
+        stopped = "terminator" if len(ids) <= limit else "limit"
+        return Completion(kept, self.tokenizer.decode(kept, special=False), stopped, prompt)
+
+    def _said(self, prompt):
+        return self.tokenizer.encode(self.model.answer(prompt) + STOP)
+
+    def _score(self, row):
+        if not row.prompt:
+            raise BadInput("nothing stands before the first token")
+        text = "".join(map(chr, [*row.prompt, *row.answer]))
+        places = range(len(row.prompt), len(text))
+        return [math.log(0.9 if self._likely(text[:place], text[place]) else 0.001) for place in places]
+
+    def _likely(self, before, letter):
+        """In an answer, what the model would say there; in plain text, what it would begin with or has learnt of."""
+        prompt, role, said = before.rpartition(ROLES["assistant"])
+        if role:
+            return self._said(prompt + role)[len(said) : len(said) + 1] == [ord(letter)]
+        return self._said(before)[0] == ord(letter) or letter in "".join(self.model.table or "")
 
 
 class FakeEngine(Engine):

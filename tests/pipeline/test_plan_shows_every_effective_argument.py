@@ -29,12 +29,12 @@ def test_every_argument_of_the_library_is_there_once(arguments):
 
 def test_each_says_who_set_it(arguments):
     sft = arguments["trainer/sft"]
-    assert sft["num_train_epochs"] == {"value": 2.0, "set_by": "spec", "field": "epochs"}
-    assert sft["weight_decay"] == {"value": 0.0, "set_by": "tunewright", "field": "weight_decay"}
-    assert sft["packing"] == {"value": False, "set_by": "tunewright", "field": None}
-    assert sft["adam_beta2"] == {"value": 0.999, "set_by": "library", "field": None}
+    assert sft["num_train_epochs"] == {"value": 2.0, "set_by": "spec", "field": "epochs", "why": ""}
+    assert sft["weight_decay"] == {"value": 0.0, "set_by": "tunewright", "field": "weight_decay", "why": ""}
+    assert sft["packing"] == {"value": False, "set_by": "tunewright", "field": None, "why": ""}
+    assert sft["adam_beta2"] == {"value": 0.999, "set_by": "library", "field": None, "why": ""}
     assert sft["include_for_metrics"]["value"] == []  # a dataclass's factory, called
-    assert sft["seed"] == {"value": "the spec's seed", "set_by": "tunewright", "field": None}
+    assert sft["seed"] == {"value": "the spec's seed", "set_by": "tunewright", "field": None, "why": ""}
     assert arguments["adapter/lora"]["target_modules"]["set_by"] == "spec"
 
 
@@ -79,4 +79,14 @@ def test_a_further_argument_is_checked_by_name_and_by_type(args, code):
 def test_a_further_argument_is_shown_as_the_specs():
     plan = Project(QUICKSTART, overrides=["trainer.args={adam_beta1: 0.8}"]).plan()
     shown = plan.to_json(Store(Path("nowhere")))["arguments"]["trainer/sft"]["adam_beta1"]
-    assert shown == {"value": 0.8, "set_by": "spec", "field": "args"}
+    assert shown == {"value": 0.8, "set_by": "spec", "field": "args", "why": ""}
+
+
+def test_a_learning_rate_that_nobody_wrote_says_where_it_comes_from():
+    plan = Project(QUICKSTART, overrides=["trainer={kind: sft}"]).plan()
+    rate = plan.to_json(Store(Path("nowhere")))["arguments"]["trainer/sft"]["learning_rate"]
+    assert (rate["value"], rate["set_by"]) == (2e-4, "tunewright")
+    assert "ten times full fine-tuning's 2e-05" in rate["why"]
+    plan = Project(QUICKSTART, overrides=["trainer={kind: sft}", "adapter=none", "quantization=none"]).plan()
+    rate = plan.to_json(Store(Path("nowhere")))["arguments"]["trainer/sft"]["learning_rate"]
+    assert (rate["value"], rate["why"]) == (2e-5, "TRL's default for SFT")

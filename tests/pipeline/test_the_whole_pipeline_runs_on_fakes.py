@@ -222,7 +222,9 @@ def test_the_lock_holds_every_default_and_pin_and_no_path_of_this_machine(first,
 
     text = (Path(first["run_dir"]) / "spec.lock.yaml").read_text()
     lock = YAML(typ="safe").load(text)
-    assert lock["trainer"] == {"kind": "fake", "args": {}, "max_length": 1024, "learning_rate": 0.5, "fail": False}
+    kept = {"checkpoint_every": None, "checkpoint_minutes": 10.0}
+    options = {"kind": "fake", "args": {}, "max_length": 1024, "learning_rate": 0.5, "fail": False}
+    assert lock["trainer"] == {**options, **kept}
     assert lock["locked"]["model"] == {"sha256": "0" * 64}
     assert lock["locked"]["plugins"] == {"tunewright-fakes": "1.0"}
     assert str(fake_spec.parent) not in text

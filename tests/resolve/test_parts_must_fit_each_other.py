@@ -114,7 +114,7 @@ def test_a_base_that_is_stored_quantized(client):
 
 @pytest.mark.parametrize(
     "adapter",
-    ["  args: {use_dora: true}", "  r: 513", "  args: {modules_to_save: [lm_head]}", "  args: {lora_bias: true}"],
+    ["  dora: true", "  r: 513", "  modules_to_save: [lm_head]", "  args: {lora_bias: true}"],
 )
 def test_a_serving_target_that_cannot_load_the_adapter(client, adapter):
     found = problems(client, ("  r: 8", adapter), ("license: Apache-2.0", "target: vllm"))
@@ -213,7 +213,7 @@ def strangers(fakes, monkeypatch):
         kind: str = "picky"
 
     class Dpo(f.FakeTrainer):
-        kind, consumes = "picky", "preference"
+        kind, consumes = "picky", ("preference",)
 
     Dpo.Options = type("O", (f.FakeTrainerOptions,), {"__annotations__": {"kind": "str"}, "kind": "picky"})
 

@@ -49,7 +49,7 @@ def test_a_good_spec_has_no_problems(fake_spec, fake_host):
         ("name: acme", "name: Acme Inc", (2, 7, "bad-value", "")),
         ("seed: 7", "seed: -1", (13, 7, "out-of-range", "")),
         ("seed: 7", "sede: 7", (13, 1, "unknown-key", "did you mean `seed`?")),
-        ("train: [{kind: fake, path: train.csv}]", "train: []", (8, 10, "empty-list", "")),
+        ("train: [{kind: fake, path: train.csv}]", "train: []", (8, 10, "empty-list", "add a source of rows")),
     ],
 )
 def test_a_mistake_is_found_where_it_stands(fake_spec, fake_host, old, new, expected):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright.host import Host
-from tunewright.spec.model import LISTS, SINGLE, Data, Model, Package, Spec
+from tunewright.spec.document import parse
+from tunewright.spec.model import LISTS, SINGLE, Data, Model, Package, Spec, Split, Stage
 from tunewright.spec.suggest import LONGEST, MOST_SHOWN, did_you_mean
-from tunewright.spec.words import HERE, KEYS, KINDS, REMOVE
+from tunewright.spec.words import BROUGHT, HERE, KEYS, KINDS, REMOVE
 
 PARTS = {".".join(key): contract for contract, (key, _) in SINGLE.items()} | {
     ".".join(key): contract for contract, key in LISTS
 }
-SECTIONS = {"": Spec, "model": Model, "data": Data, "package": Package}
+SECTIONS = {
+    "": Spec, "model": Model, "data": Data, "package": Package, "stages": Stage, "data.validation": Split,
+    "data.test": Split,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +38,27 @@ def options(host, contract):
 
     kinds = [kind for kind in host.kinds(contract) if host.table[f"{contract}/{kind}"].plugin in FIRST_PARTY]
     found = {name for kind in kinds for name in host.backend(contract, kind).Options.model_fields}
-    passed = {"adapter": TO_PEFT, "trainer": TO_TRL}.get(contract, ())
+    passed = {"adapter": TO_PEFT, "trainer": frozenset().union(*TO_TRL.values())}.get(contract, ())
     return found | {f"args.{name}" for name in passed}
 
 
 def exists(host, target):
-    way, _, kind = target.replace("[]", "").partition(": ")
-    if kind and kind not in host.kinds(PARTS[way]):
-        return False
-    section, _, field = way.rpartition(".") if way not in SECTIONS else ("", "", way)
+    way, _, value = target.replace("[]", "").partition(": ")
+    if value:
+        validate(host, way, parse(target, "words", Path()).data[way])
+    section, _, field = way.rpartition(".")
     if section in SECTIONS:
         return field in {info.alias or name for name, info in SECTIONS[section].model_fields.items()}
     part = next(part for part in sorted(PARTS, reverse=True) if way.startswith(f"{part}."))
     return way.removeprefix(f"{part}.") in options(host, PARTS[part])
+
+
+def validate(host, way, value):
+    """Raise unless the value can stand after the key: a kind with its options, a list of such, a split."""
+    parts = value if isinstance(value, list) else [{"kind": value} if isinstance(value, str) else value]
+    for part in parts:
+        model = Split if part["kind"] == "split" else host.backend(PARTS[way], part["kind"]).Options
+        model.model_validate(part)
 
 
 def test_every_target_is_a_key_that_exists(host):
@@ -56,8 +70,25 @@ def test_every_target_is_a_key_that_exists(host):
 def test_no_word_is_said_to_be_removed_where_it_is_an_option(host):
     for part, contract in PARTS.items():
         for word in options(host, contract):
-            assert not (word in REMOVE and word not in HERE.get(part, {})), (part, word)
+            known_here = word in HERE.get(part, {}) or f"`{having(host, contract, word)}`" in REMOVE.get(word, "")
+            assert word not in REMOVE or known_here, (part, word)
     assert not set(REMOVE) & set(KEYS)
+
+
+def having(host, contract, option):
+    """The one kind that has an option, which a sentence against it in the others must name."""
+    kinds = host.kinds(contract)
+    found = [kind for kind in kinds if option in host.backend(contract, kind).Options.model_fields]
+    return found[0] if len(found) == 1 else ""
+
+
+def test_what_a_sentence_tells_to_write_instead_is_an_option(host):
+    options_of_all = {name for contract in PARTS.values() for name in options(host, contract)}
+    known = options_of_all | {"evals", "data", "none", "trackers:", "adapter.parent", "--out", "--set"}
+    kinds = {key.partition("/")[2] for key in host.table}
+    for sentence in set(REMOVE.values()):
+        for word in re.findall(r"`([^`]+)`", sentence):
+            assert word in known | kinds, (word, sentence)
 
 
 def test_every_kind_that_is_suggested_is_installed(host):
@@ -65,10 +96,21 @@ def test_every_kind_that_is_suggested_is_installed(host):
     assert {kind for kind, *_ in KINDS} <= kinds
 
 
+def test_no_word_for_a_kind_is_a_kind_of_the_same_part(host):
+    """It would never be read: a kind that is installed is no unknown word."""
+    for contract in {key.partition("/")[0] for key in host.table}:
+        kinds = set(host.kinds(contract))
+        for kind, names, _ in (*KINDS, *BROUGHT):
+            if kind in kinds and (contract, kind) != HUB_MAY_BE_BLOCKED:
+                assert not kinds & set(names.split()), (contract, kind)
+
+
+HUB_MAY_BE_BLOCKED = ("model_source", "local")
+
+
 def test_a_word_has_one_meaning_at_a_place():
     """What `words` builds its tables from names no word twice."""
     import ast
-    from pathlib import Path
 
     import tunewright.spec.words as module
 
@@ -87,7 +129,10 @@ TOOLS = {
     "logging_steps xformers_attention flash_attention warmup_steps warmup_ratio evals_per_epoch saves_per_epoch "
     "debug deepspeed weight_decay fsdp fsdp_config "
     "special_tokens datasets val_set_size output_dir chat_template hub_model_id dataset_prepared_path "
-    "neftune_noise_alpha max_grad_norm adam_beta2 rl save_steps save_total_limit eval_steps max_steps",
+    "neftune_noise_alpha max_grad_norm adam_beta2 rl save_steps save_total_limit eval_steps max_steps "
+    "test_datasets rl_beta dpo_label_smoothing kto_desirable_weight kto_undesirable_weight load_best_model_at_end "
+    "saves_per_epoch use_wandb wandb_entity wandb_watch wandb_log_model mlflow_tracking_uri mlflow_experiment_name "
+    "loraplus_lr_ratio eval_sample_packing save_first_step metric_for_best_model",
     "LLaMA-Factory": "model_name_or_path adapter_name_or_path quantization_bit quantization_method double_quantization "
     "stage do_train finetuning_type lora_rank lora_alpha lora_dropout lora_target additional_target use_rslora "
     "use_dora pissa_init dataset eval_dataset dataset_dir template cutoff_len max_samples overwrite_cache "
@@ -95,7 +140,8 @@ TOOLS = {
     "per_device_train_batch_size gradient_accumulation_steps learning_rate num_train_epochs lr_scheduler_type "
     "warmup_ratio bf16 ddp_timeout per_device_eval_batch_size eval_strategy eval_steps flash_attn rope_scaling "
     "train_on_prompt mask_history enable_liger_kernel use_unsloth report_to loraplus_lr_ratio neftune_noise_alpha "
-    "max_new_tokens predict_with_generate optim",
+    "max_new_tokens predict_with_generate optim create_new_adapter ref_model pref_beta pref_loss pref_ftx "
+    "kto_chosen_weight kto_rejected_weight use_swanlab swanlab_project",
     "Unsloth": "model_name max_seq_length dtype load_in_4bit load_in_8bit full_finetuning r target_modules lora_alpha "
     "lora_dropout bias use_gradient_checkpointing random_state use_rslora loftq_config dataset_text_field "
     "dataset_num_proc",
@@ -113,7 +159,9 @@ TOOLS = {
     "warmup_steps weight_decay adam_beta1 adam_epsilon max_grad_norm label_smoothing_factor logging_steps "
     "save_strategy save_total_limit load_best_model_at_end report_to push_to_hub seed data_seed bf16 "
     "fp16 torch_dtype device_map attn_implementation gradient_checkpointing gradient_checkpointing_kwargs "
-    "remove_unused_columns run_name dataloader_num_workers use_cpu torch_compile group_by_length",
+    "remove_unused_columns run_name dataloader_num_workers use_cpu torch_compile group_by_length "
+    "save_steps eval_steps eval_strategy logging_dir early_stopping_patience metric_for_best_model greater_is_better "
+    "label_smoothing precompute_ref_log_probs desirable_weight undesirable_weight ref_model eval_dataset",
 }
 NEAREST = {"evaluation_metric_not_there"}
 
@@ -140,7 +188,17 @@ TRAINER = ("kind", "epochs", "batch_size", "max_length", "learning_rate", "sched
         ("lora_r", TRAINER, "trainer", "here it is called `adapter.r`"),
         ("lora_r", ("kind", "r"), "adapter", "here it is called `r`"),
         ("lora_r", ("kind",), "adapter", "known: kind"),  # as `none` has it: no rank to speak of
-        ("use_dora", ("kind", "r", "args"), "adapter", "here it is called `adapter.args.use_dora`"),
+        ("use_dora", ("kind", "r", "dora", "args"), "adapter", "here it is called `dora`"),
+        ("init_lora_weights", ("kind", "r", "init"), "adapter", "here it is called `init`"),
+        ("adapter_name_or_path", ("name", "adapter"), "", "here it is called `adapter.parent`"),
+        ("neftune_noise_alpha", ("kind", "neftune_alpha"), "trainer", "here it is called `neftune_alpha`"),
+        ("loss_type", ("kind", "beta", "loss"), "trainer", "here it is called `loss`"),
+        ("loss_type", ("kind", "epochs"), "trainer", "here it is called `trainer.args.loss_type`"),
+        ("save_steps", ("kind", "checkpoint_every"), "trainer", "here it is called `checkpoint_every`"),
+        ("early_stopping_patience", ("name", "trainer"), "", "here it is called `trainer.patience`"),
+        ("val_set_size", ("name",), "", "here it is written `data.validation: {kind: split, fraction: 0.1}`"),
+        ("eval_dataset", ("name",), "", "here it is called `data.validation`"),
+        ("ratio", ("kind", "fraction", "group", "time"), "data.validation", "here it is called `fraction`"),
         ("load_in_4bit", ("kind",), "quantization", "here it is written `quantization: nf4`"),
         ("epoch", ("name", "trainer"), "", "here it is called `trainer.epochs`"),
         ("learnin_rate", ("name", "trainer"), "", "here it is called `trainer.learning_rate`"),
@@ -152,15 +210,36 @@ TRAINER = ("kind", "epochs", "batch_size", "max_length", "learning_rate", "sched
         ),
         ("file", ("kind", "path"), "data.test", "here it is called `path`"),
         ("threshold", ("kind", "metric", "at_least"), "gates", "here it is called `at_least`"),
-        ("wandb_project", TRAINER, "trainer", "remove it: nothing is sent anywhere"),
-        ("sample_packing", ("name",), "", "remove it: rows are not packed"),
+        ("wandb_project", TRAINER, "trainer", "here it is called `project`, in the entries of `trackers`"),
+        ("use_wandb", ("name",), "", "here it is written `trackers: [{kind: wandb}]`"),
+        ("push_to_hub", TRAINER, "trainer", "remove it: nothing is uploaded"),
+        ("sample_packing", ("name",), "", "remove it: only `cpt` packs rows, and does so by default"),
+        ("packing", TRAINER, "trainer", "remove it: only `cpt` packs rows, and does so by default"),
         ("qlora", ("lora", "none"), None, "here it is called `lora`, with `quantization: nf4` beside it"),
         ("qlora", ("nf4", "none"), None, "here it is called `nf4`"),
         ("full", ("lora", "none"), None, "here it is called `none`"),
         ("freeze", ("lora", "none"), None, "here it is called `none`"),
         ("bnb_4bit", ("nf4", "none"), None, "here it is called `nf4`"),
         ("8bit", ("nf4", "none"), None, "here it is called `nf4`, or `none`: eight bits are not offered"),
-        ("json", ("csv", "jsonl"), None, "here it is called `jsonl`, one object a line"),
+        ("ndjson", ("csv", "json", "jsonl"), None, "here it is called `jsonl`, one object a line"),
+        ("sqlite", ("csv", "sql"), None, "here it is called `sql`, with `path:` and `query:`"),
+        (
+            "hf",
+            ("csv", "datasets"),
+            None,
+            "here it is called `datasets`, with the `path:` of a saved folder: nothing is fetched",
+        ),
+        ("pt", ("cpt", "dpo", "kto", "sft"), None, "here it is called `cpt`"),
+        ("orpo", ("dpo", "sft"), None, "a plugin's to bring: `tunewright plugins new NAME --part trainer`"),
+        ("num_epochs", TRAINER, "stages.trainer", "here it is called `epochs`"),
+        ("file", ("kind", "path"), "stages.data.train", "here it is called `path`"),
+        ("file", ("kind", "path"), "data.validation", "here it is called `path`"),
+        ("file", ("kind", "path"), "evals.test", "here it is called `path`"),
+        ("ratio", ("kind", "fraction"), "stages.data.validation", "here it is called `fraction`"),
+        ("ipo", ("cpt", "dpo", "kto", "sft"), None, "here it is called `dpo`, with `loss: ipo`"),
+        ("dpo", ("chat", "preference"), None, "here it is called `preference`"),
+        ("dora", ("lora", "none"), None, "here it is called `lora`, with `dora: true`"),
+        ("vera", ("lora", "peft"), None, "here it is called `peft`, with its type in `args`, as `{peft_type: VERA}`"),
         ("train.csv", ("csv", "jsonl"), None, "write `{kind: csv, path: train.csv}`"),
         ("org/name", ("hub", "local"), None, "write `{kind: hub, repo: org/name}`"),
         ("../my-model", ("hub", "local"), None, "write `{kind: local, path: ../my-model}`"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import signal
@@ -23,8 +24,10 @@ from typing import Annotated, Any, NamedTuple
 import kit_sound as sound
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunewright.data.mask import prompt_ids
 from tunewright.errors import WorkFailed
 from tunewright.parts import Cap, Options, To
+from tunewright.parts.evaluator import Evaluator, Graded, mean_of
 from tunewright.parts.exporter import Form
 from tunewright.parts.gate import Verdict
 from tunewright.parts.model_source import Pin
@@ -798,6 +801,29 @@ class TrainsACopy(sound.Tuner):
         return super().train(job._replace(model=model))
 
 
+@breaks("resume-differs")
+class BeginsAnew(sound.Tuner):
+    """Counts on from the checkpoint, with an empty table."""
+
+    def take_up(self, job):
+        return job.resume.step
+
+
+@breaks("resume-differs")
+class TrainsTwice(sound.Tuner):
+    """Takes the table up, and trains on every row again."""
+
+    def take_up(self, job):
+        super().take_up(job)
+        return 0
+
+
+@breaks("outcome-untrue")
+class StopsWithoutACheckpoint(sound.Tuner):
+    def commit(self, job, number):
+        pass
+
+
 class Told(sound.Tuner):
     """What is told of a training is changed."""
 
@@ -899,9 +925,7 @@ class SwapsABatch(Changed):
 
             def complete(prompts, limit, progress=None, *, together=True):
                 found = swapped(prompts, limit, progress, together=together)
-                prompted = [
-                    subject.tokenizer.encode(subject.tokenizer.render(p, generation_prompt=True)) for p in prompts
-                ]
+                prompted = [prompt_ids(prompt, subject.tokenizer) for prompt in prompts]
                 return [replace(one, prompt_ids=ids) for one, ids in zip(found, prompted, strict=True)]
 
             subject.complete = complete
@@ -942,6 +966,68 @@ class NoProgress(sound.Engine):
         with super().open(served) as subject:
             complete = subject.complete
             subject.complete = lambda prompts, limit, progress=None, *, together=True: complete(prompts, limit)
+            yield subject
+
+
+class Rescored(sound.Engine):
+    def rescore(self, rows, together):
+        raise NotImplementedError
+
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as subject:
+            self.plain = subject.score
+
+            def score(rows, progress=None, *, together=True):
+                self.plain(rows, progress)  # which counts
+                return self.rescore(rows, together)
+
+            subject.score = score
+            yield subject
+
+
+@breaks("bad-contract")
+class ScoresTheTokenBefore(Rescored):
+    def rescore(self, rows, together):
+        return [[-1.0, *one[:-1]] if one else one for one in self.plain(rows)]
+
+
+@breaks("bad-contract")
+class ScoresThePromptToo(Rescored):
+    def rescore(self, rows, together):
+        return [[-1.0] * len(row.prompt) + one for row, one in zip(rows, self.plain(rows), strict=True)]
+
+
+@breaks("bad-contract")
+class GivesProbabilities(Rescored):
+    def rescore(self, rows, together):
+        return [[math.exp(value) for value in one] for one in self.plain(rows)]
+
+
+@breaks("bad-contract")
+class ScoresTheUnlikely(Rescored):
+    def rescore(self, rows, together):
+        return [[math.log(1 - math.exp(value)) for value in one] for one in self.plain(rows)]
+
+
+@breaks("batching-changes-answers")
+class ScoresByTheBatch(Rescored):
+    def rescore(self, rows, together):
+        return [[value - 0.1 * together for value in one] for one in self.plain(rows)]
+
+
+@breaks("not-finite")
+class ScoresInfinity(Rescored):
+    def rescore(self, rows, together):
+        return [[value if value > -1 else -math.inf for value in one] for one in self.plain(rows)]
+
+
+@breaks("bad-contract")
+class CannotScore(sound.Engine):
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as subject:
+            subject.score = None
             yield subject
 
 
@@ -1169,6 +1255,42 @@ class AsksNothing(sound.Quiz):
 
     def items(self, data):
         return []
+
+
+@breaks("answer-ignored")
+class IsNeverSurprised(sound.Surprise):
+    def measure(self, subject, data, progress):
+        return [Graded(one.item, one.answer, {"nats": 1.0}) for one in super().measure(subject, data, progress)]
+
+
+@breaks("bad-contract")
+class MeasuresOtherItems(sound.Surprise):
+    def measure(self, subject, data, progress):
+        return super().measure(subject, data, progress)[::-1]
+
+
+@breaks("progress-untrue")
+class MeasuresInSilence(sound.Surprise):
+    def measure(self, subject, data, progress):
+        return super().measure(subject, data, lambda done, of: None)
+
+
+@breaks("metrics-differ")
+class SummarizesWhatItDoesNotMeasure(sound.Surprise):
+    def summaries(self):
+        return {**super().summaries(), "tokens": mean_of("tokens")}
+
+
+@breaks("metrics-differ")
+class PrefersLessOfNothing(sound.Surprise):
+    def lower_is_better(self):
+        return frozenset({"perplexity"})
+
+
+@breaks("bad-contract")
+class CannotGrade(sound.Quiz):
+    Options, reads = NoQuizOptions, frozenset()
+    grade = Evaluator.grade
 
 
 @breaks("metrics-not-declared")

@@ -21,7 +21,8 @@ from tunewright.errors import BadInput, Refused
 from tunewright.parts import Cap, DataSource, Evaluator, Gate, Options, PromptFormat, SpecPath, To
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
-from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
+from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, ScoringOptions, mean_of
 from tunewright.parts.exporter import ExporterOptions
 from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.prompt_format import Example
@@ -233,6 +234,31 @@ class Quiz(Evaluator):
         return {"right": mean_of("right"), "empty": mean_of("empty")}
 
 
+class SurpriseOptions(ScoringOptions):
+    kind: str = "sound"
+
+
+class Surprise(Evaluator):
+    kind, Options, asks = "sound", SurpriseOptions, False
+
+    def items(self, data):
+        return [Item(row.id, row.origin, row.example.prompt, row.example.answer) for row in data]
+
+    def measure(self, subject, data, progress):
+        encode, said = subject.tokenizer.encode, [row.example.answer for row in data]
+        rows = [Continuation(subject.tokenizer.begin, encode(text)) for text in said]
+        scores = subject.score(rows, lambda done: progress(done, len(rows)))
+        answers = [Completion(row.answer, text, "given", row.prompt) for row, text in zip(rows, said, strict=True)]
+        grades = [{"nats": -sum(one)} for one in scores]
+        return [Graded(*each) for each in zip(self.items(data), answers, grades, strict=True)]
+
+    def summaries(self):
+        return {"nats": mean_of("nats")}
+
+    def lower_is_better(self):
+        return frozenset({"nats"})
+
+
 class BoundOptions(GateOptions):
     kind: str = "sound"
     metric: Annotated[str, Field(description="Which score.")] = "quiz.right"
@@ -266,7 +292,7 @@ class Copy(fakes.FakeExporter):
         return super().export(trained, out)
 
 
-SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Quiz, Bound, Copy)
+SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Quiz, Surprise, Bound, Copy)
 HAVE_A_WORLD = ("loader", "quantizer", "adapter", "engine", "trainer", "exporter")
 
 

@@ -16,9 +16,28 @@ from tunewright.host import Host
 from tunewright.testing import check, tiny_world
 from tunewright.testing.tiny import World
 
-FIRST_PARTY = sorted(key for key, entry in Host().table.items() if entry.distribution == "tunewright")
+ASKED, SAID = {"role": "user", "content": "lamp?"}, {"role": "assistant", "content": "repair"}
+WORSE = {"role": "assistant", "content": "no"}
+TALK = [ASKED, SAID, {"role": "user", "content": "bill?"}, {"role": "assistant", "content": "billing"}]
+SHARED = [{"from": who, "value": turn["content"]} for who, turn in zip(("human", "gpt") * 2, TALK, strict=True)]
+SAMPLES = {
+    "prompt_format/chat": [{"text": "lamp?", "label": "repair", "earlier": TALK}],
+    "prompt_format/feedback": [{"prompt": "lamp?", "completion": "repair", "label": "yes"}],
+    "prompt_format/openai": [{"messages": TALK}],
+    "prompt_format/sharegpt": [{"conversations": SHARED}],
+    "prompt_format/ultrafeedback": [{"prompt": "lamp?", "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}],
+}
+"""Rows of the shapes that a format is made for."""
+LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
+"""A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
+# trackers need a reader of what they wrote: tests/tunewright_trackers
+FIRST_PARTY = sorted(
+    key for key, entry in Host().table.items() if entry.distribution == "tunewright" and not key.startswith("tracker/")
+)
+PLAIN = {"text": ["where is my parcel", "declined"], "label": ["delivery", "billing"]}
 ROWS = {
     "rows.csv": 'text,label\nwhere is my parcel,delivery\n"declined,\nat the shop",billing\nI cannot sign in,account\n',
+    "rows.json": '[{"text": "where is my parcel", "label": "delivery"},\n{"text": "declined", "label": "billing"}]\n',
     "rows.jsonl": '{"text": "where is my parcel", "label": "delivery"}\n{"text": "declined", "label": "billing"}\n',
 }
 
@@ -30,16 +49,48 @@ def options(tmp_path, request):
         (tmp_path / name).write_text(text)
     makers = {
         "adapter/lora": lambda: {"r": 4, "alpha": 8},
+        "adapter/peft": lambda: {"args": {"peft_type": "VERA", "r": 8}},
         "data_source/csv": lambda: {"path": tmp_path / "rows.csv"},
+        "data_source/datasets": lambda: {"path": saved(tmp_path)},
+        "data_source/json": lambda: {"path": tmp_path / "rows.json"},
+        "data_source/parquet": lambda: {"path": parquet(tmp_path)},
+        "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
         "model_source/pypi": lambda: request.getfixturevalue("wheel"),
-        "prompt_format/chat": lambda: {"prompt": "{text}", "completion": "{label}"},
-        "trainer/sft": lambda: {"batch_size": 4, "learning_rate": 0.01},
+        "prompt_format/chat": lambda: {"messages": "earlier", "prompt": "{text}", "completion": "{label}"},
+        "prompt_format/completion": lambda: {"prompt": "{text} →", "completion": " {label}"},
+        **{f"trainer/{kind}": lambda: LOOP for kind in ("sft", "dpo", "kto")},
+        "trainer/cpt": lambda: {**LOOP, "packing": False},
     }
     return lambda key: makers.get(key, dict)()
+
+
+def saved(folder):
+    import datasets
+
+    datasets.Dataset.from_dict(PLAIN).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def parquet(folder):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(PLAIN), folder / "rows.parquet", compression="none")
+    return folder / "rows.parquet"
+
+
+def database(folder):
+    import sqlite3
+
+    with sqlite3.connect(folder / "rows.db") as made:
+        made.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text, label)")
+        made.executemany("INSERT INTO t (text, label) VALUES (?, ?)", zip(*PLAIN.values(), strict=True))
+    made.close()
+    return folder / "rows.db"
 
 
 @pytest.fixture
@@ -71,11 +122,18 @@ def wheel(tmp_path, monkeypatch):
     return {"package": "acme-model", "version": "1.0", "file": "acme/one.gguf", "sha256": digest_file(packed)}
 
 
-@pytest.mark.parametrize("key", FIRST_PARTY)
+MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=[pytest.mark.slow] if key in MINUTES else []) for key in FIRST_PARTY]
+)
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
-    check(backend, options(key), folder=tmp_path / "kit")
+    sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
+    check(backend, options(key), folder=tmp_path / "kit", **sample)
 
 
 def test_what_is_exported_conforms_after_full_tuning_too(tmp_path):

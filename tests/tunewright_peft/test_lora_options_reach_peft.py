@@ -74,7 +74,7 @@ def test_a_target_that_names_nothing_is_said_with_what_there_is(tiny_folder):
     assert error.value.finding.code == "unknown-target"
     assert "embed_tokens, gate_proj, k_proj" in str(error.value)
     assert not list(method.check(Facts(model_config={"model_type": "unheard-of"})))
-    assert method.derive(Facts()) == {}
+    assert "target_modules" not in method.derive(Facts())
 
 
 def test_a_layer_that_is_not_there_is_found_when_it_is_wrapped(tiny_folder):
@@ -85,7 +85,7 @@ def test_a_layer_that_is_not_there_is_found_when_it_is_wrapped(tiny_folder):
 
 
 def test_options_and_further_arguments_reach_the_library(tiny_folder):
-    method = backend(Lora, r=4, alpha=10, dropout=0.25, args={"use_rslora": True, "layers_to_transform": [0]})
+    method = backend(Lora, r=4, alpha=10, dropout=0.25, rslora=True, args={"layers_to_transform": [0]})
     assert not list(method.check(LLAMA))
     config = method.wrap(load(tiny_folder()), None).peft_config["default"]
     assert (config.r, config.lora_alpha, config.lora_dropout) == (4, 10, 0.25)
@@ -99,8 +99,8 @@ def test_options_and_further_arguments_reach_the_library(tiny_folder):
     [
         ({"target_modules": ["q_proj"]}, "argument-taken"),
         ({"inference_mode": True}, "argument-taken"),
-        ({"use_rslorra": True}, "unknown-argument"),
-        ({"init_lora_weights": "pissa"}, "unsupported-argument"),
+        ({"layers_to_transfrom": [0]}, "unknown-argument"),
+        ({"init_lora_weights": "pissa"}, "argument-taken"),
         ({"loftq_config": {}}, "unsupported-argument"),
         ({"megatron_core": "canary"}, "unsupported-argument"),
     ],
@@ -113,13 +113,13 @@ def test_arguments_that_cannot_be_are_said_at_their_own_place(args, code):
 
 
 def test_a_near_miss_is_suggested():
-    (finding,) = backend(Lora, args={"use_rslorra": True}).check(Facts())
-    assert finding.suggestion == "did you mean `use_rslora`?"
+    (finding,) = backend(Lora, args={"layers_to_transfrom": [0]}).check(Facts())
+    assert finding.suggestion == "did you mean `layers_to_transform`?"
 
 
 def test_what_the_library_refuses_is_said_in_its_words(tiny_folder):
     with pytest.raises(BadOption, match="LoraConfig refuses") as error:
-        backend(Lora, args={"use_dora": True, "layers_pattern": "h"}).wrap(load(tiny_folder()), None)
+        backend(Lora, args={"layers_pattern": "h"}).wrap(load(tiny_folder()), None)
     assert error.value.finding.field == "args"
 
 
@@ -134,7 +134,13 @@ def test_the_table_of_arguments_is_the_librarys():
     assert options | set(Lora.fixed) == arguments.NAMED
 
 
-@pytest.mark.parametrize("bad", [{"r": 0}, {"alpha": 0}, {"dropout": 1.0}, {"targets": "all"}, {"targets": []}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"r": 0}, {"alpha": 0}, {"dropout": 1.0}, {"targets": "all"}, {"targets": []}, {"init": "eva"},
+        {"init": "pissa_niter_0"}, {"rank_pattern": {"q_proj": 0}}, {"alpha_pattern": {"q_proj": 1.5}},
+    ],
+)  # fmt: skip
 def test_values_out_of_range_are_refused(bad):
     with pytest.raises(ValidationError):
         backend(Lora, **bad)
@@ -173,17 +179,17 @@ def test_only_the_adapter_trains_and_is_counted(tiny_folder):
         ({}, True),
         ({"r": 512}, True),
         ({"r": 1024}, False),
-        ({"args": {"rank_pattern": {"q_proj": 1024}}}, False),
-        ({"args": {"use_rslora": True}}, True),
-        ({"args": {"use_dora": True}}, False),
-        ({"args": {"modules_to_save": ["lm_head"]}}, False),
+        ({"rank_pattern": {"q_proj": 1024}}, False),
+        ({"rslora": True}, True),
+        ({"dora": True}, False),
+        ({"modules_to_save": ["lm_head"]}, False),
         ({"args": {"lora_bias": True}}, False),
     ],
 )
 def test_what_vllm_refuses_is_not_offered(options, vllm):
     offered = backend(Lora, **options).offers()
     assert (Cap.VLLM in offered) is vllm
-    assert {Cap.ADAPTS, Cap.MERGES} <= offered
+    assert {Cap.ADAPTS, Cap.LORA} <= offered
 
 
 def test_equal_seeds_give_equal_adapters(tiny_folder):
@@ -193,3 +199,39 @@ def test_equal_seeds_give_equal_adapters(tiny_folder):
         loader.seed(seed)
         digests.append(method.digest(method.wrap(load(tiny_folder()), None)))
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("init", "passed"),
+    [("default", True), ("gaussian", "gaussian"), ("orthogonal", "orthogonal"), ("pissa", True), ("loftq", True)],
+)
+def test_the_plan_shows_how_the_library_begins(init, passed):
+    argument = backend(Lora, init=init).derive(Facts())["init_lora_weights"]
+    assert (argument.value, argument.set_by, argument.field) == (passed, "spec", "init")
+    assert bool(argument.why) is (init in ("pissa", "loftq"))
+    assert backend(Lora).derive(Facts())["init_lora_weights"].set_by == "tunewright"
+
+
+@pytest.mark.parametrize("init", ["default", "gaussian", "orthogonal"])
+def test_a_start_is_another_start(tiny_folder, init):
+    made = {}
+    for name in (init, "default"):
+        backend(TransformersLoader).seed(0)
+        made[name] = backend(Lora, init=name).wrap(load(tiny_folder()), None)
+    first, plain = (
+        next(p for n, p in model.named_parameters() if "lora_A" in n) for model in (made[init], made["default"])
+    )
+    assert torch.equal(first, plain) is (init == "default")
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(NoQuantizer, "bf16"), (Nf4, "bf16"), (NoQuantizer, "fp32")])
+def test_doras_lengths_stay_in_fp32(tiny_folder, kind, dtype):
+    """In bf16 a step of a thousandth of a length would be lost: they would never move."""
+    model = backend(Lora, dora=True).wrap(load(tiny_folder(), kind, dtype), None)
+    lengths = {name: p for name, p in model.named_parameters() if "magnitude" in name}
+    assert {p.dtype for p in lengths.values()} == {torch.float32}
+    matrices = {p.dtype for name, p in model.named_parameters() if p.requires_grad and name not in lengths}
+    assert matrices == {torch.float32 if dtype == "fp32" else torch.bfloat16}
+    ids = torch.arange(3, 20)[None]
+    model.train()(ids, labels=ids).loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in lengths.values())

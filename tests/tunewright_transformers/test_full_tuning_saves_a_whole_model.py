@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import backend
 from tunewright.errors import Refused
 from tunewright.parts import Cap
+from tunewright.parts.base import BadOption
 from tunewright.parts.engine import Served
 from tunewright.parts.exporter import Trained
 from tunewright_transformers.engine import TransformersEngine
@@ -126,3 +127,24 @@ def test_the_export_is_a_model_by_itself(tiny_folder, tmp_path):
     ids = tokenizer.apply_chat_template(PROMPTS[0], add_generation_prompt=True, return_tensors="pt", return_dict=True)
     made = plain.generate(**ids, max_new_tokens=8, do_sample=False)
     assert made[0, ids["input_ids"].shape[1] :].tolist() == expected[0]
+
+
+def test_merging_gives_the_trained_model_itself(tiny_folder, tmp_path):
+    method = backend(FullTuning)
+    assert Cap.MERGES in method.offers()
+    model = train(tiny_folder())
+    saved = save(model, tmp_path / "saved")
+    out = tmp_path / "out"
+    out.mkdir()
+    method.merge(load(tiny_folder(), use="infer"), saved, out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in saved.iterdir()}
+    for path in out.iterdir():
+        assert path.read_bytes() == (saved / path.name).read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_an_adapter_is_no_parent_of_a_whole_model(tiny_folder, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(BadOption, match="is an adapter") as error:
+        backend(FullTuning).wrap(load(tiny_folder()), tmp_path)
+    assert error.value.finding.field == "parent"

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Trained, adapted, token_rows, tokenizer
+from tiny_training import ROWS, Trained, adapted, tokenizer, trainer
 
-from tunewright.parts.trainer import TrainJob
-from tunewright_trl.sft import Sft, SftOptions
+from tunewright.parts.base import Cap, Facts
+from tunewright.parts.trainer import Checkpoint, TrainJob
+from tunewright.store.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +30,33 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Trained]:
-    """`train(model=…, rows=…, seed=…, epochs=2, …)` trains with these options and gives back what happened."""
+    """`train(kind="sft", model=…, rows=…, epochs=2, …)` trains with these options and gives back what happened.
 
-    def run(model: Any = None, rows: Any = None, seed: int = 0, **options: Any) -> Trained:
+    `stop_after=N` interrupts it after step N; `resume=True` goes on from the newest checkpoint in the same scratch.
+    """
+
+    def run(
+        kind: str = "sft", model: Any = None, rows: Any = None, seed: int = 0, *, validation: Any = (),
+        stop_after: int | None = None, resume: bool = False, **options: Any,
+    ) -> Trained:  # fmt: skip
         events: list[dict[str, Any]] = []
-        rows = token_rows() if rows is None else rows
-        job = TrainJob(model or adapted(), tokenizer(), rows, [], seed, tmp_path / "scratch", events.append)
-        settings = {"batch_size": 4, "learning_rate": 1e-2, **options}
-        return Trained(job, events, Sft(SftOptions.model_validate(settings)).train(job))
+        scratch = tmp_path / "scratch"
+        store = Checkpoints(scratch, "key")
+        made = trainer(kind, {"batch_size": 4, "learning_rate": 1e-2, **options})
+        found = store.newest() if resume else None
+        job = TrainJob(
+            model=model or adapted(),
+            tokenizer=tokenizer(),
+            train=ROWS[kind]() if rows is None else rows,
+            validation=validation,
+            seed=seed,
+            scratch=scratch,
+            emit=events.append,
+            derived=made.derive(Facts(offers={"adapter": frozenset({Cap.ADAPTS})}, validation=bool(validation))),
+            resume=found and Checkpoint(found.folder, found.step),
+            commit=store.commit,
+            stopping=lambda: sum(event["event"] == "train" for event in events) == stop_after,
+        )
+        return Trained(job, events, made.train(job))
 
     return run

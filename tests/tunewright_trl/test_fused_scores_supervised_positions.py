@@ -100,7 +100,7 @@ def test_a_sure_model_in_bf16_keeps_its_small_gradient() -> None:
 
     def gradient(dtype: torch.dtype) -> torch.Tensor:
         state = hidden.to(dtype).requires_grad_()
-        log_probs, _, _ = logprob.FrozenHeadLogProb.apply(state, weight.to(dtype), targets)
+        log_probs, *_ = logprob.FrozenHeadLogProb.apply(state, weight.to(dtype), targets)
         assert log_probs.exp().min() > 0.9
         log_probs.sum().backward()
         return state.grad.double()

@@ -180,3 +180,12 @@ def test_a_training_without_gradient_is_refused(train: Any) -> None:
 def test_rows_without_a_supervised_token_are_refused(train: Any, rows: list[TokenRow]) -> None:
     with pytest.raises(WorkFailed, match="no row has a supervised token"):
         train(rows=rows)
+
+
+def test_weights_that_changed_and_reach_no_logit_are_refused(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunewright_trl import watch
+
+    state_of = watch.state_of
+    monkeypatch.setattr(watch, "state_of", lambda model, row: state_of(model, row)._replace(logits="as before"))
+    with pytest.raises(WorkFailed, match="the logits of row row-0 are what they were"):
+        train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tunewright.parts.trainer import TokenRow, TrainJob
+from tunewright.parts.trainer import FeedbackRow, PairRow, TokenRow, TrainJob
+from tunewright_trl import tunewright_backends
 
 VOCABULARY = 97
 
@@ -63,6 +65,26 @@ def token_rows(count: int = 12, seed: int = 0) -> list[TokenRow]:
     return rows
 
 
+def pair_rows(count: int = 12, seed: int = 0) -> list[PairRow]:
+    """Ragged pairs: a prompt, and two answers to it of one to five tokens."""
+    rows, draw = token_rows(count, seed), random.Random(seed + 1)
+    pairs = []
+    for row in rows:
+        start = row.labels.count(-100)
+        worse = [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(1, 5))]
+        pairs.append(PairRow(row.row_id, row.origin, row.ids[:start], row.ids[start:], worse))
+    return pairs
+
+
+def feedback_rows(count: int = 12, seed: int = 0) -> list[FeedbackRow]:
+    """The pairs' better answers as wanted, their worse ones as not."""
+    rows = []
+    for number, row in enumerate(pair_rows(count, seed)):
+        wanted = number % 2 == 0
+        rows.append(FeedbackRow(row.row_id, row.origin, row.prompt, row.chosen if wanted else row.rejected, wanted))
+    return rows
+
+
 @dataclass
 class Trained:
     """A training's job, what it said, and its outcome."""
@@ -79,3 +101,13 @@ class Trained:
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: p.detach() for name, p in self.job.model.named_parameters() if p.requires_grad}
+
+
+ROWS = {"sft": token_rows, "cpt": token_rows, "dpo": pair_rows, "kto": feedback_rows}
+
+
+def trainer(kind: str, options: dict[str, Any]) -> Any:
+    """The backend `trainer/<kind>` with these options."""
+    module, _, name = tunewright_backends()[f"trainer/{kind}"].partition(":")
+    backend = getattr(importlib.import_module(module), name)
+    return backend(backend.Options.model_validate(options))

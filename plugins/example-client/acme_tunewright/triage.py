@@ -57,7 +57,7 @@ class TriageEvaluator(Evaluator[TriageEvaluatorOptions]):
     vary = {"teams": (["billing", "repairs"], ["sales", "support"])}
 
     def items(self, data):
-        return [Item(row.id, row.origin, row.example.prompt, row.example.answer, row.group) for row in data]
+        return [Item(row.id, row.origin, row.example.asked, row.example.answer, row.group) for row in data]
 
     def grade(self, item, answer):
         said = answer.text.strip().rstrip(".").lower()

@@ -46,10 +46,13 @@ def _converse(subject: Subject, form: PromptFormat, limit: int, stream: TextIO) 
         except BadInput as error:
             _say(f"{error}")
             continue
-        said = [message for message in asked if not history or message["role"] != "system"]
         began = time.monotonic()
-        answer = subject.complete([[*history, *said]], limit)[0]
-        history += [*said, {"role": "assistant", "content": answer.text}]
+        if isinstance(asked, str):  # plain text has no turns: each question stands alone
+            answer = subject.complete([asked], limit)[0]
+        else:
+            said = [message for message in asked if not history or message["role"] != "system"]
+            answer = subject.complete([[*history, *said]], limit)[0]
+            history += [*said, {"role": "assistant", "content": answer.text}]
         print(redact(answer.text), flush=True)
         cut = "cut at the limit, raise --max-new-tokens; " if answer.stopped == "limit" else ""
         _say(f"({cut}{len(answer.ids)} tokens in {time.monotonic() - began:.1f} s)")

@@ -57,6 +57,19 @@ def run_spec(spec: Path, overrides: Sequence[str], out: Path | None, host: Host,
     return 0 if result.passed else 1
 
 
+def rehearse_resume(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> int:
+    """`run --rehearse-resume`: the exit code is 1 where a training that was taken up ends in another state."""
+    project = Project.from_spec(spec, overrides=overrides, host=host)
+    with Progress(sys.stderr) as progress:
+        found = project.rehearse_resume(out, progress.hear)
+    if as_json:
+        print(json.dumps({"rehearsed": [one._asdict() for one in found]}, ensure_ascii=False))
+    for one in [] if as_json else found:
+        went = f"{one.training}: killed, taken up at step {one.resumed_from}, compared after step {one.steps}"
+        print(f"{went}: {f'{one.files} files, all equal' if not one.differ else 'different: ' + ', '.join(one.differ)}")
+    return int(any(one.differ for one in found))
+
+
 def run_folder(run: Path, needs: str = "") -> Path:
     """The folder that RUN names: a run, a root, or the latest run (that has the step `needs`) of a spec's root."""
     from tunewright.pipeline.run import find_run

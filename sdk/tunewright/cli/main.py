@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
-from tunewright.errors import BadInput, TunewrightError, TunewrightWarning
+from tunewright.errors import BadInput, Interrupted, TunewrightError, TunewrightWarning
 from tunewright.secrets import redact
 
 if TYPE_CHECKING:
@@ -122,10 +122,19 @@ def run(
     blocked: BlockOption = [],
     only: OnlyOption = [],
     as_json: JsonOption = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse-resume",
+            help="Only prove that a resume is exact: train a few steps, kill the training, take it up, compare.",
+        ),
+    ] = False,
 ) -> None:
-    """Run the whole pipeline; a second run reuses what is done."""
-    from tunewright.cli.commands import run_spec
+    """Run the whole pipeline; a second run reuses what is done, and takes up a training that was interrupted."""
+    from tunewright.cli.commands import rehearse_resume, run_spec
 
+    if rehearse:
+        raise typer.Exit(rehearse_resume(spec, override, out, _host(blocked, only), as_json))
     raise typer.Exit(run_spec(spec, override, out, _host(blocked, only), as_json))
 
 
@@ -232,8 +241,12 @@ def doctor(as_json: JsonOption = False) -> None:
 @data_app.command("show")
 def data_show(
     spec: SpecArgument,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Show the mask over the tokens.")] = False,
+    tokens: Annotated[
+        bool | None,
+        typer.Option("--tokens/--no-tokens", help="Show the mask over the tokens; or count none, and fetch no base."),
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 3,
+    as_json: JsonOption = False,
     override: SetOption = [],
     blocked: BlockOption = [],
     only: OnlyOption = [],
@@ -241,7 +254,19 @@ def data_show(
     """Show the rows that a spec trains on, their statistics and, with --tokens, the mask."""
     from tunewright.cli.data import show_data
 
-    show_data(spec, override, tokens, rows, _host(blocked, only))
+    show_data(spec, override, tokens, rows, _host(blocked, only), as_json)
+
+
+@data_app.command("guess")
+def data_guess(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: a file that an installed source reads.")],
+    blocked: BlockOption = [],
+    only: OnlyOption = [],
+) -> None:
+    """Say which format a file's columns look like: the line to paste into a spec, and what it goes by."""
+    from tunewright.cli.guess import guess_format
+
+    guess_format(file, _host(blocked, only))
 
 
 @plugins_app.command("list")
@@ -305,9 +330,8 @@ def main() -> None:
         head = "" if isinstance(error, SpecError) else "error: "
         print(redact(f"{head}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as stopped:
+        code = stopped.exit_code
     except Exception as error:
         if type(error).__name__ in ("Abort", "Exit"):
             sys.exit(getattr(error, "exit_code", 130))
@@ -315,4 +339,6 @@ def main() -> None:
             error.show()
             sys.exit(BadInput.exit_code)
         sys.exit(_defect())
+    if code in (130, 143):  # typer turns Ctrl-C outside of a run into the first
+        print("interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
     sys.exit(code or 0)

@@ -25,8 +25,9 @@ def list_plugins(host: Host, as_json: bool) -> None:
         print(json.dumps({"backends": entries, "faults": faults, "left_out": list(host.blocked)}))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("backend", "plugin", "distribution", "capabilities"):
-        table.add_column(name, overflow="fold")
+    for name in ("backend", "plugin", "distribution"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("capabilities", overflow="fold", min_width=12)
     for key, entry in entries.items():
         distribution = f"{entry['distribution']} {entry['version']}".strip()
         table.add_row(key, entry["plugin"], distribution, ", ".join(entry["offers"]))

@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from tunewright.pipeline.meter import resident
+
 EVERY = 10.0  # seconds between two plain lines of one step
+_SAID = {
+    "resumed": "goes on from its checkpoint after step {resumed_from}",
+    "validation": "validation loss {loss:.4f} after step {optimizer_step}",
+    "stopping": "{why}",
+    "tracker-failed": "tracker {tracker} failed and is off: {why}",
+}
+"""Events that are a line of their own."""
 
 
 class Progress:
@@ -18,6 +27,7 @@ class Progress:
         self.live = stream.isatty()
         self.began = self.last = time.monotonic()
         self.width = 0
+        self.counted: tuple[str, int, float] = ("", 0, self.began)  # step, what was done, when
 
     def __enter__(self) -> Progress:
         return self
@@ -34,6 +44,8 @@ class Progress:
             self._step(event)
         elif kind == "train":
             self._count(event["step"], "training", event["optimizer_step"], event["optimizer_steps"], _training(event))
+        elif kind in _SAID:
+            self._line(f"{event['step']:<16} {_SAID[kind].format(**event)}")
         elif kind == "progress":
             self._count(event["step"], event["what"], event.get("done"), event.get("of"), "")
 
@@ -57,7 +69,8 @@ class Progress:
         text = f"{step:<16} {what}"
         if done is not None:
             text += f" {done}" + (f" of {of}" if of else "")
-            text += f", {clock(self._left(done, of))} left" if of and 0 < done < of else ""
+            left = self._left(step, done, of) if of and 0 < done < of else None
+            text += f", {clock(left)} left" if left is not None else ""
         text += f", {more}" if more else ""
         if self.live:
             self._live(text)
@@ -65,8 +78,13 @@ class Progress:
             self.last = time.monotonic()
             self._line(text)
 
-    def _left(self, done: int, of: int) -> float:
-        return (time.monotonic() - self.began) / done * (of - done)
+    def _left(self, step: str, done: int, of: int) -> float | None:
+        """By the pace since this process began to count: a training that was taken up begins in its middle."""
+        now = time.monotonic()
+        if self.counted[0] != step or done < self.counted[1]:
+            self.counted = (step, done - 1, self.began if done == 1 else now)
+        _, before, since = self.counted
+        return (now - since) / (done - before) * (of - done) if now > since else None
 
     def _live(self, text: str) -> None:
         if self.live:
@@ -87,7 +105,7 @@ class Progress:
 
 
 def _training(event: Mapping[str, Any]) -> str:
-    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"
+    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s, {resident() / 1e9:.1f} GB"
 
 
 def clock(seconds: float) -> str:

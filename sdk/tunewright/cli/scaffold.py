@@ -36,8 +36,9 @@ USAGE = {
     "evaluator": "evals: [{kind: @kind@, ignore_case: true}]",
     "gate": "gates: [{kind: @kind@, metric: heldout.exact_match, at_least: 0.1}]",
     "exporter": "exports: [{kind: @kind@}]",
+    "tracker": "trackers: [{kind: @kind@, path: log.jsonl}]",
 }  # fmt: skip
-OPTIONS = {"gate": '{"metric": "heldout.exact_match"}, '}
+OPTIONS = {"gate": '{"metric": "heldout.exact_match"}, ', "tracker": '{"path": tmp_path / "log.jsonl"}, '}
 SAMPLE = {"evaluator": ', answers=["It is Delivery.", "billing", "no idea"]'}
 """What a part's test gives to the kit: options that have no default, a sample in place of the kit's own."""
 

@@ -25,6 +25,11 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
+    trained = summary.get("trained")
+    if trained:
+        share = 100 * trained["trainable"] / trained["total"]
+        counts = f"{trained['trainable']:,} of {trained['total']:,} parameters ({share:.2g} %)"
+        out.print(Text(f"trained  {counts}, {trained['bytes'] / 1e6:,.1f} MB saved"))
     redone = [step for step in summary["steps"] if step["status"] == "done"]
     if not redone and summary["status"] == "passed":
         out.print(Text(f"nothing to do: all {len(summary['steps'])} steps were done before"))
@@ -72,7 +77,8 @@ def _arguments(backend: str, names: Mapping[str, Any]) -> Table:
     table.add_column("set by", overflow="fold")
     for name, argument in names.items():
         field = f": {argument['field']}" if argument["field"] else ""
-        table.add_row(name, str(argument["value"]), f"{argument['set_by']}{field}")
+        why = f", {argument['why']}" if argument["why"] else ""
+        table.add_row(name, str(argument["value"]), f"{argument['set_by']}{field}{why}")
     return table
 
 

@@ -141,7 +141,10 @@ def _adapter_code(contents: PackageContents) -> Iterator[str]:
     yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
     yield ""
     yield f"package = {contents.title!r}  # this folder"
-    yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
+    if base.get("folder"):
+        yield f'base = f"{{package}}/{base["folder"]}"  # earlier stages are merged into it'
+    else:
+        yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
     if contents.quantization is not None:  # as it was in training: other rounding gives other answers
         yield from _quantization_code(contents.quantization)
     yield "tokenizer = AutoTokenizer.from_pretrained(package)"
@@ -176,6 +179,9 @@ def _provenance(contents: PackageContents) -> Iterator[str]:
     yield f"- Base: {escaped(base['name'])}, identity `{base['identity']}`"
     if base.get("revision"):
         yield f"- Revision of the base: {escaped(base['revision'])}"
+    if contents.parent is not None:
+        named = " ".join(escaped(contents.parent[key]) for key in ("name", "version") if key in contents.parent)
+        yield f"- Trained on from {named or 'a saved folder'}, digest `{contents.parent['digest']}`"
     if contents.libraries:
         yield f"- Made with {', '.join(f'{escaped(n)} {escaped(v)}' for n, v in sorted(contents.libraries.items()))}"
     for what, licence in sorted({**contents.licences, "this": contents.license or "unknown"}.items()):

@@ -23,7 +23,7 @@ class PackageContents:
     base: Mapping[str, Json]
     """`name` (Hub repository or a label) and `identity` (64 hex digits); also, where known, `repo` (the Hub's
     `org/name`), `revision`, `license`, `dtype` (torch's name: `bfloat16`), and the digests `tensors`, `tokenizer`,
-    `template` of `model_identity`."""
+    `template` of `model_identity`; `folder` where the package holds the base itself."""
     quantization: Mapping[str, Json] | None
     """transformers' quantization config as a dict, with which the base is loaded again; None = not quantized."""
     adapter: Mapping[str, Json] | None
@@ -40,6 +40,8 @@ class PackageContents:
     """Versions by distribution."""
     licences: Mapping[str, str] = field(default_factory=dict)
     """Of what the package contains or stands on: {"base": "Apache-2.0", …}."""
+    parent: Mapping[str, Json] | None = None
+    """What the training went on from: `digest` of its files, and where it is a package `name` and `version`."""
     limits: Sequence[str] = ()
     """Further sentences for the card's section on limits."""
 

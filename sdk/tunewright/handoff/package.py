@@ -79,6 +79,7 @@ def manifest(contents: PackageContents, files: Mapping[str, Path]) -> dict[str, 
         "gates": [asdict(verdict) for verdict in contents.gates],
         "libraries": dict(contents.libraries),
         "licences": dict(contents.licences),
+        **({} if contents.parent is None else {"parent": dict(contents.parent)}),
         "files": {n: {"sha256": digest_file(path), "size": path.stat().st_size} for n, path in files.items()},
     }
 

@@ -255,14 +255,20 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "parent": lambda value: isinstance(value, dict) and isinstance(value.get("digest"), str),
+}
+
+
 def manifest_problems(manifest: Any) -> list[str]:
     """What is wrong with the form of a manifest."""
     if not isinstance(manifest, dict):
         return [f"{MANIFEST} is no JSON object"]
     found = [f"{MANIFEST}: `{name}` is missing" for name in sorted(_FIELDS.keys() - manifest.keys())]
-    found += [f"{MANIFEST}: {shown(name)} is unknown" for name in sorted(manifest.keys() - _FIELDS.keys())]
+    known = {**_FIELDS, **_OPTIONAL}
+    found += [f"{MANIFEST}: {shown(name)} is unknown" for name in sorted(manifest.keys() - known.keys())]
     found += [
-        f"{MANIFEST}: `{n}` is malformed" for n, right in _FIELDS.items() if n in manifest and not right(manifest[n])
+        f"{MANIFEST}: `{n}` is malformed" for n, right in known.items() if n in manifest and not right(manifest[n])
     ]
     if not found and odd_title(manifest["name"], manifest["version"]):
         found.append(f"{MANIFEST}: name or version is odd")

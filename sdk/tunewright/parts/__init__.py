@@ -27,18 +27,19 @@ from tunewright.parts.loader import Loader
 from tunewright.parts.model_source import ModelSource
 from tunewright.parts.prompt_format import PromptFormat
 from tunewright.parts.quantizer import Quantizer
+from tunewright.parts.tracker import Tracker
 from tunewright.parts.trainer import Trainer
 
 PARTS: dict[str, type[Backend]] = {
     contract.part: contract
     for contract in (
         ModelSource, Loader, Quantizer, AdapterMethod, DataSource, PromptFormat,
-        Trainer, Engine, Evaluator, Gate, Exporter,
+        Trainer, Engine, Evaluator, Gate, Exporter, Tracker,
     )
 }  # fmt: skip
 
 __all__ = [
     "PARTS", "AdapterMethod", "Argument", "Backend", "BadOption", "Cap", "DataSource", "Engine", "Evaluator",
     "Exporter", "Facts", "Finding", "Gate", "Head", "LibraryOptions", "Loader", "ModelSource", "Need", "Options",
-    "PromptFormat", "Quantizer", "Secret", "SpecPath", "To", "Trainer",
+    "PromptFormat", "Quantizer", "Secret", "SpecPath", "To", "Tracker", "Trainer",
 ]  # fmt: skip

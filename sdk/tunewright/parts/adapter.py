@@ -7,11 +7,11 @@ A complete method, which adds one trained vector to the output of each target la
     from pydantic import Field
     from tunewright import Refused
     from tunewright.digest import digest_tensors
-    from tunewright.parts import AdapterMethod, Cap, Need, Options
-    from tunewright.parts.base import BadOption
+    from tunewright.parts.adapter import AdapterMethod, AdapterOptions
+    from tunewright.parts.base import BadOption, Cap, Need
     from tunewright.testing import check_adapter
 
-    class ShiftOptions(Options):
+    class ShiftOptions(AdapterOptions):
         kind: str = "shift"
         target: Annotated[str, Field(description="Last name of the layers.")] = "o_proj"
 
@@ -76,9 +76,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from tunewright.parts.base import Backend, O
+from pydantic import Field
+
+from tunewright.errors import Refused
+from tunewright.parts.base import Backend, O, Options, SpecPath
+
+
+class AdapterOptions(Options):
+    """The fields of every adapter method that the core itself reads."""
+
+    parent: Annotated[
+        SpecPath | None,
+        Field(description="A package, or a folder that this method saved, whose weights the training goes on from."),
+    ] = None
 
 
 class AdapterMethod(Backend[O]):
@@ -88,7 +100,10 @@ class AdapterMethod(Backend[O]):
 
     @abstractmethod
     def wrap(self, model: Any, parent: Path | None) -> Any:
-        """The model with trainable parameters in place: fresh ones, or `parent`'s."""
+        """The model with trainable parameters in place: fresh ones, or `parent`'s.
+
+        Raises `BadOption` on `parent` where it is of another method, or of other sizes, than the options say.
+        """
 
     @abstractmethod
     def save(self, model: Any, out: Path) -> None:
@@ -97,6 +112,14 @@ class AdapterMethod(Backend[O]):
     @abstractmethod
     def attach(self, model: Any, saved: Path) -> Any:
         """A freshly loaded base with what `save` wrote put on it, for inference."""
+
+    def merge(self, model: Any, saved: Path, out: Path) -> None:
+        """Fold what `save` wrote into the weights of `model`, a freshly loaded unquantized base, and write the whole
+        model into the empty folder `out`: config, generation config, safetensors; mode 0644, no path of this machine.
+
+        `Cap.MERGES` offers it. Raises `Refused` where that cannot be, or a number would not be finite.
+        """
+        raise Refused(f"what `{self.kind}` trains cannot be merged into its base", fix="keep it apart from its base")
 
     @abstractmethod
     def count(self, model: Any) -> tuple[int, int]:

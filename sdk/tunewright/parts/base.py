@@ -104,6 +104,11 @@ class To(NamedTuple):
     argument: str
 
 
+class Unkeyed(NamedTuple):
+    """Marks a field that changes how a run goes and never what comes of it, as how often a checkpoint is kept: a step
+    is not done anew because of it."""
+
+
 @dataclass(frozen=True)
 class Argument:
     """One effective argument of a library call, and who set it. `field` is the option it came from, if any."""
@@ -111,6 +116,8 @@ class Argument:
     value: Json
     set_by: SetBy
     field: str | None = None
+    why: str = ""
+    """Where a value that was chosen comes from: a rule, a paper."""
 
 
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes, by POSIX
@@ -198,9 +205,11 @@ class Cap(StrEnum):
 
     TRAINABLE = "trainable"  # a quantizer whose base can carry gradients to an adapter
     FULLY_TRAINABLE = "fully-trainable"  # a quantizer whose base weights themselves can be trained
+    FOUR_BIT = "packed in 4 bits"  # a quantizer whose layers hold 4-bit weights, and can be unpacked to compare
     TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
+    LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
 
 
@@ -258,9 +267,11 @@ class Facts:
     """Every `<evaluation>.<metric>` that the spec's evaluations make."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)
     rows: tuple[tuple[Any, ...], ...] = ()
-    """Of each source of `data.train`, in the spec's order: the rows (`data_source.Row`) that `where` keeps. At
+    """Of each source that is trained on, in the spec's order: the rows (`data_source.Row`) that `where` keeps. At
     `validate` those of the head; from `plan` on every row that is trained on, and `complete` is true."""
     complete: bool = False
+    validation: bool = False
+    """Whether the training has rows for early stopping and selection."""
 
 
 O = TypeVar("O", bound=Options)
@@ -329,9 +340,14 @@ class Backend(ABC, Generic[O]):
 
     @final
     def settings(self) -> dict[str, Json]:
-        """The options as plain data. Paths are left out: what a file holds counts, not where it lies."""
-        paths = {name for name in type(self.options).model_fields if isinstance(getattr(self.options, name), SpecPath)}
-        return self.options.model_dump(mode="json", exclude=paths)
+        """The options that a result depends on, as plain data.
+
+        Paths are left out: what a file holds counts, not where it lies. So are the fields marked `Unkeyed`.
+        """
+        fields = type(self.options).model_fields
+        out = {name for name, info in fields.items() if any(isinstance(mark, Unkeyed) for mark in info.metadata)}
+        paths = {name for name in fields if isinstance(getattr(self.options, name), SpecPath)}
+        return self.options.model_dump(mode="json", exclude=out | paths)
 
 
 @cache

@@ -1,4 +1,4 @@
-r"""Where rows come from. A source reads; `where`, `sample`, `limit` and `on_error` are the core's.
+r"""Where rows come from. A source reads; `where`, `sample`, `limit`, `epochs`, `weight` and `on_error` are the core's.
 
 A complete source, one row a line of a text file:
 
@@ -58,13 +58,13 @@ A complete source, one row a line of a text file:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tunewright.parts.base import Backend, Head, Json, O, Options
+from tunewright.parts.base import Backend, Finding, Head, Json, O, Options
 
 Scalar = str | int | float | bool
 
@@ -83,7 +83,14 @@ class SourceOptions(Options):
     ] = {}
     sample: Annotated[PositiveInt | None, Field(description="Draw N rows by the spec's seed.")] = None
     limit: Annotated[PositiveInt | None, Field(description="Take the first N rows; files are often sorted.")] = None
-    weight: Annotated[float, Field(gt=0, description="How often a row of this source is drawn, against 1.")] = 1.0
+    epochs: Annotated[
+        float,
+        Field(gt=0, description="Passes over the rows in one epoch of the mixture; a fraction is drawn."),
+    ] = 1.0
+    weight: Annotated[
+        float | None,
+        Field(gt=0, description="Share of the mixture's rows, relative to the other sources' weights; all have one."),
+    ] = None
     on_error: Annotated[
         Literal["stop", "set_aside"], Field(description="A broken row stops the run, or is set aside and counted.")
     ] = "stop"
@@ -141,3 +148,20 @@ class DataSource(Backend[O]):
     def name(self) -> str:
         """What a person calls this source: a file's name."""
         return self.kind
+
+
+def weights_at_odds(sources: Sequence[DataSource]) -> Iterator[tuple[DataSource, Finding]]:
+    """What is wrong between the weights of one list of sources, and with which source: seen without reading a row.
+
+    A weight is a share among several, so it says nothing beside sources without one, nor alone.
+    """
+    weighted = [source for source in sources if source.options.weight is not None]
+    if not weighted:
+        return
+    if len(sources) == 1:
+        message = f"the weight does nothing: `{sources[0].name}` is the only source of its list"
+        yield sources[0], Finding("bad-value", message, "weight", "remove it; `epochs` says how often rows are given")
+    for source in sources:
+        if source.options.weight is None:
+            message = f"`{source.name}` has no weight, `{weighted[0].name}` in the same list has one"
+            yield source, Finding("bad-value", message, "weight", "give every source of the list a weight, or none")

@@ -7,6 +7,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 
     from pydantic import Field, PositiveInt
     from tunewright import BadInput
+    from tunewright.data.mask import prompt_ids
     from tunewright.parts import Engine, Options
     from tunewright.parts.engine import Completion
     from tunewright.testing import check_engine
@@ -31,30 +32,41 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             yield Asked(model, tokenizer, identity, self.options.longest)
 
     class Asked:
-        def __init__(self, model, tokenizer, identity, longest):
-            self.model, self.tokenizer = model, tokenizer
-            self.identity, self.longest = identity, longest
+        def __init__(self, model, tokenizer, identity, most):
+            self.model, self.tokenizer, self.identity, self.most = model, tokenizer, identity, most
 
         def complete(self, prompts, limit, progress=None, *, together=True):
-            answers = []
-            for prompt in prompts:  # an engine that can batch does so where `together` allows it
-                answers.append(self._answer(prompt, limit))
+            return self._each(prompts, lambda prompt: self._answer(prompt, limit), progress)
+
+        def score(self, rows, progress=None, *, together=True):
+            return self._each(rows, self._score, progress)
+
+        def _each(self, asked, ask, progress):
+            found = []
+            for one in asked:  # an engine that can batch does so where `together` allows it
+                found.append(ask(one))
                 if progress is not None:
-                    progress(len(answers))
-            return answers
+                    progress(len(found))
+            return found
 
         def _answer(self, prompt, limit):
-            import torch  # late: `validate` waits for no library
-            stops, ids = self.tokenizer.stops, []
-            asked = self.tokenizer.encode(self.tokenizer.render(prompt, generation_prompt=True))
-            if len(asked) > self.longest:
-                raise BadInput(f"a prompt has {len(asked)} tokens, {self.longest} are allowed")
+            asked, stops, ids = prompt_ids(prompt, self.tokenizer), self.tokenizer.stops, []
             while len(ids) < limit and not stops.intersection(ids[-1:]):
-                given = torch.tensor([[*asked, *ids]], device=self.model.device)
-                with torch.no_grad():
-                    ids.append(self.model(input_ids=given).logits[0, -1].argmax().item())
+                ids.append(self._logits(asked, ids)[-1].argmax().item())
             why = "terminator" if stops.intersection(ids[-1:]) else "limit"
             return Completion(ids, self.tokenizer.decode(ids, special=False), why, asked)
+
+        def _score(self, row):  # the logits at a place are of the token after it
+            chances = self._logits(row.prompt, row.answer).log_softmax(-1)[len(row.prompt) - 1 :]
+            return [chances[place, token].item() for place, token in enumerate(row.answer)]
+
+        def _logits(self, prompt, answer):
+            import torch  # late: `validate` waits for no library
+            if not 0 < len(prompt) <= self.most:
+                raise BadInput(f"a prompt has {len(prompt)} tokens, not 1 to {self.most}")
+            ids = torch.tensor([[*prompt, *answer]], device=self.model.device)
+            with torch.no_grad():
+                return self.model(input_ids=ids).logits[0].float()
 
     def test_it_keeps_its_contract(tmp_path):
         check_engine(Plain, folder=tmp_path)
@@ -71,7 +83,8 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import Backend, O
-from tunewright.parts.loader import Loader, Message
+from tunewright.parts.loader import Loader, Tokenizer
+from tunewright.parts.prompt_format import Text
 from tunewright.parts.quantizer import Quantizer
 
 
@@ -88,12 +101,27 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer: token ids with the terminator if there was one, its text without, why it stopped."""
+    """An answer: token ids with the terminator if there was one, its text without, why it stopped.
+
+    `stopped` is `given` where the model did not say it: it was given to be scored.
+    """
 
     ids: list[int]
     text: str
-    stopped: Literal["terminator", "limit"]
+    stopped: Literal["terminator", "limit", "given"]
     prompt_ids: list[int]
+
+
+class Continuation(NamedTuple):
+    """Token ids to score: `answer` as what comes after `prompt`, terminator included. `prompt` is not empty.
+
+    Of a plain text the first token is the prompt: it is BOS where the model has one, and is never scored.
+    """
+
+    prompt: list[int]
+    answer: list[int]
+    origin: str = ""
+    """Where it stands in the client's data, for messages."""
 
 
 class Subject(Protocol):
@@ -104,9 +132,14 @@ class Subject(Protocol):
         """Digest of the trained tensors that the model carries in memory; `base` for a bare base."""
         ...
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own: `tunewright.data.mask` makes of a row the tokens that are trained on, and scored."""
+        ...
+
     def complete(
         self,
-        prompts: Sequence[Sequence[Message]],
+        prompts: Sequence[Text],
         limit: int,
         progress: Callable[[int], None] | None = None,
         *,
@@ -114,7 +147,25 @@ class Subject(Protocol):
     ) -> list[Completion]:
         """One greedy answer a prompt, in order, of at most `limit` tokens.
 
-        `progress` hears how many are done; `together=False` asks one by one, so that no batch changes a rounding.
+        A conversation is rendered by the model's template, plain text stands as it is after the tokenizer's `begin`:
+        `tunewright.data.mask.prompt_ids` does both. `progress` hears how many are done; `together=False` asks one by
+        one, so that no batch changes a rounding. Raises `BadInput` where a prompt is empty, or where prompt and answer
+        do not fit into the model's context.
+        """
+        ...
+
+    def score(
+        self,
+        rows: Sequence[Continuation],
+        progress: Callable[[int], None] | None = None,
+        *,
+        together: bool = True,
+    ) -> list[list[float]]:
+        """For each row, in order, the log-probability in nats of each token of its answer, given all before it.
+
+        Of the model as it is: no temperature, no penalty. Logits of any type are made fp32 first. `progress` and
+        `together` are those of `complete`. Raises `BadInput` where a prompt is empty or a row does not fit into the
+        model's context, `WorkFailed` where what the model says is no finite number.
         """
         ...
 

@@ -1,5 +1,8 @@
 """What is asked of a model and how answers are graded. Torch-free: an evaluator never sees a model.
 
+Most evaluators have questions and grade the model's own answers: `items`, `grade` and `summaries`, and the core does
+the asking. One that needs how likely given texts are overrides `measure` and calls `Subject.score`.
+
 A complete evaluator:
 
     from typing import Annotated
@@ -20,7 +23,7 @@ A complete evaluator:
 
         def items(self, data):
             for row in data:
-                yield Item(row.id, row.origin, row.example.prompt, row.example.answer, row.group)
+                yield Item(row.id, row.origin, row.example.asked, row.example.answer, row.group)
 
         def grade(self, item, answer):
             wanted, said = item.reference, answer.text
@@ -41,21 +44,50 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from tunewright.parts.base import Backend, Json, Name, O, Options
-from tunewright.parts.engine import Completion
-from tunewright.parts.loader import Message
-from tunewright.parts.prompt_format import Example
+from tunewright.parts.base import Backend, Json, Name, Options, Unkeyed
+from tunewright.parts.engine import Completion, Subject
+from tunewright.parts.prompt_format import AnyExample, RowKind, Text
+from tunewright.spec.model import Part
+
+LONGEST_ANSWER = 32
+_Part = Annotated[Part, WithJsonSchema({"x-part": True})]  # the mark by which `tunewright.schema` puts its contract
 
 
 class EvaluatorOptions(Options):
     """The fields of every evaluator that the core itself reads."""
 
     name: Annotated[Name | None, Field(description="Prefix of its scores; by default the kind.")] = None
-    max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = 32
+    # `Unkeyed`: the backends that these become are keyed by what they are and by what they hold
+    format: Annotated[
+        _Part | None, Unkeyed(), Field(description="How its rows become questions; by default `data.format`.")
+    ] = None
+    test: Annotated[list[_Part], Unkeyed(), Field(description="Rows of its own; by default `data.test`.")] = []
+    max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = LONGEST_ANSWER
+
+
+def _unwritten(value: int) -> int:
+    """Only the default, as a lock has it: an option that does nothing is refused, not ignored."""
+    if value != LONGEST_ANSWER:
+        raise PydanticCustomError("nothing_generated", "This evaluation generates nothing: leave `max_new_tokens` out")
+    return value
+
+
+class ScoringOptions(EvaluatorOptions):
+    """Base of the options of an evaluator that scores given texts and lets the model say none."""
+
+    max_new_tokens: Annotated[
+        PositiveInt,
+        AfterValidator(_unwritten),
+        Field(description="Nothing is generated: leave it out.", json_schema_extra={"const": LONGEST_ANSWER}),
+    ] = LONGEST_ANSWER
+
+
+E = TypeVar("E", bound=EvaluatorOptions)
 
 
 class TestRow(NamedTuple):
@@ -63,7 +95,7 @@ class TestRow(NamedTuple):
 
     id: str
     origin: str
-    example: Example
+    example: AnyExample
     group: str | None = None
     fields: Mapping[str, Json] = {}
     """The row's own columns, for evaluators that grade by more than the answer."""
@@ -75,14 +107,14 @@ class Item:
 
     id: str
     origin: str
-    prompt: list[Message]
+    prompt: Text
     reference: str
     group: str | None = None
 
 
 @dataclass(frozen=True)
 class Graded:
-    """An item, what the model answered, and its grades by metric."""
+    """An item, what the model answered or what was scored, and its grades by metric: finite numbers."""
 
     item: Item
     answer: Completion
@@ -90,6 +122,8 @@ class Graded:
 
 
 Summary = Callable[[Sequence[Graded]], float]
+Progress = Callable[[int, int], None]
+"""Hears how many are done, and of how many."""
 
 
 def mean_of(metric: str) -> Summary:
@@ -97,10 +131,14 @@ def mean_of(metric: str) -> Summary:
     return lambda graded: sum(g.grades[metric] for g in graded) / len(graded)
 
 
-class Evaluator(Backend[O]):
+class Evaluator(Backend[E]):
     """Makes items, grades answers, and names how grades become scores; pairing and intervals are the core's."""
 
     part: ClassVar[str] = "evaluator"
+    consumes: ClassVar[tuple[RowKind, ...]] = ("messages", "completion")
+    """Kinds of the rows that it understands; `()` for one that has items of its own and looks at no row."""
+    asks: ClassVar[bool] = True
+    """Whether the model answers in its own words, of at most `max_new_tokens` tokens. Else given texts are scored."""
 
     @property
     def name(self) -> str:
@@ -113,12 +151,31 @@ class Evaluator(Backend[O]):
 
     @abstractmethod
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
-        """The questions; ids are unique. An evaluator with items of its own ignores `data`."""
+        """The questions; ids are unique. An evaluator with items of its own ignores `data`.
 
-    @abstractmethod
+        Called before a model is loaded: what cannot be asked is refused here.
+        """
+
+    def measure(self, subject: Subject, data: Sequence[TestRow], progress: Progress) -> list[Graded]:
+        """Ask every item and grade its answer; one `Graded` an item, in order.
+
+        An evaluator that asks otherwise, as by `subject.score`, overrides this and needs no `grade`. What it does must
+        depend on `subject` and `data` alone: base and tuned are measured apart, and paired by the items' ids.
+        """
+        items = list(self.items(data))
+        answers = subject.complete(
+            [item.prompt for item in items], self.options.max_new_tokens, lambda done: progress(done, len(items))
+        )
+        return [Graded(item, answer, self.grade(item, answer)) for item, answer in zip(items, answers, strict=True)]
+
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
-        """Grades of one answer, by metric."""
+        """Grades of one answer, by metric. Every evaluator has this or a `measure` of its own."""
+        raise NotImplementedError(f"{type(self).__name__} needs `grade`, or a `measure` of its own")
 
     @abstractmethod
     def summaries(self) -> Mapping[str, Summary]:
         """How the grades of all items become each score, by metric; every chosen metric is here."""
+
+    def lower_is_better(self) -> frozenset[str]:
+        """Those of its metrics that a better model makes smaller, such as a perplexity."""
+        return frozenset()

@@ -46,7 +46,10 @@ A complete loader, for causal language models that transformers knows:
 
     class Words:
         def __init__(self, native, template):
-            self.native, self.stops = native, frozenset({native.eos_token_id})
+            self.native, self.end = native, native.eos_token_id
+            self.stops = frozenset({self.end})
+            # a BOS, where there is one
+            self.begin = [i for i in native("")["input_ids"] if i != self.end]
             self.template = template or native.chat_template or ""
 
         def render(self, messages, *, generation_prompt):
@@ -97,6 +100,16 @@ class Tokenizer(Protocol):
     @property
     def stops(self) -> frozenset[int]:
         """Ids at which generation ends."""
+        ...
+
+    @property
+    def begin(self) -> list[int]:
+        """Ids that stand before a plain text, as the model was pretrained: its BOS, or none."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The id that ends a plain text, one of `stops`."""
         ...
 
     @property

@@ -48,22 +48,84 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple
 
-from tunewright.parts.base import Backend, Json, O
+from tunewright.parts.base import Backend, Head, Json, O
 from tunewright.parts.loader import Message
 
 RowKind = Literal["messages", "completion", "text", "preference", "feedback"]
 
 
-class Example(NamedTuple):
-    """One conversation, cut where generation starts: `completion` is what is learnt, `prompt` is what is given."""
+Text = list[Message] | str
+"""A conversation, rendered by the model's own chat template; or plain text, around which nothing is put."""
 
-    prompt: list[Message]
-    completion: list[Message]
+
+class Example(NamedTuple):
+    """Cut where generation starts: `completion` is what is learnt, `prompt` is what is given.
+
+    `messages` rows: both are conversations, and of `completion` the assistant's messages are learnt. `completion` rows:
+    both are plain text. `text` rows: plain text, learnt from its first token on, and `prompt` is empty.
+    """
+
+    prompt: Text
+    completion: Text
+
+    @property
+    def asked(self) -> Text:
+        """What stands before the answer: the prompt and, of several turns, those before the last message."""
+        return self.prompt if isinstance(self.prompt, str) else [*self.prompt, *self.completion[:-1]]
 
     @property
     def answer(self) -> str:
         """The reference answer as text."""
-        return self.completion[-1]["content"]
+        return said(self.completion)
+
+
+class Preference(NamedTuple):
+    """`preference` rows: two completions of one prompt, the better and the worse."""
+
+    prompt: Text
+    chosen: Text
+    rejected: Text
+
+    @property
+    def asked(self) -> Text:
+        """What stands before the answer."""
+        return self.prompt
+
+    @property
+    def answer(self) -> str:
+        """The better completion as text."""
+        return said(self.chosen)
+
+
+class Feedback(NamedTuple):
+    """`feedback` rows: a completion and whether it was wanted."""
+
+    prompt: Text
+    completion: Text
+    label: bool
+
+    @property
+    def asked(self) -> Text:
+        """What stands before the answer."""
+        return self.prompt
+
+    @property
+    def answer(self) -> str:
+        """The completion as text, wanted or not."""
+        return said(self.completion)
+
+
+AnyExample = Example | Preference | Feedback
+
+
+def said(text: Text) -> str:
+    """A completion's text: of a conversation, what its last message says."""
+    return text if isinstance(text, str) else text[-1]["content"]
+
+
+def texts(text: Text) -> list[str]:
+    """What stands in a text: the contents of its messages, or itself."""
+    return [text] if isinstance(text, str) else [message["content"] for message in text]
 
 
 class PromptFormat(Backend[O]):
@@ -71,6 +133,15 @@ class PromptFormat(Backend[O]):
 
     part: ClassVar[str] = "prompt_format"
     makes: ClassVar[RowKind]
+
+    @classmethod
+    def guess(cls, head: Head) -> str | None:
+        """The line to paste where a file's columns and first rows look like this format's, else None.
+
+        As in `format: {kind: alpaca}  # instruction, input and output`: what it goes by stands in a comment. A guess is
+        shown to a person, never taken.
+        """
+        return None
 
     @abstractmethod
     def columns(self) -> Mapping[str, str]:
@@ -81,9 +152,9 @@ class PromptFormat(Backend[O]):
         """The columns that `prompt` reads: what a file to be answered must have."""
 
     @abstractmethod
-    def prompt(self, fields: Mapping[str, Json]) -> list[Message]:
+    def prompt(self, fields: Mapping[str, Json]) -> Text:
         """What is given to the model, from a row that needs no answer."""
 
     @abstractmethod
-    def example(self, fields: Mapping[str, Json]) -> Example:
-        """Prompt and answer of a training or test row."""
+    def example(self, fields: Mapping[str, Json]) -> AnyExample:
+        """A training or test row: `Preference` or `Feedback` for rows of that kind, else `Example`."""

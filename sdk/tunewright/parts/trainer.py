@@ -18,7 +18,7 @@ A complete trainer, one row a step:
         rate: Annotated[PositiveFloat, To("lr"), Field(description="Step size of SGD.")] = 0.1
 
     class Loop(Trainer[LoopOptions]):
-        kind, Options, libraries, consumes = "loop", LoopOptions, ("torch",), "messages"
+        kind, Options, libraries, consumes = "loop", LoopOptions, ("torch",), ("messages",)
         accepts = "torch.optim:SGD"  # `args:` passes its further arguments
         reads = frozenset({"epochs", "args"})
         vary = {"epochs": (1, 2), "args": ({}, {"momentum": 0.9})}  # values that make a difference
@@ -61,9 +61,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from tunewright.parts.base import Backend, Json, LibraryOptions, O
+from tunewright.parts.base import Argument, Backend, Json, LibraryOptions, O, Unkeyed
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import RowKind
 
@@ -74,16 +74,80 @@ class TrainerOptions(LibraryOptions):
     max_length: Annotated[
         PositiveInt, Field(description="Longest row in tokens; a row that is longer is an error, never cut.")
     ] = 1024
+    checkpoint_every: Annotated[
+        PositiveInt | None, Unkeyed(), Field(description="Commit a checkpoint every N optimizer steps.")
+    ] = None
+    checkpoint_minutes: Annotated[
+        PositiveFloat, Unkeyed(), Field(description="Commit a checkpoint when the last one is so many minutes old.")
+    ] = 10.0
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A proven row: `labels` is -100 where nothing is supervised, else equals `ids`. Both have the same length."""
+    """A proven row of kind messages, completion or text.
+
+    `labels` is -100 where nothing is supervised, else equals `ids`. Both have the same length.
+    """
 
     row_id: str
     origin: str
     ids: list[int]
     labels: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model reads of it."""
+        return len(self.ids)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens that bear a loss. The first never does: nothing stands before it to predict it from."""
+        return sum(label != -100 for label in self.labels[1:])
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A proven preference: token ids of the prompt and of both completions, terminators included."""
+
+    row_id: str
+    origin: str
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model reads of it: the prompt stands before each completion."""
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens whose log-probability enters the loss."""
+        return len(self.chosen) + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class FeedbackRow:
+    """A proven feedback: token ids of the prompt and of the completion, terminator included; whether it was wanted."""
+
+    row_id: str
+    origin: str
+    prompt: list[int]
+    completion: list[int]
+    label: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model reads of it."""
+        return len(self.prompt) + len(self.completion)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens whose log-probability enters the loss."""
+        return len(self.completion)
+
+
+AnyRow = TokenRow | PairRow | FeedbackRow
 
 
 @dataclass(frozen=True)
@@ -96,16 +160,36 @@ class Substitution:
     why: str
 
 
+class Checkpoint(NamedTuple):
+    """A committed state of a training, whole and unaltered: its files are read, never written."""
+
+    folder: Path
+    step: int
+
+
+def _keep_none(folder: Path, step: int) -> None:
+    """Without a store, checkpoints lead nowhere."""
+
+
 class TrainJob(NamedTuple):
     """Everything that a trainer gets. `scratch` is the only folder it may write in."""
 
     model: Any
     tokenizer: Tokenizer
-    train: Sequence[TokenRow]
-    validation: Sequence[TokenRow]
+    train: Sequence[AnyRow]
+    validation: Sequence[AnyRow]
+    """Rows for early stopping and selection; empty where the spec has none."""
     seed: int
     scratch: Path
     emit: Callable[[dict[str, Json]], None]
+    derived: Mapping[str, Argument] = {}
+    """What the trainer's own `derive` gave for this spec: arguments that depend on the other parts."""
+    resume: Checkpoint | None = None
+    """Where an interrupted training of the very same job goes on; the outcome is that of one that was not."""
+    commit: Callable[[Path, int], None] = _keep_none
+    """`commit(folder, step)` publishes a folder of `scratch` as the checkpoint after optimizer step `step`."""
+    stopping: Callable[[], bool] = bool
+    """Asked after each optimizer step: once true, commit a checkpoint and return."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +206,24 @@ class TrainOutcome:
     substituted: tuple[Substitution, ...] = ()
     losses: tuple[tuple[int, float], ...] = field(default=())
     """(optimizer step, mean loss per supervised token in nats)."""
+    best_step: int | None = None
+    """The step whose weights were kept, where validation chose among several."""
+    validation: tuple[tuple[int, float], ...] = ()
+    """(optimizer step, loss on the validation rows)."""
+    stopped: bool = False
+    """Whether it ended because `stopping` said so: what is trained is no result yet."""
 
 
 class Trainer(Backend[O]):
     """Trains `job.model` in place."""
 
     part: ClassVar[str] = "trainer"
-    consumes: ClassVar[RowKind]
+    consumes: ClassVar[tuple[RowKind, ...]]
+
+    @property
+    def packs(self) -> bool:
+        """Whether `text` rows are joined and cut into rows of `max_length` tokens before they are trained on."""
+        return False
 
     @abstractmethod
     def train(self, job: TrainJob) -> TrainOutcome:

@@ -16,7 +16,7 @@ from typing import Any
 from tunewright.errors import WorkFailed
 from tunewright.host import Host
 from tunewright.parts.engine import Completion
-from tunewright.parts.loader import Message
+from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.forms import Opener
 from tunewright.store import disk
 
@@ -34,7 +34,7 @@ def form_of(opener: Opener, base: Path, saved: Path | None, blocked: Sequence[st
 
 
 def ask_apart(
-    form: Mapping[str, Any], prompts: Sequence[Sequence[Message]], limit: int, scratch: Path
+    form: Mapping[str, Any], prompts: Sequence[Text], limit: int, scratch: Path
 ) -> tuple[str, list[Completion]]:
     """(identity, answers) of a form asked in a fresh process, one prompt at a time. Raises `WorkFailed`."""
     form_file, prompts_file, out = scratch / "form.json", scratch / "prompts.json", scratch / "answers.json"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.host import Host
+from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
 from tunewright.store import disk
 
@@ -21,6 +22,7 @@ class Events:
     def __init__(self, path: Path, host: Host, listener: Listener | None = None) -> None:
         self.path, self.host, self.listener = path, host, listener
         self.seq = 0
+        self.trackers: Trackers | None = None
 
     def emit(self, step: str, event: Mapping[str, Any]) -> None:
         """Send one event of one step; order comes from `seq`, never from the clock."""
@@ -32,6 +34,8 @@ class Events:
         if self.listener is not None:
             self.listener(whole)
         self._tell_plugins(whole)
+        if self.trackers is not None:
+            self.trackers.hear(whole)
 
     def _tell_plugins(self, event: Mapping[str, Any]) -> None:
         try:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple, cast
 
-from tunewright.data.rows import realise
+from tunewright.data.rows import BadSource
+from tunewright.data.splits import overlap
 from tunewright.digest import digest_json
-from tunewright.parts.base import Argument, BadOption, library_version
+from tunewright.parts import Backend, Cap, DataSource, Evaluator, Quantizer
+from tunewright.parts.base import Argument, BadOption, Finding, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.library import check_arguments, effective, everything
+from tunewright.pipeline.parent import parent_of
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
 from tunewright.pipeline.tasks.fetch import Fetch
 from tunewright.pipeline.tasks.gate import Judge
+from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
-from tunewright.pipeline.tasks.prepare import Prepare, example_of
+from tunewright.pipeline.tasks.prepare import Prepare
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
-from tunewright.resolve import Resolved, once_pinned
+from tunewright.resolve import Resolved, bare, once_pinned
+from tunewright.resolve.resolved import Claims, Training
 from tunewright.resolve.rules import client_rules
+from tunewright.spec.model import Split, Stage
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.store.publish import Artifact, Store
 
@@ -66,9 +74,9 @@ class Plan:
                 {"name": step.name, "key": self.keys[step.name], "cached": step.name in hits} for step in self.steps
             ],
             "arguments": {
-                f"{backend.part}/{backend.kind}": {name: vars(argument) for name, argument in found.items()}
+                called(self.resolved, backend): {name: vars(argument) for name, argument in found.items()}
                 for backend in self.resolved.backends()
-                if (found := everything(backend, self.resolved.facts))
+                if (found := everything(backend, self.resolved.facts_for(backend)))
             },
             "lock": dict(self.lock),
         }
@@ -80,13 +88,16 @@ def make_plan(resolved: Resolved) -> Plan:
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
     pin = _pin(resolved)
     resolved = once_pinned(resolved)
-    facts = resolved.facts
-    resolved.refuse(resolved.problem(b, found) for b in resolved.backends() for found in check_arguments(b, facts))
+    resolved.refuse(
+        resolved.problem(backend, found)
+        for backend in resolved.backends()
+        for found in check_arguments(backend, resolved.facts_for(backend))
+    )
     lock = make_lock(resolved, pin)
     arguments = {
-        f"{backend.part}/{backend.kind}": found
+        called(resolved, backend): found
         for backend in resolved.backends()
-        if (found := effective(backend, facts))
+        if (found := effective(backend, resolved.facts_for(backend)))
     }
     steps = tuple(_steps(resolved, pin, lock, arguments, device))
     keys: dict[str, str] = {}
@@ -104,17 +115,49 @@ def _pin(resolved: Resolved) -> Pin:
 
 def _check_rows(resolved: Resolved) -> Iterator[Problem]:
     """Every row becomes an example, and the client's own rules see all that is trained on."""
-    found: list[tuple[Row, ...]] = []
-    for source in (*resolved.train, *resolved.test):
-        found.append(())
-        try:
-            found[-1] = tuple(realise(source, resolved.spec.seed).rows)
-            for row in found[-1]:
-                example_of(resolved.format, row)  # an empty answer is said now, not after a download
-        except BadOption as error:
-            yield resolved.problem(source, error.finding)
-    rows = tuple(found[: len(resolved.train)])
-    yield from client_rules(resolved, replace(resolved.facts, rows=rows, complete=True))
+    seed, learnt = resolved.spec.seed, dict[DataSource, list[Row]]()
+    held: list[Row] = []
+    try:
+        for claims in dict.fromkeys((resolved.test, *resolved.asked.values())):
+            rows = ClaimRows(claims, seed)
+            rows.examples()  # an empty answer is said now, not after a download
+            held += rows_of(rows.realise()) if claims.split is not None else []
+        for training in resolved.trainings:
+            found = TrainingRows(training, seed).realise()
+            for source, one in zip(training.train, found.train, strict=True):
+                learnt.setdefault(source, one.rows)
+                yield from _refuse_leak(resolved, source, overlap(one.rows, held))
+            for row in rows_of([*found.train, *found.validation]):
+                example_of(training.format, row)
+    except BadSource as error:
+        yield resolved.problem(error.source, error.finding)
+    every = tuple(tuple(learnt.get(source, ())) for source in dict.fromkeys(_learnt(resolved)))
+    yield from client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
+
+
+def _refuse_leak(resolved: Resolved, source: DataSource, equal: int) -> Iterator[Problem]:
+    """A stage with sources of its own may read what `data.test` took out of the others."""
+    if equal:
+        message = (
+            f"{equal} rows of `{source.name}` equal rows that `data.test` takes out: claims would be of learnt rows"
+        )
+        finding = Finding(
+            "test-rows-learnt", message, suggestion="leave them out of it, or give `data.test` its own source"
+        )
+        yield resolved.problem(source, finding)
+
+
+def _learnt(resolved: Resolved) -> Iterator[DataSource]:
+    for training in resolved.trainings:
+        yield from training.train
+
+
+class Made(NamedTuple):
+    """Where the steps after the trainings find what they need: the base that is served, what was trained on it."""
+
+    model: str
+    trained: str
+    rows: str
 
 
 def _steps(
@@ -122,36 +165,73 @@ def _steps(
 ) -> Iterator[Step]:
     spec, seed = resolved.spec, resolved.spec.seed
     opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
-    max_length = resolved.trainer.options.max_length
-    model = {"model": "fetch"}
     yield Step("fetch", Fetch(resolved.source, pin), {})
-    prepare = Prepare(resolved.loader, resolved.format, resolved.train, max_length, seed)
-    yield Step("prepare", prepare, model)
+    for training in resolved.trainings:  # all rows are proven before the first training: a merge keeps the tokenizer
+        options, rows = training.trainer.options, TrainingRows(training, seed)
+        prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
+        yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
     if resolved.evaluators:
-        yield Step("evaluate-base", _evaluate(resolved, opener), model, device)
-    train = Train(resolved.loader, resolved.quantizer, resolved.adapter, resolved.trainer, spec.model.dtype, seed)
-    yield Step("train", train, {**model, "rows": "prepare"}, device)
-    trained = {**model, "trained": "train"}
+        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": "fetch"}, device)
+    made = Made("fetch", "", "")
+    for training in resolved.trainings:
+        made = yield from _training(resolved, training, made, device)
+    model = {"model": made.model}
+    trained = {**model, "trained": made.trained}
     if resolved.evaluators:
         yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
-    golden = resolved.test or resolved.train
-    parity = Parity(opener, resolved.format, golden, seed, tuple(resolved.host.blocked))
+    parity = Parity(opener, ClaimRows(_golden(resolved), seed), seed, tuple(resolved.host.blocked))
     yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
-    shown = {**trained, "rows": "prepare", "export": form, "parity": "parity", "gate": "gate", **judged}
+    shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
     about = _about(resolved, lock, arguments)
-    yield Step("report", Report(about, resolved.evaluators), shown)
+    yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
     packed = {**shown, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
+def _training(resolved: Resolved, training: Training, before: Made, device: str) -> Generator[Step, None, Made]:
+    """The steps of one training: what it trains on comes from the stage before."""
+    spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
+    model, parent, given = before.model, {}, None
+    if before.trained and training.adapter == "merge":
+        whole_weights = Cap.FULLY_TRAINABLE in resolved.quantizer.offers()
+        plain = resolved.quantizer if whole_weights else cast(Quantizer, bare(resolved.host, "quantizer", "none"))
+        merge = Merge(resolved.loader, plain, adapter, spec.model.dtype, before.trained.removeprefix("train-"))
+        model = training.suffix("merge")
+        yield Step(model, merge, {"model": before.model, "trained": before.trained})
+    elif before.trained:
+        parent = {"parent": before.trained}
+    else:
+        given = parent_of(adapter)
+    derived = trainer.derive(resolved.facts_for(trainer))
+    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, derived, given)
+    made = Made(model, training.suffix("train"), training.suffix("prepare"))
+    yield Step(made.trained, train, {"model": model, "rows": made.rows, **parent}, device)
+    return made
+
+
+def _stages(resolved: Resolved) -> dict[str, str]:
+    """The ports of every stage, where there are several."""
+    if len(resolved.trainings) < 2:
+        return {}
+    steps = ("prepare", "train")
+    return {training.suffix(step): training.suffix(step) for training in resolved.trainings for step in steps}
+
+
+def _golden(resolved: Resolved) -> Claims:
+    """Rows to ask every form with: the test rows, or the last training's where there are none."""
+    last = resolved.trainings[-1]
+    return resolved.test if resolved.test.sources else Claims(last.format, last.train)
+
+
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
-    return Evaluate(opener, resolved.format, resolved.test, resolved.evaluators, resolved.spec.seed)
+    seed = resolved.spec.seed
+    return Evaluate(opener, {e: ClaimRows(resolved.asked[e.name], seed) for e in resolved.evaluators})
 
 
 def _about(
@@ -165,8 +245,10 @@ def _about(
             key: {name: vars(argument) for name, argument in found.items()} for key, found in arguments.items()
         },
         "kinds": {
-            part: getattr(resolved, part).kind for part in ("source", "quantizer", "adapter", "trainer", "format")
+            **{part: getattr(resolved, part).kind for part in ("source", "quantizer", "adapter", "format")},
+            "trainer": resolved.trainings[-1].trainer.kind,
         },
+        "stages": [training.name for training in resolved.trainings if training.name],
         "libraries": libraries(resolved),
         "dtype": resolved.spec.model.dtype,
         "license": resolved.source.license,
@@ -179,33 +261,83 @@ def libraries(resolved: Resolved) -> dict[str, str]:
     return {name: library_version(name) for name in sorted(names)}
 
 
+def called(resolved: Resolved, backend: Backend) -> str:
+    """What a plan calls a backend: `trainer/sft`, and `dpo: trainer/dpo` for a stage's."""
+    key = f"{backend.part}/{backend.kind}"
+    stage = next((training.name for training in resolved.trainings if training.trainer is backend), "")
+    return f"{stage}: {key}" if stage else key
+
+
 def make_lock(resolved: Resolved, pin: Pin) -> dict[str, Any]:
     """The spec with every default written out and every source pinned: what `spec.lock.yaml` holds."""
     spec = resolved.spec
-
-    def whole(backend: Any) -> dict[str, Any]:
-        return dict(backend.options.model_dump(mode="json"))
-
-    sources = {"train": resolved.train, "test": resolved.test}
+    trained: dict[str, Any] = {"trainer": None if spec.trainer is None else whole(resolved.trainings[0].trainer)}
+    if spec.stages:
+        trained = {
+            "stages": [_locked_stage(stage, t) for stage, t in zip(spec.stages, resolved.trainings, strict=True)]
+        }
+    data = next(
+        (
+            training
+            for training, stage in zip_longest(resolved.trainings, spec.stages)
+            if stage is None or stage.data is None or not stage.data.train
+        ),
+        None,
+    )
     return {
         "apiVersion": spec.api_version,
         "name": spec.name,
         "model": {"source": whole(resolved.source), "dtype": spec.model.dtype, "loader": whole(resolved.loader)},
         "quantization": whole(resolved.quantizer),
         "adapter": whole(resolved.adapter),
-        "data": {"format": whole(resolved.format), **{k: [whole(s) for s in v] for k, v in sources.items()}},
-        "trainer": whole(resolved.trainer),
-        "evals": [whole(evaluator) for evaluator in resolved.evaluators],
+        "data": {
+            "format": whole(resolved.format),
+            "train": [] if data is None else [whole(source) for source in data.train],
+            **({"validation": _held(data.validation)} if data is not None and data.validation else {}),
+            "test": _held(resolved.test.split or resolved.test.sources),
+        },
+        **trained,
+        "evals": [_locked_evaluator(resolved, evaluator) for evaluator in resolved.evaluators],
         "gates": [whole(gate) for gate in resolved.gates],
         "exports": [whole(exporter) for exporter in resolved.exporters],
         "package": spec.package.model_dump(mode="json"),
         "seed": spec.seed,
         "locked": {
             "model": dict(pin.values),
-            "data": {k: [source.digest() for source in v] for k, v in sources.items()},
+            "data": {resolved.where(source): source.digest() for source in resolved.data_sources()},
             "plugins": _plugins(resolved),
         },
     }
+
+
+def whole(backend: Backend) -> dict[str, Any]:
+    """Every option of a backend, as written out."""
+    return dict(backend.options.model_dump(mode="json"))
+
+
+def _held(held: Split | tuple[DataSource, ...]) -> Any:
+    return held.model_dump(mode="json") if isinstance(held, Split) else [whole(source) for source in held]
+
+
+def _locked_stage(stage: Stage, training: Training) -> dict[str, Any]:
+    locked: dict[str, Any] = {"name": stage.name, "trainer": whole(training.trainer), "adapter": stage.adapter}
+    if stage.data is not None:
+        locked["data"] = {"format": whole(training.format)}
+        if stage.data.train:
+            locked["data"]["train"] = [whole(source) for source in training.train]
+        if stage.data.validation:
+            locked["data"]["validation"] = _held(training.validation)
+    return locked
+
+
+def _locked_evaluator(resolved: Resolved, evaluator: Evaluator) -> dict[str, Any]:
+    claims = resolved.asked[evaluator.name]
+    own = whole(evaluator)
+    if own.get("format") is not None:
+        own["format"] = whole(claims.format)
+    if own.get("test"):
+        own["test"] = [whole(source) for source in claims.sources]
+    return own
 
 
 def _plugins(resolved: Resolved) -> dict[str, str]:

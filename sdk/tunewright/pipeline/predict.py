@@ -54,9 +54,17 @@ def answer_rows(
 
 def open_tuned(run: Path, host: Host) -> AbstractContextManager[Subject]:
     """The tuned model of a run's folder, opened for asking."""
-    fetched, trained = step_of(run, "fetch"), step_of(run, "train")
+    lock = lock_of(run)
+    base, trained = (step_of(run, name) for name in steps_of(lock))
     digest = trained.json(OUTCOME)["digest"]
-    return opener_of(lock_of(run), host).tuned(base_folder(fetched), trained.path / TRAINED, digest)
+    return opener_of(lock, host).tuned(base_folder(base), trained.path / TRAINED, digest)
+
+
+def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:
+    """The steps that made the base which a run serves, and what it trained last."""
+    stages = lock.get("stages") or [{"name": "", "adapter": "continue"}]
+    merged = [f"merge-{stage['name']}" for stage in stages[1:] if stage["adapter"] == "merge"]
+    return ["fetch", *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
 
 
 def limit_of(lock: Mapping[str, Any]) -> int:

@@ -11,12 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
+from tunewright.errors import BadInput, EnvironmentFault, Interrupted, TunewrightError
+from tunewright.parts.tracker import TrackedRun
 from tunewright.pipeline.events import Events, Listener
+from tunewright.pipeline.interrupts import Interrupts
 from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
 from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
+from tunewright.pipeline.tasks.fetch import Fetch
+from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
 from tunewright.spec.dump import dump
 from tunewright.store import disk
@@ -67,14 +72,51 @@ class Run:
     def execute(self, on_event: Listener | None = None) -> Result:
         """Do every step that is not done. A failed step ends the run; what was finished stays finished."""
         events = Events(self.folder / "events.jsonl", self.plan.resolved.host, on_event)
+        statuses: dict[str, str] = {}
+        with Interrupts(lambda text: events.emit("run", {"event": "stopping", "why": text})) as interrupts:
+            with Trackers(
+                self.plan.resolved.trackers, self._about(), lambda event: events.emit("run", event)
+            ) as events.trackers:
+                done = self._execute(events, statuses, interrupts)
+            result = self._finish(done, statuses, "")
+            events.emit("run", {"event": "finished", "status": result.summary["status"]})
+            return result
+
+    def _about(self) -> TrackedRun:
+        """What a tracker is told of the run: its name, and the options of what decides over the training."""
+        resolved, told = self.plan.resolved, ("model_source", "quantizer", "adapter", "prompt_format", "trainer")
+        options = {
+            f"{resolved.where(backend) or backend.part}.{name}": value
+            for backend in resolved.backends()
+            if backend.part in told
+            for name, value in backend.settings().items()
+            if value is None or isinstance(value, (str, int, float, bool))
+        }
+        return TrackedRun(f"{resolved.spec.name}-{self.folder.name}", "", options)
+
+    def before_training(self, on_event: Listener | None = None) -> None:
+        """Do only what every training reads, and leave no record of a run: for a rehearsal."""
+        events = Events(self.folder / "events.jsonl", self.plan.resolved.host, on_event)
+        hits, done = self._sound_hits(), dict[str, Artifact]()
+        with Interrupts() as interrupts:
+            for step in self.plan.steps:
+                if isinstance(step.task, (Fetch, Prepare)):
+                    done[step.name], _ = self._step(step, hits, done, events, interrupts)
+        disk.remove(self.folder)
+
+    def _execute(self, events: Events, statuses: dict[str, str], interrupts: Interrupts) -> dict[str, Artifact]:
         hits = self._sound_hits()
         done: dict[str, Artifact] = {}
-        statuses: dict[str, str] = {}
         try:
             for step in self.plan.steps:
                 statuses[step.name] = "failed"
-                done[step.name], statuses[step.name] = self._step(step, hits, done, events)
+                done[step.name], statuses[step.name] = self._step(step, hits, done, events, interrupts)
                 disk.link(done[step.name].path, self.folder / "steps" / step.name)
+                interrupts.obey()
+        except (KeyboardInterrupt, Interrupted) as stopped:
+            events.emit(step.name, {"event": "interrupted", "why": str(stopped)})
+            self._finish(done, statuses, str(stopped) or "interrupted")
+            raise
         except Exception as failure:
             error = _typed(failure)
             events.emit(step.name, {"event": "failed", "why": str(error)})
@@ -82,9 +124,7 @@ class Run:
             if isinstance(error, TunewrightError):
                 error.summary = summary
             raise error from (failure if error is not failure else failure.__cause__)
-        result = self._finish(done, statuses, "")
-        events.emit("run", {"event": "finished", "status": result.summary["status"]})
-        return result
+        return done
 
     def _sound_hits(self) -> dict[str, Artifact]:
         """The steps that need not be done. What a step that will run reads is compared byte by byte before it counts.
@@ -107,7 +147,12 @@ class Run:
         return read_artifact(found.path, digests=True) is not None and step.task.present(found, thorough=True)
 
     def _step(
-        self, step: Step, hits: Mapping[str, Artifact], done: Mapping[str, Artifact], events: Events
+        self,
+        step: Step,
+        hits: Mapping[str, Artifact],
+        done: Mapping[str, Artifact],
+        events: Events,
+        interrupts: Interrupts,
     ) -> tuple[Artifact, str]:
         key = self.plan.keys[step.name]
         if step.name in hits:
@@ -116,10 +161,15 @@ class Run:
         events.emit(step.name, {"event": "step", "status": "started"})
         meter = Meter()
         out = self.store.stage(step.name, key)
+        about = step.about(self.plan.keys)
+        others = self.store.unfinished(step.name, key, about)
         context = Context(
-            scratch=self.store.scratch(step.name, key),
+            scratch=self.store.scratch(step.name, key, about),
             emit=lambda event: events.emit(step.name, event),
             manifests={name: artifact.manifest for name, artifact in done.items()},
+            key=key,
+            interrupts=interrupts,
+            others=others,
         )
         inputs = {port: done[name] for port, name in step.inputs.items()}
         try:

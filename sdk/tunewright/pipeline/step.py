@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 from tunewright.digest import digest_json
+from tunewright.errors import TunewrightWarning
 from tunewright.parts import Backend
+from tunewright.pipeline.interrupts import Interrupts
 from tunewright.store.publish import Artifact
 
 Emit = Callable[[dict[str, Any]], None]
@@ -23,6 +26,15 @@ class Context:
     emit: Emit
     manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Manifest of every step that came before, by step: the report reads seconds and memory there."""
+    key: str = ""
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    others: Sequence[str] = ()
+    """Unfinished work of the same step under other keys, a sentence each: what it is, and in what it differs."""
+
+    def warn(self, warning: TunewrightWarning) -> None:
+        """Say something to the person, and keep it with the run."""
+        self.emit({"event": "warning", "why": str(warning)})
+        warnings.warn(warning, stacklevel=2)
 
 
 class Task(ABC):
@@ -64,14 +76,23 @@ class Step:
     @final
     def key(self, upstream: Mapping[str, str]) -> str:
         """64 hex digits over everything that can change the output; upstream by key, so all keys are known at plan."""
-        return digest_json(
-            {
-                "task": type(self.task).__name__,
-                "version": self.task.version,
-                "settings": self.task.settings(),
-                "parts": [part.signature() for part in self.task.parts()],
-                "sources": dict(self.task.sources()),
-                "inputs": {port: upstream[step] for port, step in self.inputs.items()},
-                "device": self.device,
-            }
-        )
+        signatures = [part.signature() for part in self.task.parts()]
+        return digest_json({**self._own(), "parts": signatures, "inputs": self._upstream(upstream)})
+
+    @final
+    def about(self, upstream: Mapping[str, str]) -> dict[str, Any]:
+        """What stands behind the key, as a person can compare it: two keys differ where two of these do."""
+        parts = {part.part: part.settings() for part in self.task.parts()}
+        return {**self._own(), **parts, "inputs": self._upstream(upstream)}
+
+    def _own(self) -> dict[str, Any]:
+        return {
+            "task": type(self.task).__name__,
+            "version": self.task.version,
+            "settings": self.task.settings(),
+            "sources": dict(self.task.sources()),
+            "device": self.device,
+        }
+
+    def _upstream(self, keys: Mapping[str, str]) -> dict[str, str]:
+        return {port: keys[step] for port, step in self.inputs.items()}

@@ -10,6 +10,7 @@ from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.package import folder_of
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store.publish import Artifact
 
 
@@ -27,8 +28,19 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "scores": evidence["scores"],
         "gates": gates,
         "parity": parity,
+        "trained": _trained(done),
         "artifacts": _artifacts(folder, done),
     }
+
+
+def _trained(done: Mapping[str, Artifact]) -> dict[str, int] | None:
+    """Parameters that were trained, of how many in all, and the bytes of what was saved; None before that is known."""
+    last = [artifact for name, artifact in done.items() if name == "train" or name.startswith("train-")]
+    if not last or not (last[-1].path / OUTCOME).is_file():
+        return None
+    outcome = last[-1].json(OUTCOME)
+    size = sum(path.stat().st_size for path in (last[-1].path / TRAINED).rglob("*") if path.is_file())
+    return {"trainable": outcome["trainable"], "total": outcome["total"], "bytes": size}
 
 
 def _step(name: str, status: str, artifact: Artifact | None) -> dict[str, Any]:

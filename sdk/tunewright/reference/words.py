@@ -18,8 +18,9 @@ def words(schema: Json) -> str:
         return _reference(schema["$ref"].removeprefix("#/$defs/"))
     if "allOf" in schema:
         return words(schema["allOf"][0])
-    if "anyOf" in schema:
-        choices = dict.fromkeys(words(choice) for choice in schema["anyOf"] if choice.get("type") != "null")
+    alternatives = schema.get("anyOf", schema.get("oneOf"))
+    if alternatives is not None:
+        choices = dict.fromkeys(words(choice) for choice in alternatives if choice.get("type") != "null")
         if "number" in choices:
             choices.pop("whole number", None)
         return " or ".join(choices) + _bounds(schema)
@@ -27,7 +28,7 @@ def words(schema: Json) -> str:
         return shown(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(shown(value) for value in schema["enum"])
-    kinds = [kind for kind in _listed(schema.get("type", "")) if kind != "null"]
+    kinds = [kind for kind in _listed(schema.get("type", [])) if kind != "null"]
     return " or ".join(_TYPES[kind](schema) for kind in kinds) or "any value"
 
 

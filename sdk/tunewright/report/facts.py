@@ -60,6 +60,33 @@ class Data(Fact):
     sources: tuple[Source, ...] = ()
 
 
+class Stage(Fact):
+    """One of several trainings in a row: its rows and tokens, its steps and its loss at the first and the last."""
+
+    name: str
+    rows: int
+    tokens: int
+    steps: int
+    first_loss: float
+    last_loss: float
+    best_step: int | None = None
+
+
+class Validation(Fact):
+    """(optimizer step, loss on the validation rows), and the step whose weights were kept."""
+
+    loss: tuple[tuple[int, float], ...] = ()
+    best_step: int | None = None
+
+
+class Parent(Fact):
+    """What the training went on from."""
+
+    digest: str
+    name: str = ""
+    version: str = ""
+
+
 class Step(Fact):
     """A step of the run: wall-clock seconds and the process's peak resident memory; None where it was not measured."""
 
@@ -145,6 +172,9 @@ class ReportFacts(Fact):
     quantization: Part
     adapter: Adapter
     trainer: Part
+    stages: tuple[Stage, ...] = ()
+    validation: Validation = Validation()
+    parent: Parent | None = None
     data: Data
     scores: Mapping[str, Score] = {}
     gates: tuple[Verdict, ...] = ()

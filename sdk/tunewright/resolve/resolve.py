@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,15 +12,15 @@ from pydantic import ValidationError
 
 from tunewright.errors import BadInput, EnvironmentFault
 from tunewright.host import Host
-from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, SpecPath
+from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.resolve import rules
-from tunewright.resolve.resolved import Resolved
+from tunewright.resolve.resolved import Claims, Resolved, Training
 from tunewright.spec.compose import short
 from tunewright.spec.document import Document, Key
 from tunewright.spec.load import load
-from tunewright.spec.model import Place, Spec, part_key, places
+from tunewright.spec.model import Place, Spec, Split, part_key, places
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
@@ -30,6 +30,8 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     """Load, check and resolve a spec. Raises `SpecError` with every problem that shows before anything is fetched."""
     document = load(path, overrides)
     spec, problems = check_spec(document)
+    if spec is not None:
+        problems += rules.structure(spec, document)
     found: dict[Key, Backend] = {}
     broken: list[Problem] = []
     faults: list[BadInput | EnvironmentFault] = []
@@ -47,9 +49,9 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
         raise SpecError([*problems, *broken], document.sources)
     resolved = _assemble(spec, document, host, found)
     heads, problems = _heads(resolved)
-    resolved = resolved._replace(facts=_facts(resolved, heads))
+    resolved = resolved._replace(heads=heads, facts=_facts(resolved, heads))
     unmet = rules.requirements(document) if spec.requires else ()
-    resolved.refuse((*problems, *unmet, *rules.check(resolved, heads)))
+    resolved.refuse((*problems, *unmet, *rules.check(resolved)))
     return resolved
 
 
@@ -63,8 +65,7 @@ def once_pinned(resolved: Resolved) -> Resolved:
     if config is None:
         return resolved
     resolved = resolved._replace(facts=replace(facts, model_config=config))
-    sources = (*resolved.train, *resolved.test)
-    resolved.refuse(rules.check(resolved, dict(zip(sources, (*facts.train, *facts.test), strict=True))))
+    resolved.refuse(rules.check(resolved))
     return resolved
 
 
@@ -105,14 +106,21 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
     def one(*key: str) -> Any:
         return found[key]
 
-    def several(*prefix: str) -> tuple[Any, ...]:
-        return tuple(backend for key, backend in found.items() if key[:-1] == prefix)
+    def several(*prefix: str | int) -> tuple[Any, ...]:
+        return _several(found, *prefix)
 
     loader = one("model", "loader")
     exporters = several("exports")
     if not any(exporter.kind == "adapter" for exporter in exporters):
         # the trained form is always exported
         exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
+    form, evaluators = one("data", "format"), several("evals")
+    test = _claims(form, several("data", "test"), spec.data.test, several("data", "train"))
+    asked = {}
+    for place, evaluator in enumerate(evaluators):
+        own = several("evals", place, "test")
+        asks = cast(PromptFormat, found.get(("evals", place, "format"), form))
+        asked[evaluator.name] = Claims(asks, own) if own else test._replace(format=asks)
     return Resolved(
         spec=spec,
         document=document,
@@ -122,16 +130,52 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         engine=cast(Engine, bare(host, "engine", loader.engine)),
         quantizer=one("quantization"),
         adapter=one("adapter"),
-        format=one("data", "format"),
-        train=several("data", "train"),
-        test=several("data", "test"),
-        trainer=one("trainer"),
-        evaluators=several("evals"),
+        format=form,
+        trainings=tuple(_trainings(spec, found)),
+        test=test,
+        evaluators=evaluators,
+        asked=asked,
+        trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
         target=cast("Exporter | None", found.get(("package", "target"))),
         keys={id(backend): key for key, backend in found.items()},
     )
+
+
+def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
+    return tuple(backend for key, backend in found.items() if key[:-1] == prefix and isinstance(key[-1], int))
+
+
+def _claims(form: Any, sources: tuple[Any, ...], held: Any, train: tuple[Any, ...]) -> Claims:
+    return Claims(form, train, held) if isinstance(held, Split) else Claims(form, sources)
+
+
+def _trainings(spec: Spec, found: Mapping[Key, Any]) -> Iterator[Training]:
+    """The only training, or one a stage; a stage without data of its own learns the spec's."""
+    form, train = found["data", "format"], _several(found, "data", "train")
+    validation = spec.data.validation
+    held = validation if isinstance(validation, Split) else _several(found, "data", "validation")
+    test = spec.data.test if isinstance(spec.data.test, Split) else None
+    if spec.trainer is not None:
+        yield Training("", found["trainer",], form, train, held, test, "continue")
+    for place, stage in enumerate(spec.stages):
+        trainer = found["stages", place, "trainer"]
+        if stage.data is None:
+            yield Training(stage.name, trainer, form, train, held, test, stage.adapter)
+            continue
+        way: Key = ("stages", place, "data")
+        own = stage.data.validation
+        looked_at = own if isinstance(own, Split) else _several(found, *way, "validation")
+        yield Training(
+            name=stage.name,
+            trainer=trainer,
+            format=found.get((*way, "format"), form),
+            train=_several(found, *way, "train") or train,
+            validation=looked_at if looked_at or stage.data.train else held,
+            test=None if stage.data.train else test,
+            adapter=stage.adapter,
+        )
 
 
 def bare(host: Host, part: str, kind: str) -> Backend:
@@ -143,7 +187,7 @@ def bare(host: Host, part: str, kind: str) -> Backend:
 
 def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
     heads, problems = {}, []
-    for source in (*resolved.train, *resolved.test):
+    for source in resolved.data_sources():
         try:
             heads[source] = source.head()
         except BadOption as error:
@@ -158,9 +202,9 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         config = resolved.source.config()
     return Facts(
         model_config=config,
-        train=tuple(heads.get(source, Head(())) for source in resolved.train),
-        test=tuple(heads.get(source, Head(())) for source in resolved.test),
-        rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in resolved.train),
+        train=tuple(heads.get(source, Head(())) for source in rules.learnt(resolved)),
+        test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
+        rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
         offers={backend.part: backend.offers() for backend in resolved.backends()},
     )

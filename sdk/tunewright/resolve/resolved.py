@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from tunewright.host import Host
 from tunewright.parts import (
@@ -20,11 +21,42 @@ from tunewright.parts import (
     ModelSource,
     PromptFormat,
     Quantizer,
+    Tracker,
     Trainer,
 )
+from tunewright.parts.base import Head
 from tunewright.spec.document import Document, Key
-from tunewright.spec.model import Spec, part_key
+from tunewright.spec.model import Spec, Split, part_key
 from tunewright.spec.problems import Problem, SpecError
+
+
+class Training(NamedTuple):
+    """One training: a stage, or the only one, whose name is empty."""
+
+    name: str
+    trainer: Trainer
+    format: PromptFormat
+    train: tuple[DataSource, ...]
+    validation: tuple[DataSource, ...] | Split
+    test: Split | None
+    """The rows that `data.test` takes out of `train` before anything is learnt of them."""
+    adapter: Literal["continue", "merge"]
+
+    def sources(self) -> tuple[DataSource, ...]:
+        """Every source that it reads."""
+        return self.train if isinstance(self.validation, Split) else (*self.train, *self.validation)
+
+    def suffix(self, step: str) -> str:
+        """What one of its steps is called: `train`, or `train-<stage>`."""
+        return f"{step}-{self.name}" if self.name else step
+
+
+class Claims(NamedTuple):
+    """Rows that claims are made on: of sources of their own, or split off the training rows."""
+
+    format: PromptFormat
+    sources: tuple[DataSource, ...]
+    split: Split | None = None
 
 
 class Resolved(NamedTuple):
@@ -39,23 +71,45 @@ class Resolved(NamedTuple):
     quantizer: Quantizer
     adapter: AdapterMethod
     format: PromptFormat
-    train: tuple[DataSource, ...]
-    test: tuple[DataSource, ...]
-    trainer: Trainer
+    trainings: tuple[Training, ...]
+    test: Claims
     evaluators: tuple[Evaluator, ...]
+    asked: Mapping[str, Claims]
+    """The rows of each evaluator, by its name."""
+    trackers: tuple[Tracker, ...]
     gates: tuple[Gate, ...]
     exporters: tuple[Exporter, ...]
     target: Exporter | None
     """What the package is made for, checked but not exported by itself."""
     keys: Mapping[int, Key]
     facts: Facts = Facts()
+    heads: Mapping[DataSource, Head] = {}
 
     def backends(self) -> Iterator[Backend]:
-        """Every backend that the spec names, and the engine that its loader names."""
-        yield from (self.source, self.loader, self.engine, self.quantizer, self.adapter, self.format)
-        yield from (*self.train, *self.test, self.trainer, *self.evaluators, *self.gates, *self.exporters)
-        if self.target is not None:
-            yield self.target
+        """Every backend that the spec names, and the engine that its loader names, each once."""
+        parts: list[Backend] = [self.source, self.loader, self.engine, self.quantizer, self.adapter]
+        for training in self.trainings:
+            parts += [training.format, *training.sources(), training.trainer]
+        for claims in (self.test, *self.asked.values()):
+            parts += [claims.format, *claims.sources]
+        parts += [*self.evaluators, *self.gates, *self.exporters, *self.trackers]
+        yield from {id(part): part for part in [*parts, self.target] if part is not None}.values()
+
+    def data_sources(self) -> tuple[DataSource, ...]:
+        """Every source of rows, each once."""
+        return tuple(part for part in self.backends() if isinstance(part, DataSource))
+
+    def facts_for(self, backend: Backend) -> Facts:
+        """What is known, as one backend sees it: a trainer sees the rows of its own training."""
+        for training in self.trainings:
+            if training.trainer is backend:
+                heads = tuple(self.heads.get(source, Head(())) for source in training.train)
+                return replace(self.facts, train=heads, validation=bool(training.validation))
+        return self.facts
+
+    def where(self, backend: Backend) -> str:
+        """A backend's place in the spec, as a person writes it: `data.train.0`."""
+        return ".".join(map(str, self.keys.get(id(backend), ())))
 
     def key(self, backend: Backend, field: str) -> Key:
         """The way to a backend's field in the document."""

@@ -10,27 +10,80 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
-from tunewright.parts import Backend, Cap, DataSource, Evaluator, Exporter, Facts, Finding, Options, Secret, To
+from tunewright.host import Host
+from tunewright.parts import (
+    Backend,
+    Cap,
+    DataSource,
+    Evaluator,
+    Exporter,
+    Facts,
+    Finding,
+    Need,
+    Options,
+    PromptFormat,
+    Secret,
+    To,
+)
 from tunewright.parts.base import Head
-from tunewright.parts.data_source import Row
+from tunewright.parts.data_source import Row, weights_at_odds
+from tunewright.parts.prompt_format import texts
 from tunewright.resolve.licences import clash
 from tunewright.resolve.resolved import Resolved
 from tunewright.secrets import REFERENCE
 from tunewright.spec.document import Document, Key
+from tunewright.spec.model import Spec, Split
 from tunewright.spec.problems import Problem
 from tunewright.spec.suggest import did_you_mean
 
-Heads = Mapping[DataSource, Head]
+
+def structure(spec: Spec, document: Document) -> list[Problem]:
+    """What the spec's own sections must be to each other, whatever fills them."""
+    return [*_what_trains(spec, document), *_what_is_learnt(spec, document), *_stage_names(spec, document)]
 
 
-def check(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
+def _what_trains(spec: Spec, document: Document) -> Iterator[Problem]:
+    if spec.trainer is None and not spec.stages:
+        yield Problem("missing-key", "the spec needs `trainer`", document.at(()), "add `trainer:`")
+    if spec.trainer is not None and spec.stages:
+        place = document.at(("trainer",), prefer_key=True)
+        yield Problem(
+            "bad-value", "`trainer` and `stages` are both written: each stage has its own", place, "remove it"
+        )
+
+
+def _what_is_learnt(spec: Spec, document: Document) -> Iterator[Problem]:
+    if spec.data.train or (spec.stages and all(stage.data and stage.data.train for stage in spec.stages)):
+        return
+    if ("data", "train") in document.values:
+        yield Problem("empty-list", "`train` has no source", document.at(("data", "train")), "add a source of rows")
+    else:
+        place = document.at(("data",), prefer_key=True)
+        yield Problem("missing-key", "the spec needs `data.train`", place, "add `train:`")
+
+
+def _stage_names(spec: Spec, document: Document) -> Iterator[Problem]:
+    names = [stage.name for stage in spec.stages]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            where = document.at(("stages", place, "name"))
+            yield Problem("duplicate-name", f"two stages are called `{name}`", where, "give one another `name:`")
+    if spec.stages and ("stages", 0, "adapter") in document.values:
+        where = document.at(("stages", 0, "adapter"), prefer_key=True)
+        yield Problem("bad-value", "nothing comes before the first stage that `adapter` could mean", where, "remove it")
+
+
+def check(resolved: Resolved) -> Iterator[Problem]:
     """Everything that is wrong between the parts of a resolved spec."""
     for backend in resolved.backends():
-        yield from (resolved.problem(backend, finding) for finding in backend.check(resolved.facts))
+        yield from (resolved.problem(backend, finding) for finding in backend.check(resolved.facts_for(backend)))
         yield from _unmet(resolved, backend)
         yield from (resolved.problem(backend, finding) for finding in _taken(backend))
+    yield from _parent(resolved)
+    yield from _merges(resolved)
+    yield from _weights(resolved)
     yield from _row_kinds(resolved)
-    yield from _columns(resolved, heads)
+    yield from _columns(resolved)
     yield from _lengths(resolved)
     yield from _evidence(resolved)
     yield from _names(resolved)
@@ -40,12 +93,35 @@ def check(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
 
 
 def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
-    by_part = {other.part: other for other in resolved.backends()}
     for need in backend.needs():
-        if need.cap not in resolved.facts.offers.get(need.part, frozenset[Cap]()):
-            other = by_part[need.part]
-            message = f"{backend.part} `{backend.kind}` needs {need}; `{other.kind}` is not, as it stands here"
-            yield resolved.problem(backend, Finding(need.code, message, suggestion=need.why))
+        yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, resolved.key(backend, "kind"))
+
+
+def _lacks(resolved: Resolved, who: str, need: Need, key: Key) -> Iterator[Problem]:
+    if need.cap not in resolved.facts.offers.get(need.part, frozenset[Cap]()):
+        other = next(part for part in resolved.backends() if part.part == need.part)
+        message = f"{who} needs {need}; `{other.kind}` is not, as it stands here"
+        yield Problem(need.code, message, resolved.document.at(key), need.why)
+
+
+def _parent(resolved: Resolved) -> Iterator[Problem]:
+    parent = getattr(resolved.adapter.options, "parent", None)
+    if parent is not None and not parent.path.is_dir():
+        message = f"there is no folder `{parent.written}`"
+        yield resolved.problem(resolved.adapter, Finding("file-missing", message, "parent"))
+
+
+def _merges(resolved: Resolved) -> Iterator[Problem]:
+    """A stage that merges the one before needs an adapter that can be merged, and a base that takes it."""
+    for place, training in enumerate(resolved.trainings):
+        if training.adapter == "merge":
+            key: Key = ("stages", place, "adapter")
+            who = f"stage `{training.name}`"
+            for need in (
+                Need("adapter", Cap.MERGES, "cannot-merge", "write `adapter: continue`"),
+                Need("quantizer", Cap.TAKES_MERGES, "cannot-merge", "write `adapter: continue`"),
+            ):
+                yield from _lacks(resolved, who, need, key)
 
 
 def _taken(backend: Backend) -> Iterator[Finding]:
@@ -70,16 +146,44 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
+def _weights(resolved: Resolved) -> Iterator[Problem]:
+    """Each list of sources by itself; a list that several read is said once."""
+    lists = [training.train for training in resolved.trainings]
+    lists += [training.validation for training in resolved.trainings if not isinstance(training.validation, Split)]
+    lists += [claims.sources for claims in (resolved.test, *resolved.asked.values())]
+    for sources in dict.fromkeys(lists):
+        yield from (resolved.problem(source, finding) for source, finding in weights_at_odds(sources))
+    yield from _copied_claims(resolved)
+
+
+def _copied_claims(resolved: Resolved) -> Iterator[Problem]:
+    """A row that is asked twice is no second row: every interval would come out too narrow."""
+    held = [training.validation for training in resolved.trainings if not isinstance(training.validation, Split)]
+    held += [claims.sources for claims in (resolved.test, *resolved.asked.values()) if claims.split is None]
+    for source in dict.fromkeys(source for sources in held for source in sources):
+        for name in ("epochs", "weight"):
+            if name in source.options.model_fields_set:
+                message = f"`{name}` repeats rows, and rows that are judged on count once each"
+                yield resolved.problem(source, Finding("argument-unused", message, name, "remove it", at_key=True))
+
+
 def _row_kinds(resolved: Resolved) -> Iterator[Problem]:
-    trainer, form = resolved.trainer, resolved.format
-    if trainer.consumes != form.makes:
-        message = (
-            f"trainer `{trainer.kind}` learns from {trainer.consumes} rows; format `{form.kind}` makes {form.makes}"
-        )
-        known = [kind for kind in resolved.host.kinds("prompt_format") if _makes(resolved, kind) == trainer.consumes]
-        formats = " or ".join(f"`{kind}`" for kind in known) or "none that is installed"
-        suggestion = f"formats that make {trainer.consumes} rows: {formats}"
-        yield resolved.problem(trainer, Finding("wrong-row-kind", message, suggestion=suggestion))
+    for training in resolved.trainings:
+        trainer, form = training.trainer, training.format
+        if form.makes not in trainer.consumes:
+            wanted = " or ".join(trainer.consumes)
+            message = f"trainer `{trainer.kind}` learns from {wanted} rows; format `{form.kind}` makes {form.makes}"
+            known = [k for k in resolved.host.kinds("prompt_format") if _makes(resolved, k) in trainer.consumes]
+            formats = " or ".join(f"`{kind}`" for kind in known) or "none that is installed"
+            suggestion = f"formats that make {wanted} rows: {formats}"
+            yield resolved.problem(trainer, Finding("wrong-row-kind", message, suggestion=suggestion))
+    for evaluator in resolved.evaluators:
+        form = resolved.asked[evaluator.name].format
+        if evaluator.consumes and form.makes not in evaluator.consumes:
+            wanted = " or ".join(evaluator.consumes)
+            message = f"evaluator `{evaluator.kind}` asks {wanted} rows; format `{form.kind}` makes {form.makes}"
+            fix = "give it a `format:` and `test:` of its own"
+            yield resolved.problem(evaluator, Finding("wrong-row-kind", message, suggestion=fix))
 
 
 def _makes(resolved: Resolved, kind: str) -> str:
@@ -89,61 +193,113 @@ def _makes(resolved: Resolved, kind: str) -> str:
         return ""
 
 
-def _columns(resolved: Resolved, heads: Heads) -> Iterator[Problem]:
-    for source, head in heads.items():
-        asked: list[tuple[Backend, Mapping[str, str]]] = [(resolved.format, resolved.format.columns())]
-        if source in resolved.test:
-            asked += [(evaluator, evaluator.columns()) for evaluator in resolved.evaluators]
-        asked.append((source, {column: f"where.{column}" for column in getattr(source.options, "where", {})}))
-        for backend, columns in asked:
-            for column, field in sorted(columns.items()):
-                if column not in head.columns:
-                    message = f"`{source.name}` has no column `{column}`"
-                    finding = Finding(
-                        "missing-column", message, field, did_you_mean(column, head.columns),
-                        at_key=field.startswith("where."),
-                    )  # fmt: skip
-                    yield resolved.problem(backend, finding)
+def _columns(resolved: Resolved) -> Iterator[Problem]:
+    seen: set[tuple[int, int, str]] = set()
+    for source, backend, columns in _asked(resolved):
+        head = resolved.heads.get(source)
+        if head is None:  # it could not be read, which is said by itself
+            continue
+        for column, field in sorted(columns.items()):
+            if column in head.columns or (id(source), id(backend), column) in seen:
+                continue
+            seen.add((id(source), id(backend), column))
+            at_key = field.startswith("where.")
+            fix = did_you_mean(column, head.columns)
+            if isinstance(backend, PromptFormat):
+                shapes = [f"write `{line}`" for line in guesses(resolved.host, head, besides=backend.kind)]
+                fix = "; or ".join([fix, *shapes])
+            message = f"`{source.name}` has no column `{column}`"
+            yield resolved.problem(backend, Finding("missing-column", message, field, fix, at_key=at_key))
+
+
+def guesses(host: Host, head: Head, besides: str = "") -> list[str]:
+    """The lines to paste for a file of these columns, of every installed format that knows such a shape; but for the
+    kind `besides`, whose columns were said."""
+    found = []
+    for kind in host.kinds("prompt_format"):
+        if kind == besides:
+            continue
+        try:
+            line = getattr(host.backend("prompt_format", kind), "guess", lambda head: None)(head)
+        except EnvironmentFault:  # a format that cannot be imported cannot be suggested
+            continue
+        if line:
+            found.append(line)
+    return found
+
+
+def _asked(resolved: Resolved) -> Iterator[tuple[DataSource, Backend, Mapping[str, str]]]:
+    """Which columns of which source are read by whom, with the field that names each."""
+    for training in resolved.trainings:
+        for source in training.sources():
+            yield source, training.format, training.format.columns()
+    evaluators = {evaluator.name: evaluator for evaluator in resolved.evaluators}
+    for name, claims in (("", resolved.test), *resolved.asked.items()):
+        for source in claims.sources:
+            yield source, claims.format, claims.format.columns()
+            if name:
+                yield source, evaluators[name], evaluators[name].columns()
+    for training in resolved.trainings:
+        for source in training.train:
+            for split in (training.validation, training.test):
+                if isinstance(split, Split):
+                    for column in filter(None, (split.group, split.time)):
+                        yield source, source, {column: "kind"}
+    for source in resolved.data_sources():
+        yield source, source, {column: f"where.{column}" for column in getattr(source.options, "where", {})}
 
 
 def _lengths(resolved: Resolved) -> Iterator[Problem]:
     """What `max_length` cannot be: longer than the base was made for, or shorter than a row's words."""
-    limit = resolved.trainer.options.max_length
     made_for = (resolved.facts.model_config or {}).get("max_position_embeddings")
-    written = "max_length" in resolved.trainer.options.model_fields_set  # by default, the rows themselves decide
-    if isinstance(made_for, int) and limit > made_for and written:
-        message = f"rows may have {limit} tokens, the base takes {made_for}"
-        finding = Finding("length-beyond-model", message, "max_length", f"set `max_length: {made_for}` or less")
-        yield resolved.problem(resolved.trainer, finding)
-    words, origin = max((_longest(resolved, rows) for rows in resolved.facts.rows), default=(0, ""))
-    if words > limit:
-        message = f"{origin} has {words} words, so at least as many tokens; {limit} are allowed"
-        finding = Finding("row-too-long", message, "max_length", "raise `max_length`, or leave such rows out: `where:`")
-        yield resolved.problem(resolved.trainer, finding)
+    rows = dict(zip(learnt(resolved), resolved.facts.rows, strict=True))
+    for training in resolved.trainings:
+        trainer = training.trainer
+        limit = trainer.options.max_length
+        written = "max_length" in trainer.options.model_fields_set  # by default, the rows themselves decide
+        if isinstance(made_for, int) and limit > made_for and written:
+            message = f"rows may have {limit} tokens, the base takes {made_for}"
+            finding = Finding("length-beyond-model", message, "max_length", f"set `max_length: {made_for}` or less")
+            yield resolved.problem(trainer, finding)
+        if trainer.packs:
+            continue  # its texts are cut into rows of that length
+        found = (_longest(training.format, rows[source]) for source in training.train)
+        words, origin = max(found, default=(0, ""))
+        if words > limit:
+            message = f"{origin} has {words} words, so at least as many tokens; {limit} are allowed"
+            fix = "raise `max_length`, or leave such rows out: `where:`"
+            yield resolved.problem(trainer, Finding("row-too-long", message, "max_length", fix))
 
 
-def _longest(resolved: Resolved, rows: tuple[Row, ...]) -> tuple[int, str]:
+def learnt(resolved: Resolved) -> list[DataSource]:
+    """Every source that is trained on, each once, in the order of the trainings."""
+    return list(dict.fromkeys(source for training in resolved.trainings for source in training.train))
+
+
+def _longest(form: PromptFormat, rows: tuple[Row, ...]) -> tuple[int, str]:
     """A lower bound of the longest row's tokens, and its origin.
 
     Tokenizers of the known families never join two words into one token. Only the row with the most spaces is
     rendered, since `validate` has no time to render all.
     """
-    columns = resolved.format.columns().keys()
+    columns = form.columns().keys()
     whole = [row for row in rows if columns <= row.fields.keys()]  # a lacking column is said by another rule
     if not whole:
         return 0, ""
     row = max(whole, key=lambda row: sum(str(row.fields[column]).count(" ") for column in columns))
     try:
-        example = resolved.format.example(row.fields)
+        example = form.example(row.fields)
     except BadInput:  # an empty or broken row: said with its line when all rows are read
         return 0, ""
-    words = sum(len(message["content"].split()) for message in (*example.prompt, *example.completion))
-    return words, row.origin
+    prompt, *answers = (
+        sum(len(part.split()) for part in texts(text)) for text in example if not isinstance(text, bool)
+    )
+    return prompt + max(answers), row.origin
 
 
 def _evidence(resolved: Resolved) -> Iterator[Problem]:
     """Evaluations need rows, gates need scores."""
-    if resolved.evaluators and not resolved.test:
+    if any(not claims.sources for claims in resolved.asked.values()):
         message = "the evaluations have no rows to ask: `data.test` is empty"
         yield Problem("no-test-data", message, resolved.document.at(("evals",)), "add `data.test:`")
     metrics = resolved.facts.metrics

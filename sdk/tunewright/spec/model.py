@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, NonNegativeInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    NonNegativeInt,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from tunewright.spec.document import Document, Key
 
 API_VERSION = "tunewright/v1"
+SPLIT = "split"  # the one kind that the core fills itself: it needs the training rows, not a source
 
 
 Dtype = Annotated[Literal["bf16", "fp16", "fp32"], Field(description="Type of the weights that stay unquantized.")]
@@ -54,15 +64,73 @@ class Model(_Section):
     )
 
 
+class Split(_Section):
+    """Rows taken out of the training rows. Equal rows never stand on both sides."""
+
+    kind: Annotated[Literal["split"], Field(description="Rows are taken out of `train`.")]
+    fraction: Annotated[float, Field(gt=0, lt=1, description="Share of the training rows that is taken out.")]
+    group: Annotated[str | None, Field(description="Column whose equal values stay on one side, as a customer's.")] = (
+        None
+    )
+    time: Annotated[
+        str | None, Field(description="Column of a date, a time or a number: the latest rows are taken out.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_group_and_time(self) -> Split:
+        if self.group is not None and self.time is not None:
+            raise ValueError("`group` keeps rows together and `time` parts them by order: choose one")
+        return self
+
+
+def _split_or_sources(value: Any) -> str:
+    return "split" if isinstance(value, (dict, Split)) else "sources"
+
+
+Held = Annotated[
+    Annotated[Split, Tag("split")] | Annotated[list[Part], Tag("sources")], Discriminator(_split_or_sources)
+]
+"""Rows that are not learnt: sources of their own, or a split of the training rows."""
+
+
+class StageData(_Section):
+    """What one stage learns, and what it is judged on while it does."""
+
+    format: Annotated[Part | None, Field(description="How a row becomes what is learnt; by default `data.format`.")] = (
+        None
+    )
+    train: Annotated[
+        list[Part], Field(description="Sources of the rows that are learnt; by default those of `data`, split alike.")
+    ] = []
+    validation: Annotated[
+        Held, Field(description="Rows for early stopping and for choosing among checkpoints, never for claims.")
+    ] = []
+
+
 class Data(_Section):
     """What is learnt, and what claims are made on."""
 
     format: Annotated[Part, Field(description="How a row becomes prompt and answer.")]
-    train: Annotated[list[Part], Field(min_length=1, description="Sources of the rows that are learnt; at least one.")]
-    test: Annotated[
-        list[Part],
-        Field(description="Sources of the rows that claims are made on; nothing is trained or chosen on them."),
+    train: Annotated[list[Part], Field(description="Sources of the rows that are learnt.")] = []
+    validation: Annotated[
+        Held, Field(description="Rows for early stopping and for choosing among checkpoints, never for claims.")
     ] = []
+    test: Annotated[Held, Field(description="Rows that claims are made on; nothing is trained or chosen on them.")] = []
+
+
+class Stage(_Section):
+    """One of several trainings in a row."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="What its steps are called by.")]
+    trainer: Annotated[Part, Field(description="How the trainable parameters learn.")]
+    data: Annotated[StageData | None, Field(description="What it learns; by default `data`.")] = None
+    adapter: Annotated[
+        Literal["continue", "merge"],
+        Field(
+            description="What becomes of the stage before: its adapter is trained on, or it is merged into the base and"
+            " a fresh one is trained."
+        ),
+    ] = "continue"
 
 
 class Package(_Section):
@@ -91,12 +159,14 @@ class Spec(_Section):
     )
     adapter: Annotated[Part, Field(description="What is trained: an adapter, or with `none` the base itself.")]
     data: Annotated[Data, Field(description="Rows, and how they become examples.")]
-    trainer: Annotated[Part, Field(description="How the trainable parameters learn.")]
+    trainer: Annotated[Part | None, Field(description="How the trainable parameters learn; or `stages`.")] = None
+    stages: Annotated[list[Stage], Field(description="Several trainings in a row, in place of `trainer`.")] = []
     evals: Annotated[list[Part], Field(description="What base and tuned model are asked on the test rows.")] = []
     gates: Annotated[list[Part], Field(description="What must hold; a run whose gate fails makes no package.")] = []
     exports: Annotated[
         list[Part], Field(description="Further forms to write; what was trained is always written.")
     ] = []
+    trackers: Annotated[list[Part], Field(description="Where the course of a training is shown besides.")] = []
     package: Annotated[Package, Field(description="How the hand-off is named.")] = Package()
     seed: Annotated[NonNegativeInt, Field(lt=2**32, description="Every random choice follows from it.")] = 0
 
@@ -120,10 +190,24 @@ SINGLE: Mapping[str, tuple[Key, str]] = {
 }
 LISTS: tuple[tuple[str, Key], ...] = (
     ("data_source", ("data", "train")),
+    ("data_source", ("data", "validation")),
     ("data_source", ("data", "test")),
     ("evaluator", ("evals",)),
     ("gate", ("gates",)),
     ("exporter", ("exports",)),
+    ("tracker", ("trackers",)),
+)
+# the same, within each entry of a list
+WITHIN: tuple[tuple[Key, Mapping[str, tuple[Key, ...]]], ...] = (
+    (
+        ("stages",),
+        {
+            "trainer": (("trainer",),),
+            "prompt_format": (("data", "format"),),
+            "data_source": (("data", "train"), ("data", "validation")),
+        },
+    ),
+    (("evals",), {"prompt_format": (("format",),), "data_source": (("test",),)}),
 )
 
 
@@ -134,16 +218,31 @@ def places(document: Document) -> Iterator[Place]:
         if part is not None:
             yield Place(contract, key, part)
     for contract, key in LISTS:
-        found = _value(document.data, key)
-        for index, value in enumerate(found if isinstance(found, list) else ()):
-            part = _part(value, "")
-            if part is not None:
-                yield Place(contract, (*key, index), part)
+        yield from _list(document, contract, key)
+    for outer, inner in WITHIN:
+        entries = _value(document.data, outer)
+        for index, _ in enumerate(entries if isinstance(entries, list) else ()):
+            for contract, ways in inner.items():
+                for way in ways:
+                    yield from _list(document, contract, (*outer, index, *way))
+
+
+def _list(document: Document, contract: str, key: Key) -> Iterator[Place]:
+    """The parts of a list, or the one part that stands there."""
+    found = _value(document.data, key)
+    listed = [((*key, index), value) for index, value in enumerate(found)] if isinstance(found, list) else []
+    for place, value in listed or [(key, found)]:
+        part = _part(value, "")
+        if part is not None and part.kind != SPLIT:
+            yield Place(contract, place, part)
 
 
 def _value(data: Any, key: Key) -> Any:
     for step in key:
-        data = data.get(step) if isinstance(data, dict) else None
+        if isinstance(step, int):
+            data = data[step] if isinstance(data, list) and step < len(data) else None
+        else:
+            data = data.get(step) if isinstance(data, dict) else None
     return data
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 MOST_SHOWN = 160  # characters of known words that a message lists
 LONGEST = 60  # characters of a word that is compared with others
+SOURCES = ("data.validation", "data.test", "evals.test")  # lists of rows, as `data.train` is
 
 
 def did_you_mean(word: str, known: Collection[str], place: str | None = None) -> str:
@@ -21,11 +22,14 @@ def did_you_mean(word: str, known: Collection[str], place: str | None = None) ->
 
 
 def _kind(word: str, known: Collection[str]) -> str:
-    from tunewright.spec.words import KINDS
+    from tunewright.spec.words import BROUGHT, KINDS
 
     for kind, names, besides in KINDS:
         if kind in known and word in names.split():
             return f"here it is called `{kind}`{besides and ', '}{besides}"
+    for kind, names, how in BROUGHT:
+        if kind in known and word in names.split():
+            return how
     return _as_path(word, known)
 
 
@@ -44,7 +48,10 @@ def _as_path(word: str, known: Collection[str]) -> str:
 def _key(word: str, known: Collection[str], place: str) -> str:
     from tunewright.spec.words import HERE, KEYS, REMOVE
 
-    place = "data.train" if place == "data.test" else place
+    place = place.removeprefix("stages.")
+    if place in SOURCES and "fraction" not in known:  # a split has words of its own
+        place = "data.train"
+    place = "data.format" if place == "evals.format" else place
     target = HERE.get(place, {}).get(word) or KEYS.get(word, "")
     if not target:
         named_so = word in ("type", "_target_", "class", "method", "backend") and "kind" in known

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -67,7 +67,8 @@ def problems_of(
         # a value that fits no branch of a union is one mistake, not one a branch
         group = written[:2] if key else written
         if group not in found:
-            mistake = _Mistake(detail, model, document, (*key, *written), owner, len(found) < MOST_SUGGESTED)
+            suggests = len(found) < MOST_SUGGESTED
+            mistake = _Mistake(detail, model, document, (*key, *written), owner, suggests, written[:-1])
             found[group] = mistake.problem()
     # a value that could not be read is one mistake
     return [problem for problem in found.values() if problem.position not in known]
@@ -91,6 +92,8 @@ class _Mistake(NamedTuple):
     key: Key
     owner: str
     suggests: bool
+    inner: Key
+    """The way from the owner to the mapping that it is in, as it was written."""
 
     def problem(self) -> Problem:
         kind = self.detail["type"]
@@ -102,7 +105,7 @@ class _Mistake(NamedTuple):
         return self.part() if kind == "part" else self.wrong_value(code)
 
     def unknown_key(self) -> Problem:
-        inner, word = self.detail["loc"][:-1], str(self.key[-1])
+        inner, word = self.inner, str(self.key[-1])
         where = f"`{'.'.join(map(str, inner))}`" if inner else self.owner
         message = f"`{short(word)}` is not an option of {where}"
         place = ".".join(step for step in self.key[:-1] if isinstance(step, str))
@@ -110,7 +113,7 @@ class _Mistake(NamedTuple):
         return Problem("unknown-key", message, self.document.at(self.key, prefer_key=True), fix)
 
     def missing_key(self, mapping: Key, name: str) -> Problem:
-        message = f"{self.owner} needs `{'.'.join(map(str, self.detail['loc']))}`"
+        message = f"{self.owner} needs `{'.'.join(map(str, (*self.inner, name)))}`"
         fix = f"add `{name}: {API_VERSION}`" if name == "apiVersion" else f"add `{name}:`"
         return Problem("missing-key", message, self.document.at(mapping, prefer_key=True), fix)
 
@@ -185,7 +188,13 @@ def _shown(value: Any) -> str:
 def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> Collection[str]:
     for step in location:
         info = model.model_fields.get(str(step))
-        annotation = info.annotation if info else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        model = next(_models(info.annotation), model) if info else model
     return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a type, also those of a list's entries or of a union's branches."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -20,6 +20,8 @@ from tunewright.secrets import revealed
 from tunewright.store import disk
 
 MANIFEST = "manifest.json"
+ABOUT = "about.json"
+CHECKPOINTS = "checkpoints"
 FORMAT = 1
 
 
@@ -59,11 +61,22 @@ class Store:
         for left in (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*")):
             disk.remove(left)
 
-    def scratch(self, step: str, key: str) -> Path:
-        """A folder for a library to write in."""
+    def scratch(self, step: str, key: str, about: Mapping[str, Any]) -> Path:
+        """A folder for a library to write in, kept until the step commits; `about` says what stands behind the key."""
         folder = self.folder / ".work" / f"{step}-{key[:16]}"
         disk.make_folder(folder)
+        disk.replace(folder / ABOUT, canonical_json(about))
         return folder
+
+    def unfinished(self, step: str, key: str, about: Mapping[str, Any]) -> list[str]:
+        """What an interrupted run left of this step under other keys, and in what each differs, a sentence each."""
+        found = []
+        for other in sorted((self.folder / ".work").glob(f"{step}-{'[0-9a-f]' * 16}")):
+            if other.name != f"{step}-{key[:16]}" and any((other / CHECKPOINTS).glob("step-*")):
+                at = max(int(folder.name.removeprefix("step-")) for folder in (other / CHECKPOINTS).glob("step-*"))
+                differs = _differing(_read_about(other), about) or "a library, a plugin or the step before it"
+                found.append(f"an interrupted `{step}` (at step {at}) is not taken up: it differs in {differs}")
+        return found
 
     def stage(self, step: str, key: str) -> Path:
         """A new, empty folder for a step's output; what a killed run left there is removed."""
@@ -81,6 +94,25 @@ class Store:
         if found is None:
             raise Refused(f"{target} was published but does not read back", fix="check the disk, then run again")
         return found
+
+
+def _read_about(folder: Path) -> Any:
+    try:
+        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _differing(was: Any, now: Any, place: str = "") -> str:
+    """The values that differ between two plain things: `trainer.learning_rate (0.001, now 0.002)`."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        names = sorted({*was, *now})
+        inner = (_differing(was.get(n), now.get(n), f"{place}.{n}" if place else str(n)) for n in names)
+        return ", ".join(filter(None, inner))
+    if was == now:
+        return ""
+    short = (f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else value for value in (was, now))
+    return "{} ({}, now {})".format(place, *short)
 
 
 def publish(staged: Path, target: Path, notes: Mapping[str, Any]) -> None:

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
         ModelSource,
         PromptFormat,
         Quantizer,
+        Tracker,
         Trainer,
     )
     from tunewright.parts.gate import Score
-    from tunewright.parts.loader import Message
+    from tunewright.parts.prompt_format import Text
     from tunewright.testing.tiny import World
 
     Given = Mapping[str, Any] | None
@@ -54,7 +55,7 @@ def check(backend: type[Backend], options: Given = None, *, folder: Path, **samp
         "model_source": check_model_source, "loader": check_loader, "quantizer": check_quantizer,
         "adapter": check_adapter, "data_source": check_data_source, "prompt_format": check_prompt_format,
         "trainer": check_trainer, "engine": check_engine, "evaluator": check_evaluator, "gate": check_gate,
-        "exporter": check_exporter,
+        "exporter": check_exporter, "tracker": check_tracker,
     }  # fmt: skip
     if part not in checks:
         raise ValueError(f"{backend!r} is of no part: `part` is {part!r}, known are {', '.join(checks)}")
@@ -136,7 +137,7 @@ def check_engine(
     *,
     folder: Path,
     world: World | None = None,
-    prompts: Sequence[Sequence[Message]] | None = None,
+    prompts: Sequence[Text] | None = None,
 ) -> None:
     """Answers do not depend on what else is asked, keep their limit, and come from the weights that it says."""
     from tunewright.testing.asking import EngineExercise
@@ -180,6 +181,23 @@ def check_exporter(backend: type[Exporter], options: Given = None, *, folder: Pa
     _try(backend, options, folder, ExporterExercise(world))
 
 
+def check_tracker(
+    backend: type[Tracker],
+    options: Given = None,
+    *,
+    folder: Path,
+    arrived: Callable[[Any], Any] | None = None,
+) -> None:
+    """It shows what it is given, of one training and of the next, sends no environment, and ends all that it began.
+
+    `arrived(options)` reads back, as plain data, what has come where it shows things; by default that is the content
+    of the files that its paths name. Equal runs must give equal data: leave dates and ids out of it.
+    """
+    from tunewright.testing.trackers import TrackerExercise
+
+    _try(backend, options, folder, TrackerExercise(arrived))
+
+
 def _try(backend: type[Backend], options: Given, folder: Path, exercise: Any) -> None:
     from tunewright.testing.contract import as_written
     from tunewright.testing.trial import Trial
@@ -198,5 +216,5 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CODES", "NonConforming", "Violation", "World", "check", "check_adapter", "check_data_source", "check_engine",
     "check_evaluator", "check_exporter", "check_gate", "check_loader", "check_model_source", "check_prompt_format",
-    "check_quantizer", "check_trainer", "tiny_world",
+    "check_quantizer", "check_tracker", "check_trainer", "tiny_world",
 ]  # fmt: skip

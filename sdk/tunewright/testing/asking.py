@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunewright.data.mask import prompt_ids
 from tunewright.parts import Cap, Engine, Exporter
-from tunewright.parts.engine import Completion, Served
+from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
-from tunewright.parts.loader import Message
+from tunewright.parts.prompt_format import Text
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import difference
 from tunewright.testing.desk import Desk
@@ -23,6 +25,8 @@ from tunewright.testing.violations import Report
 from tunewright.testing.weights import content
 
 LIMITS = (1, 8)  # tokens
+NEAR = 1e-3  # nats: what another order of floating-point sums may change
+TOO_LONG = 4096  # tokens: more than the kit's own model reads
 
 
 class TrainedWorld(InWorld):
@@ -37,23 +41,30 @@ class TrainedWorld(InWorld):
 
 
 class EngineExercise(TrainedWorld):
-    """The base and what was trained on it, asked together and one by one."""
+    """The base and what was trained on it, asked together and one by one, and asked how likely given answers are."""
 
     part = "engine"
 
-    def __init__(self, world: World | None = None, prompts: Sequence[Sequence[Message]] | None = None) -> None:
+    def __init__(self, world: World | None = None, prompts: Sequence[Text] | None = None) -> None:
         super().__init__(world)
-        self.prompts = [question(row) for row in ROWS[:4]] if prompts is None else prompts
+        asked: list[Text] = [*(question(row) for row in ROWS[:4]), str(ROWS[4]["text"])]
+        self.prompts = asked if prompts is None else prompts
 
     def run(self, made: Engine, desk: Desk, report: Report) -> Any:
         saved, digest = self.saved, self.digest
-        found = {}
+        found: dict[str, Any] = {}
+        rows: list[Continuation] = []
         for what, method, path, identity in (("base", None, None, "base"), ("tuned", self.world.method, saved, digest)):
             served = self._served()._replace(method=method, trained=path)
             with made.open(served) as subject:
                 says = f"the subject of the {what} model says that it is `{subject.identity}`, it is `{identity}`"
                 report.expect(subject.identity == identity, "identity-untrue", says)
-                found[what] = [self._asked(subject, limit, report) for limit in LIMITS]
+                answers = [self._asked(subject, limit, report) for limit in LIMITS]
+                rows = rows or self._rows(answers[-1]["answers"])
+                found[what] = {"asked": answers, "scored": self._scored(subject, rows, report)}
+        says = "the tuned model's scores are the base's: what was trained is not in the model that scores"
+        alike = not difference(found["base"]["scored"]["scores"], found["tuned"]["scored"]["scores"])
+        report.expect(not alike, "identity-untrue", says)
         return found
 
     def _served(self) -> Served:
@@ -66,16 +77,67 @@ class EngineExercise(TrainedWorld):
         where = difference([vars(one) for one in together], [vars(one) for one in alone], "answer")
         says = f"asked together and one by one, the answers differ: {where}"
         report.expect(not where, "batching-changes-answers", says)
-        report.expect(
-            len(together) == len(self.prompts) and done[-1:] == [len(self.prompts)] and done == sorted(done),
-            "progress-untrue",
-            f"{len(together)} answers to {len(self.prompts)} prompts, and `progress` heard {done}: count to the last",
-        )
+        self._counted("answers", len(together), "prompts", len(self.prompts), done, report)
         for prompt, answer in zip(self.prompts, together, strict=False):
             self._answer(prompt, answer, limit, report)
+        self._likeliest(subject, alone, report)
         return {"answers": [vars(one) for one in together], "progress": done}
 
-    def _answer(self, prompt: Sequence[Message], answer: Completion, limit: int, report: Report) -> None:
+    def _counted(self, made: str, found: int, asked: str, wanted: int, done: list[int], report: Report) -> None:
+        report.expect(
+            found == wanted and done[-1:] == [wanted] and done == sorted(done),
+            "progress-untrue",
+            f"{found} {made} to {wanted} {asked}, and `progress` heard {done}: count to the last",
+        )
+
+    def _rows(self, answers: Sequence[dict[str, Any]]) -> list[Continuation]:
+        """Each prompt with each answer, cut to different lengths, and a plain text from its second token on."""
+        text = prompt_ids(str(ROWS[5]["text"]), self.world.tokenizer)
+        whole = [Continuation(text[:1], text[1:], "kit.csv:7")]
+        return whole + [
+            Continuation(asked, other["ids"][: len(other["ids"]) - place or None], f"kit.csv:{place + 2}")
+            for asked in self._prompt_ids()
+            for place, other in enumerate(answers)
+        ]
+
+    def _prompt_ids(self) -> list[list[int]]:
+        return [prompt_ids(prompt, self.world.tokenizer) for prompt in self.prompts]
+
+    def _scored(self, subject: Any, rows: Sequence[Continuation], report: Report) -> Any:
+        """Of each token one finite log-probability, the same alone, and the same wherever its prompt is said to end."""
+        done: list[int] = []
+        together = subject.score(rows, done.append)
+        self._counted("scores", len(together), "rows", len(rows), done, report)
+        lengths = [len(row.answer) for row in rows]
+        says = f"`score` gives {[len(one) for one in together]} numbers for answers of {lengths} tokens: one a token"
+        if not report.expect([len(one) for one in together] == lengths, "bad-contract", says):
+            return {"scores": together, "progress": done}
+        values = [value for one in together for value in one]
+        if not report.expect(all(map(math.isfinite, values)), "not-finite", "`score` gives what is no finite number"):
+            return {"scores": together, "progress": done}
+        says = f"a log-probability is at most 0, `score` gives {max(values)}"
+        report.expect(max(values) <= NEAR, "bad-contract", says)
+        says = "`score` gives every token the same number"
+        report.expect(len(set(values)) > 1, "bad-contract", says)
+        says = "scored together and one by one, rows get other numbers"
+        report.expect(_near(together, subject.score(rows, together=False)), "batching-changes-answers", says)
+        parted = [(row._replace(answer=row.answer[:1]), _later(row)) for row in rows]
+        halves = iter(subject.score([half for pair in parted for half in pair]))
+        says = "a token's score depends on where the prompt is said to end: it is given all that stands before it"
+        report.expect(_near(together, [[*next(halves), *next(halves)] for _ in rows]), "bad-contract", says)
+        return {"scores": together, "progress": done}
+
+    def _likeliest(self, subject: Any, answers: Sequence[Completion], report: Report) -> None:
+        """Of the first tokens of all answers, a prompt's own is the likeliest: it was the greedy one."""
+        firsts = sorted({answer.ids[0] for answer in answers if answer.ids})
+        scores = iter(subject.score([Continuation(ids, [token]) for ids in self._prompt_ids() for token in firsts]))
+        for answer in answers:
+            found = {token: next(scores)[0] for token in firsts}
+            held = not answer.ids or found[answer.ids[0]] >= max(found.values()) - NEAR
+            says = "`complete` begins an answer with one token, and `score` finds another one likelier at that place"
+            report.expect(held, "bad-contract", says)
+
+    def _answer(self, prompt: Text, answer: Completion, limit: int, report: Report) -> None:
         tokenizer = self.world.tokenizer
         says = f"an answer has {len(answer.ids)} tokens where at most {limit} were asked for"
         report.expect(len(answer.ids) <= limit, "limit-ignored", says)
@@ -85,9 +147,8 @@ class EngineExercise(TrainedWorld):
         text = tokenizer.decode(answer.ids, special=False)
         says = f"the text {answer.text!r} is not what its tokens decode to, {text!r}"
         report.expect(answer.text == text, "text-differs", says)
-        asked = tokenizer.encode(tokenizer.render(prompt, generation_prompt=True))
-        says = "`prompt_ids` are not the prompt as the loader's tokenizer renders it: other questions were trained on"
-        report.expect(answer.prompt_ids == asked, "text-differs", says)
+        says = "`prompt_ids` are not what `tunewright.data.mask` makes of the prompt: other questions were trained on"
+        report.expect(answer.prompt_ids == prompt_ids(prompt, tokenizer), "text-differs", says)
 
     def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
         made, served = make(), self._served()
@@ -96,10 +157,33 @@ class EngineExercise(TrainedWorld):
             yield Attempt(what, partial(self._open, made, tuned))
         gone = served._replace(base=desk.folder / "missing")
         yield Attempt("a base that is not there", partial(self._open, made, gone))
+        token = prompt_ids(self.prompts[0], self.world.tokenizer)[0]
+        for what, row in (
+            ("a row without a prompt to score", Continuation([], [token])),
+            ("a row of very many tokens to score", Continuation([token], [token] * TOO_LONG)),
+        ):
+            yield Attempt(what, partial(self._score, made, served, row))
 
     def _open(self, made: Engine, served: Served) -> None:
         with made.open(served) as subject:
             subject.complete(self.prompts[:1], LIMITS[0])
+
+    def _score(self, made: Engine, served: Served, row: Continuation) -> None:
+        with made.open(served) as subject:
+            subject.score([row])
+
+
+def _later(row: Continuation) -> Continuation:
+    """The row without its answer's first token, which is given."""
+    return row._replace(prompt=[*row.prompt, *row.answer[:1]], answer=row.answer[1:])
+
+
+def _near(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> bool:
+    """Whether both hold the same numbers but for rounding."""
+    if [len(one) for one in first] != [len(one) for one in second]:
+        return False
+    pairs = ((a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True))
+    return all(abs(a - b) <= NEAR for a, b in pairs)
 
 
 class ExporterExercise(TrainedWorld):

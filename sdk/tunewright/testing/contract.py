@@ -21,9 +21,9 @@ from tunewright.parts.trainer import TrainerOptions
 from tunewright.testing.violations import Report
 
 HEAVY = (
-    "accelerate", "bitsandbytes", "datasets", "gguf", "huggingface_hub", "jax", "matplotlib", "numpy", "pandas", "peft",
-    "pyarrow", "requests", "safetensors", "scipy", "sklearn", "tensorflow", "tokenizers", "torch", "transformers",
-    "trl", "vllm",
+    "accelerate", "bitsandbytes", "datasets", "gguf", "huggingface_hub", "jax", "matplotlib", "mlflow", "numpy",
+    "pandas", "peft", "pyarrow", "requests", "safetensors", "scipy", "sklearn", "sqlalchemy", "tensorboard",
+    "tensorflow", "tokenizers", "torch", "trackio", "transformers", "trl", "vllm", "wandb",
 )  # fmt: skip
 """Libraries that `validate` must not wait for: a backend imports them where it uses them."""
 
@@ -34,8 +34,8 @@ BASES: Mapping[str, type[Options]] = {
 """Parts of which the core itself reads options: theirs must subclass these."""
 
 CAPS: Mapping[str, frozenset[Cap]] = {
-    "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES}),
-    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM}),
+    "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT}),
+    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.LORA, Cap.VLLM}),
 }
 """What a part can claim; the others claim nothing."""
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from tunewright.parts import Evaluator, Gate
 from tunewright.parts.engine import Completion
-from tunewright.parts.evaluator import Graded, Item
+from tunewright.parts.evaluator import Graded, Item, TestRow
 from tunewright.parts.gate import Score, Verdict
 from tunewright.testing.desk import Desk
+from tunewright.testing.invented import ODD, Invented
 from tunewright.testing.rows import Recording
 from tunewright.testing.samples import ROWS, Fields, held_out
 from tunewright.testing.trial import Attempt, Exercise, Make
@@ -19,19 +20,21 @@ from tunewright.testing.violations import Report
 
 SAME = 1e-9  # relative: what the order of a floating-point sum may change
 MOST = 3  # items that are graded over and over
-ODD = ("", "   ", "delivery\n\nbilling", "ä" * 2000, "\x00", "{label}", "again " * 400)
-"""Answers that models do give."""
 
 
 class EvaluatorExercise(Exercise):
-    """Items of test rows, graded against answers that are right, wrong, empty and odd."""
+    """Items of test rows: graded against answers that are right, wrong, empty and odd; or, where the evaluator has a
+    `measure` of its own, measured on invented models."""
 
     part = "evaluator"
 
     def __init__(self, rows: Sequence[Fields] | None = None, answers: Sequence[str] | None = None) -> None:
-        self.rows, self.answers = held_out(ROWS if rows is None else rows), answers
+        self.fields, self.answers = ROWS if rows is None else rows, answers
+        self.rows = held_out(self.fields)
 
     def run(self, made: Evaluator, desk: Desk, report: Report) -> Any:
+        if made.consumes:
+            self.rows = held_out(self.fields, made.consumes[0])
         items = list(made.items(self.rows))
         if not report.expect(bool(items), "bad-contract", "`items` asks nothing of the sample: give it other `rows`"):
             return {}
@@ -43,11 +46,51 @@ class EvaluatorExercise(Exercise):
         report.expect(
             turned == sorted(ids), "items-depend-on-order", "`items` asks other items when rows are turned round"
         )
-        graded = [Graded(item, answer, made.grade(item, answer)) for item, answer in self._answered(items)]
+        graded = self._graded(made, items, report)
         scores = self._scores(made, graded, report)
-        self._heeds(made, items, report)
+        unknown = sorted(made.lower_is_better() - set(made.summaries()))
+        says = f"`lower_is_better` names {', '.join(unknown)}, which `summaries` does not make"
+        report.expect(not unknown, "metrics-differ", says)
         grades = [dict(one.grades) for one in graded]
         return {"name": made.name, "items": [vars(item) for item in items], "grades": grades, "scores": scores}
+
+    def _graded(self, made: Evaluator, items: Sequence[Item], report: Report) -> list[Graded]:
+        if _measures(made):
+            return self._measured(made, items, report)
+        if not report.expect(
+            type(made).grade is not Evaluator.grade, "bad-contract", "it has neither `grade` nor a `measure` of its own"
+        ):
+            return []
+        graded = [Graded(item, answer, made.grade(item, answer)) for item, answer in self._answered(items)]
+        self._heeds(made, items, report)
+        for one in graded:
+            unlike = sorted(set(one.grades) ^ set(made.summaries()))
+            says = f"`grade` and `summaries` disagree on the metrics: {', '.join(unlike)} is in one of them alone"
+            report.expect(not unlike, "metrics-differ", says)
+        return graded
+
+    def _measured(self, made: Evaluator, items: Sequence[Item], report: Report) -> list[Graded]:
+        """What it makes of one model, which must not be what it makes of every other one."""
+        heard: list[tuple[int, int]] = []
+        graded = made.measure(Invented(0, self.answers), self.rows, lambda done, of: heard.append((done, of)))
+        kind = all(isinstance(one, Graded) for one in graded)
+        if not report.expect(kind, "bad-contract", "`measure` gives what is no `Graded`"):
+            return []
+        says = "`measure` grades other items than `items` names, or in another order"
+        report.expect([one.item for one in graded] == list(items), "bad-contract", says)
+        done = [one for one, _ in heard]
+        whole = bool(heard) and done == sorted(done) and len({of for _, of in heard}) == 1 and done[-1] == heard[-1][1]
+        says = f"`progress` heard {heard}: how many are done, of how many, up to the last"
+        report.expect(whole, "progress-untrue", says)
+        turned = made.measure(Invented(0, self.answers), self.rows[::-1], _unheard)[::-1]
+        same = [one.grades for one in turned] == [one.grades for one in graded]
+        says = "an item is graded otherwise when others are measured before it"
+        report.expect(same, "non-deterministic", says)
+        others = (made.measure(Invented(seed, self.answers), self.rows, _unheard) for seed in range(1, MOST + 1))
+        differ = any(one.grades != before.grades for other in others for one, before in zip(other, graded, strict=True))
+        says = "every model gets the same grades: if that is right, give the check `rows` that make a difference"
+        report.expect(differ, "answer-ignored", says)
+        return graded
 
     def _heeds(self, made: Evaluator, items: Sequence[Item], report: Report) -> None:
         """Another answer makes another grade, for some item and some answer; the same answer makes the same one."""
@@ -75,16 +118,18 @@ class EvaluatorExercise(Exercise):
 
     def _scores(self, made: Evaluator, graded: Sequence[Graded], report: Report) -> dict[str, float]:
         summaries, scores = made.summaries(), dict[str, float]()
+        if not graded:  # said above
+            return scores
         for one in graded:
-            unlike = sorted(set(one.grades) ^ set(summaries))
-            says = f"`grade` and `summaries` disagree on the metrics: {', '.join(unlike)} is in one of them alone"
-            report.expect(not unlike, "metrics-differ", says)
             bad = [f"{name} = {value}" for name, value in one.grades.items() if not _is_number(value)]
             report.expect(not bad, "not-finite", f"`grade` gives {', '.join(bad)}: grades are finite numbers")
         for metric, summary in summaries.items():
             try:
                 value, turned = summary(graded), summary(graded[::-1])
-            except KeyError:  # said above: its metric is in no grade
+            except KeyError as error:
+                if _measures(made):  # else it was said above
+                    says = f"the score `{metric}` is made of the grade {error}, which `measure` does not give"
+                    report.add("metrics-differ", says)
                 continue
             if report.expect(_is_number(value), "not-finite", f"the score `{metric}` is {value}: scores are finite"):
                 same = math.isclose(value, turned, rel_tol=SAME, abs_tol=SAME)
@@ -94,10 +139,29 @@ class EvaluatorExercise(Exercise):
 
     def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
         made = make()
+        for kind in made.consumes[1:]:
+            yield Attempt(f"rows of kind {kind}", partial(_use, made, held_out(self.fields, kind)))
+        if _measures(made):
+            return
         for item in list(made.items(self.rows))[:1]:
             for text in ODD:
                 answer = Completion([], text, "limit", [])
                 yield Attempt(f"the answer {text[:20]!r}", partial(made.grade, item, answer))
+
+
+def _measures(made: Evaluator) -> bool:
+    """Whether it asks by itself."""
+    return type(made).measure is not Evaluator.measure
+
+
+def _use(made: Evaluator, rows: Sequence[TestRow]) -> None:
+    list(made.items(rows))
+    if _measures(made):
+        made.measure(Invented(0, None), rows, _unheard)
+
+
+def _unheard(done: int, of: int) -> None:
+    """Progress that nobody looks at."""
 
 
 def _is_number(value: Any) -> bool:

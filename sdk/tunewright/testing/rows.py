@@ -11,7 +11,7 @@ from typing import Any, get_args
 from tunewright.errors import TunewrightError
 from tunewright.parts import DataSource, PromptFormat, SpecPath
 from tunewright.parts.data_source import Broken, Row
-from tunewright.parts.prompt_format import RowKind
+from tunewright.parts.prompt_format import Example, Feedback, Preference, RowKind
 from tunewright.testing.compare import difference
 from tunewright.testing.desk import Desk, unwatched
 from tunewright.testing.samples import ROWS, Fields
@@ -24,6 +24,12 @@ LARGE = 512 * 1024  # bytes: a file of which reading all shows
 COUNTER = Path("/proc/self/io")
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 GARBAGE = bytes(range(256)) * 8
+MADE: Mapping[str, type] = {
+    **dict.fromkeys(get_args(RowKind), Example), "preference": Preference, "feedback": Feedback
+}  # fmt: skip
+"""What rows of each kind are made of."""
+PAIRED = ("preference", "feedback")
+"""Kinds whose rows may be conversations or plain text, and whose completions are one answer each."""
 
 
 class DataSourceExercise(Exercise):
@@ -182,8 +188,8 @@ class PromptFormatExercise(Exercise):
         extra = sorted(set(asked) - set(columns))
         says = f"`prompt_columns` names `{', '.join(extra)}`, which `columns` does not"
         report.expect(not extra, "columns-not-declared", says)
-        kinds = get_args(RowKind)
-        report.expect(made.makes in kinds, "bad-contract", f"`makes` is {made.makes!r}, it must be one of {kinds}")
+        known = ", ".join(MADE)
+        report.expect(made.makes in MADE, "bad-contract", f"`makes` is {made.makes!r}, it must be one of {known}")
         rows = self._rows(columns)
         for column in sorted(columns):
             says = f"another text in the column `{column}` makes no difference: name no column that is not used"
@@ -210,14 +216,32 @@ class PromptFormatExercise(Exercise):
             hidden = sorted(asked.read - set(made.prompt_columns()))
             says = f"`prompt` needs more than `prompt_columns` names ({', '.join(hidden) or error})"
             report.add("columns-not-declared", f"{says}: `predict` has no answers to give it")
-            return list(example)
-        says = "`prompt` differs from what `example` asks: a model would be trained on other questions than it gets"
-        report.expect(prompt == example.prompt, "prompt-differs", says)
-        for message in (*example.prompt, *example.completion):
-            known = message.get("role") in ("system", "user", "assistant") and isinstance(message.get("content"), str)
-            report.expect(known, "bad-contract", f"{message!r} is no message: `role` and `content`, both texts")
-        report.expect(bool(example.completion), "bad-contract", "an example has no completion: nothing to learn")
-        return [list(example.prompt), list(example.completion)]
+            return [type(example).__name__, *example]
+        if self._is_of_its_kind(made, example, report):
+            says = "`prompt` differs from what `example` asks: a model would be trained on other questions than it gets"
+            same = isinstance(prompt, str) if made.makes == "text" else prompt == example.asked
+            report.expect(same, "prompt-differs", says)
+        return [type(example).__name__, *example]
+
+    def _is_of_its_kind(self, made: PromptFormat, example: Any, report: Report) -> bool:
+        """Whether an example is what `makes` says, and each of its texts is a conversation or all are plain."""
+        wanted = MADE.get(made.makes, Example)
+        if not report.expect(
+            isinstance(example, wanted), "bad-contract",
+            f"`example` gives a {type(example).__name__}; `{made.makes}` rows are made of {wanted.__name__}s",
+        ):  # fmt: skip
+            return False
+        texts = {name: text for name, text in example._asdict().items() if name != "label"}
+        wrong = [sentence for name, text in texts.items() for sentence in _no_text(made.makes, name, text)]
+        for sentence in wrong:
+            report.add("bad-contract", sentence)
+        whole = len({isinstance(text, str) for text in texts.values()}) == 1
+        says = "`example` mixes conversations with plain text: all of a row is one or the other"
+        report.expect(whole, "bad-contract", says)
+        if isinstance(example, Feedback):
+            says = f"`label` is {example.label!r}, and must be true or false"
+            report.expect(isinstance(example.label, bool), "bad-contract", says)
+        return whole and not wrong
 
     def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
         made = make()
@@ -228,6 +252,33 @@ class PromptFormatExercise(Exercise):
             for value in (None, "", 7, ["a", "list"]):
                 bad = {**row, column: value}
                 yield Attempt(f"a row whose `{column}` is {value!r}", partial(made.example, bad))
+
+
+def _no_text(makes: str, name: str, text: Any) -> Iterator[str]:
+    """What is wrong with one text of an example, `prompt` or a completion."""
+    if isinstance(text, str):
+        if makes == "messages":
+            yield f"`{name}` is plain text: `messages` rows are conversations"
+        elif makes == "text" and name == "prompt" and text:
+            yield "`text` rows are learnt whole: their `prompt` is empty"
+        elif not text and not (makes == "text" and name == "prompt"):
+            yield f"an example has no {name}: nothing to {'ask' if name == 'prompt' else 'learn'}"
+        return
+    if not isinstance(text, list) or makes in ("completion", "text"):
+        yield f"`{name}` is {text!r}: it must be {'a conversation or ' if makes in PAIRED else ''}plain text"
+        return
+    if not text:
+        yield f"an example has no {name}: nothing to {'ask' if name == 'prompt' else 'learn'}"
+        return
+    for message in text:
+        known = isinstance(message, Mapping) and message.get("role") in ("system", "user", "assistant")
+        if not known or not isinstance(message.get("content"), str):
+            yield f"{message!r} is no message: `role` and `content`, both texts"
+            return
+    if name != "prompt" and text[-1]["role"] != "assistant":
+        yield f"`{name}` ends with the {text[-1]['role']}'s words: an answer is learnt"
+    elif name != "prompt" and makes in PAIRED and len(text) > 1:
+        yield f"`{name}` has {len(text)} messages: one answer is compared, the turns before it are the prompt"
 
 
 def _matters(made: PromptFormat, rows: Sequence[dict[str, Any]], column: str) -> bool:

@@ -7,13 +7,16 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunewright.data.mask import tokenize
+from tunewright.data.pack import pack
 from tunewright.parts import AdapterMethod, Cap, Trainer
-from tunewright.parts.trainer import TokenRow, TrainJob, TrainOutcome
+from tunewright.parts.base import Facts
+from tunewright.parts.trainer import AnyRow, Checkpoint, PairRow, TokenRow, TrainJob, TrainOutcome
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import alike, difference
 from tunewright.testing.desk import Desk, unwatched
@@ -27,6 +30,9 @@ from tunewright.testing.weights import content, frozen, tensors
 
 NOT_FOR_VLLM = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices")
 """What an adapter_config.json must not ask for if vLLM is to load it."""
+PACKED = 24  # tokens of a packed row: a few of them, from a few short texts
+VALIDATION = frozenset({"eval_every", "patience", "keep"})
+"""Options of a trainer that look at validation rows."""
 EVENT = frozenset({"event", "optimizer_step", "optimizer_steps", "loss", "learning_rate", "tokens_per_second"})
 """What a training event tells, one an optimizer step."""
 
@@ -138,15 +144,16 @@ class TrainerExercise(InWorld):
     def __init__(self, world: World | None = None, rows: Sequence[Fields] | None = None) -> None:
         super().__init__(world)
         self.rows = ROWS if rows is None else rows
+        self.taken_up = False
 
     def run(self, made: Trainer, desk: Desk, report: Report) -> Any:
         world, events = self.world, list[dict[str, Any]]()
         base = world.fresh()
         before = tensors(base)
         model = world.method.wrap(base, None)
-        untrained, rows = world.method.digest(model), self._tokens()
+        untrained, rows = world.method.digest(model), self._tokens(made)
         random.seed(0)
-        outcome = made.train(TrainJob(model, world.tokenizer, rows, (), 0, desk.give("scratch"), events.append))
+        outcome = made.train(self._job(made, model, rows, desk, events))
         digest = world.method.digest(model)
         says = "the model that it was given is the same after training: train `job.model` in place"
         report.expect(digest != untrained, "trains-nothing", says)
@@ -156,14 +163,77 @@ class TrainerExercise(InWorld):
         self._told(outcome, [event for event in events if event.get("event") == "train"], report)
         self._counted(outcome, rows, report)
         self._observed(made, outcome, report)
+        if not self.taken_up:  # once is enough: every further option is another training
+            self.taken_up = True
+            self._taken_up(made, outcome, digest, rows, desk, report)
         return {"digest": digest, "order": outcome.row_order, "losses": [list(pair) for pair in outcome.losses],
                 "steps": outcome.steps, "observed": dict(outcome.observed)}  # fmt: skip
 
-    def _tokens(self) -> list[TokenRow]:
-        return [
-            tokenize(f"kit.csv:{number}", f"kit.csv:{number}", example(fields), self.world.tokenizer)
+    def _tokens(self, made: Trainer) -> list[AnyRow]:
+        kind, tokenizer = made.consumes[0], self.world.tokenizer
+        rows = [
+            tokenize(f"kit.csv:{number}", f"kit.csv:{number}", example(fields, kind), tokenizer)
             for number, fields in enumerate(self.rows, 2)
         ]
+        if not made.packs:
+            return rows
+        return list(pack([row for row in rows if isinstance(row, TokenRow)], PACKED))
+
+    def _facts(self, made: Trainer) -> Facts:
+        """What a trainer's `derive` is told: the adapter method, and validation where its options look at some."""
+        looks = bool(VALIDATION & made.options.model_fields_set)
+        return Facts(offers={"adapter": self.world.method.offers()}, validation=looks)
+
+    def _job(
+        self, made: Trainer, model: Any, rows: Sequence[AnyRow], desk: Desk, events: list[dict[str, Any]], **more: Any
+    ) -> TrainJob:
+        """A job as a run makes it; the rows are looked at besides, where there are options for that."""
+        facts = self._facts(made)
+        return TrainJob(
+            model=model,
+            tokenizer=self.world.tokenizer,
+            train=rows,
+            validation=rows if facts.validation else (),
+            seed=0,
+            scratch=desk.give("scratch"),
+            emit=events.append,
+            derived=made.derive(facts),
+            **more,
+        )
+
+    def _taken_up(
+        self, made: Trainer, whole: TrainOutcome, digest: str, rows: Sequence[AnyRow], desk: Desk, report: Report
+    ) -> None:
+        """Interrupted after its first step and taken up again, it ends as it did in one go."""
+        if whole.steps < 2:
+            return
+        kept, events = desk.give("checkpoint"), list[dict[str, Any]]()
+        committed: list[Checkpoint] = []
+
+        def commit(folder: Path, step: int) -> None:
+            place = kept / str(len(committed))
+            folder.rename(place)
+            committed.append(Checkpoint(place, step))
+
+        def trained(**more: Any) -> tuple[TrainOutcome, str]:
+            model = self.world.method.wrap(self.world.fresh(), None)
+            random.seed(0)
+            outcome = made.train(self._job(made, model, rows, desk, events, commit=commit, **more))
+            return outcome, self.world.method.digest(model)
+
+        stopped, _ = trained(stopping=lambda: any(event.get("event") == "train" for event in events))
+        if not committed:  # it need not be able to; then an interrupted training begins anew
+            says = "it says that it stopped, and has committed nothing to go on from: call `job.commit`"
+            report.expect(not stopped.stopped, "outcome-untrue", says)
+            return
+        outcome, again = trained(resume=committed[-1])
+        says = (
+            f"interrupted after step {committed[-1].step} and taken up from what it committed, it ends with other "
+            "weights, losses or rows than in one go: put into the checkpoint what the rest of the training depends on"
+        )
+        if _came_to(outcome, again) != _came_to(whole, digest):
+            # unless not even two trainings in one go are alike, which is said by itself
+            report.expect(_came_to(*trained()) != _came_to(whole, digest), "resume-differs", says)
 
     def _told(self, outcome: TrainOutcome, events: Sequence[dict[str, Any]], report: Report) -> None:
         says = f"it made {outcome.steps} steps and emitted {len(events)} train events: emit one a step"
@@ -178,9 +248,9 @@ class TrainerExercise(InWorld):
         losses = [loss for _, loss in outcome.losses]
         report.expect(all(map(math.isfinite, losses)), "outcome-untrue", f"a loss is no number: {losses}")
 
-    def _counted(self, outcome: TrainOutcome, rows: Sequence[TokenRow], report: Report) -> None:
+    def _counted(self, outcome: TrainOutcome, rows: Sequence[AnyRow], report: Report) -> None:
         """Whole passes over the rows, and some rows once more: no other counts are possible."""
-        sizes = [(len(row.ids), sum(label != -100 for label in row.labels)) for row in rows]
+        sizes = [(row.tokens, row.supervised) for row in rows]
         whole = sum(tokens for tokens, _ in sizes)
         rest = outcome.tokens % whole
         passes = outcome.tokens // whole
@@ -196,7 +266,8 @@ class TrainerExercise(InWorld):
 
     def _observed(self, made: Trainer, outcome: TrainOutcome, report: Report) -> None:
         told = {substitution.what for substitution in outcome.substituted}
-        for name, argument in made.arguments().items():
+        derived = made.derive(self._facts(made))
+        for name, argument in {**derived, **made.arguments()}.items():
             got = outcome.observed.get(name, "nothing")
             same = not difference(_plain(argument.value), _plain(got))
             says = (
@@ -206,12 +277,25 @@ class TrainerExercise(InWorld):
 
     def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
         made, world = make(), self.world
-        rows = self._tokens()
-        silent = [TokenRow(row.row_id, row.origin, row.ids, [-100] * len(row.ids)) for row in rows]
+        rows = self._tokens(made)
+        silent = [_silent(row) for row in rows]
         for what, given in (("no rows", []), ("rows without a supervised token", silent)):
             model = world.method.wrap(world.fresh(), None)
-            job = TrainJob(model, world.tokenizer, given, (), 0, desk.give("scratch"), lambda event: None)
-            yield Attempt(what, partial(made.train, job))
+            yield Attempt(what, partial(made.train, self._job(made, model, given, desk, [])))
+
+
+def _came_to(outcome: TrainOutcome, digest: str) -> str:
+    """What two trainings that are one must have in common."""
+    return repr((digest, outcome.losses, outcome.row_order))  # as text, a NaN equals itself
+
+
+def _silent(row: AnyRow) -> AnyRow:
+    """The row without anything that bears a loss."""
+    if isinstance(row, TokenRow):
+        return replace(row, labels=[-100] * len(row.ids))
+    if isinstance(row, PairRow):
+        return replace(row, chosen=[], rejected=[])
+    return replace(row, completion=[])
 
 
 def _plain(value: Any) -> Any:

@@ -45,6 +45,7 @@ CODES: Mapping[str, str] = {
     "column-ignored": "a format names a column that makes no difference",
     "columns-not-declared": "a format reads a column that it does not name",
     "prompt-differs": "a format asks otherwise in training than in use",
+    "resume-differs": "interrupted and taken up from its own checkpoint, it ends otherwise than in one go",
     "trains-nothing": "a trainer leaves the model that it was given as it was",
     "base-changed": "a trainer changes what the adapter method froze",
     "outcome-untrue": "a trainer's steps, tokens or losses are not what happened",

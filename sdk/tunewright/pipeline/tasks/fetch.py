@@ -16,7 +16,7 @@ from tunewright.pipeline.step import Context, Task
 from tunewright.store import cache, disk
 from tunewright.store.publish import Artifact
 
-RECORD = "model.json"
+RECORD, MODEL = "model.json", "model"
 
 
 class Fetch(Task):
@@ -61,8 +61,11 @@ class Fetch(Task):
 
 
 def base_folder(fetched: Artifact) -> Path:
-    """The folder with the base's weights. Raises `Refused` where the cache holds others than the record names."""
+    """The folder with the weights of a base, fetched or merged. Raises `Refused` where the cache holds others than the
+    record names."""
     record = fetched.json(RECORD)
+    if "cache_key" not in record:
+        return fetched.path / MODEL
     found = cache.find_model(record["cache_key"])
     if found is None or found.manifest["identity"] != record["identity"]:
         raise Refused(

@@ -14,7 +14,7 @@ from tunewright.parts.gate import Score, Verdict
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import asked
 from tunewright.pipeline.tasks.export import FILES, FORM
-from tunewright.pipeline.tasks.fetch import RECORD
+from tunewright.pipeline.tasks.fetch import MODEL, RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.parity import GOLDEN
 from tunewright.pipeline.tasks.prepare import FACTS
@@ -25,7 +25,7 @@ from tunewright.spec.model import Package as PackageSpec
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
-REFUSED = "refused.json"
+REFUSED, BASE = "refused.json", "base"
 TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -59,6 +59,8 @@ class Package(Task):
         record, evidence = inputs["model"].json(RECORD), inputs["gate"].json(EVIDENCE)
         rows = inputs["rows"].json(FACTS)
         files = inputs["export"].path / FILES
+        # an adapter over a base that is nowhere else would be of no use
+        merged = inputs["model"].path / MODEL if "merged" in record and inputs["export"].json(FORM)["attach"] else None
         return PackageContents(
             name=self.about["name"],
             version=self.package.version,
@@ -68,10 +70,12 @@ class Package(Task):
                 "license": self.about["license"],
                 "dtype": TORCH_DTYPES[self.about["dtype"]],
                 **record["identity"],
+                **({"folder": BASE} if merged else {}),
             },
             quantization=self.quantizer.describe() or None,
             adapter=self._adapter(inputs),
-            files={path.relative_to(files).as_posix(): path for path in sorted(files.rglob("*")) if path.is_file()},
+            files={**_files(files), **({f"{BASE}/{n}": path for n, path in _files(merged).items()} if merged else {})},
+            parent=inputs["trained"].json(OUTCOME)["parent"],
             texts={**self._evals(inputs), **self._texts(inputs)},
             scores={
                 name: Score(**{**score, "ci95": tuple(score["ci95"])}) for name, score in evidence["scores"].items()
@@ -104,6 +108,10 @@ class Package(Task):
             "prompts.json": _text(inputs["parity"], GOLDEN),
             "REPORT.html": _text(inputs["report"], PAGE),
         }
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _text(artifact: Artifact, name: str) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.parts import Backend, DataSource, PromptFormat
+from tunewright.parts import Backend
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import TestRow
+from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.ask import ask_apart, form_of
 from tunewright.pipeline.forms import Opener, refuse_other
+from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import held_out
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -24,6 +25,7 @@ from tunewright.store.publish import Artifact
 GOLDEN, PARITY = "golden.json", "parity.json"
 PROMPTS = 8
 LIMIT = 32  # tokens of a golden answer
+BEGINNING = 200  # characters of a plain text that it is asked to go on with
 
 
 class Parity(Task):
@@ -32,28 +34,28 @@ class Parity(Task):
     def __init__(
         self,
         opener: Opener,
-        form: PromptFormat,
-        rows: Sequence[DataSource],
+        rows: ClaimRows,
         seed: int,
         blocked: Sequence[str],
     ) -> None:
-        self.opener, self.format, self.rows, self.seed = opener, form, tuple(rows), seed
+        self.opener, self.rows, self.seed = opener, rows, seed
         self.blocked = blocked  # of this process's host: the fresh one leaves out the same plugins
 
     def parts(self) -> tuple[Backend, ...]:
-        return (*self.opener.parts(), self.format, *self.rows)
+        return (*self.opener.parts(), *self.rows.parts())
 
     def settings(self) -> dict[str, Any]:
-        return {"dtype": self.opener.dtype, "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
+        asked = {"rows": self.rows.settings(), "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
+        return {"dtype": self.opener.dtype, **asked}
 
     def sources(self) -> Mapping[str, str]:
-        return {f"rows.{place} {source.name}": source.digest() for place, source in enumerate(self.rows)}
+        return self.rows.digests()
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base, trained = base_folder(inputs["model"]), inputs["trained"]
         digest = trained.json(OUTCOME)["digest"]
-        rows = golden_rows(held_out(self.format, self.rows, self.seed), self.seed)
-        prompts = [row.example.prompt for row in rows]
+        rows = golden_rows(self.rows.examples(), self.seed)
+        prompts = [golden_prompt(row) for row in rows]
         with self.opener.tuned(base, trained.path / TRAINED, digest) as subject:
             reference = subject.complete(prompts, LIMIT, together=False)
         disk.write(out / GOLDEN, canonical_json([_golden(r, a) for r, a in zip(rows, reference, strict=True)]))
@@ -81,10 +83,16 @@ def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:
     return [rows[place] for place in sorted(rng.sample(range(len(rows)), min(PROMPTS, len(rows))))]
 
 
+def golden_prompt(row: TestRow) -> Text:
+    """What is asked of a row; of a plain text, that it be gone on with."""
+    return row.example.asked or row.example.answer[:BEGINNING]
+
+
 def _golden(row: TestRow, answer: Completion) -> dict[str, Any]:
+    prompt = golden_prompt(row)
     return {
         "origin": row.origin,
-        "messages": row.example.prompt,
+        "text" if isinstance(prompt, str) else "messages": prompt,
         "prompt_ids": answer.prompt_ids,
         "answer_ids": answer.ids,
         "answer": answer.text,

@@ -5,94 +5,108 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tunewright.data.mask import IGNORED, prove, spans, tokenize
-from tunewright.data.rows import realise_all
+from tunewright.data.mask import length, prove, spans, tokenize
+from tunewright.data.pack import pack
+from tunewright.data.rows import Realised
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput
-from tunewright.parts import Backend, DataSource, Loader, PromptFormat
-from tunewright.parts.data_source import Row
+from tunewright.parts import Backend, Loader, PromptFormat
 from tunewright.parts.loader import Tokenizer
-from tunewright.parts.prompt_format import Example
-from tunewright.parts.trainer import TokenRow
+from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
+from tunewright.pipeline.rows import TrainingRows, counted, example_of, rows_of
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
-ROWS, FACTS = "rows.jsonl", "data.json"
+ROWS, HELD, FACTS = "rows.jsonl", "validation.jsonl", "data.json"
+SHOWN = 2  # rows whose mask the report shows
+
+
+class Tokens(NamedTuple):
+    """How rows become tokens: `packed` rows are joined and cut at `max_length`, others may not be longer."""
+
+    tokenizer: Tokenizer
+    max_length: int
+    packed: bool
 
 
 class Prepare(Task):
-    """Training rows as token ids and labels, with what was counted on the way."""
+    """Training and validation rows as token ids, with what was counted on the way."""
 
-    def __init__(
-        self, loader: Loader, form: PromptFormat, train: Sequence[DataSource], max_length: int, seed: int
-    ) -> None:
-        self.loader, self.format, self.train = loader, form, tuple(train)
-        self.max_length, self.seed = max_length, seed
+    version = 2
+
+    def __init__(self, loader: Loader, rows: TrainingRows, max_length: int, packed: bool) -> None:
+        self.loader, self.rows, self.max_length, self.packed = loader, rows, max_length, packed
 
     def parts(self) -> tuple[Backend, ...]:
-        return (self.loader, self.format, *self.train)
+        return (self.loader, *self.rows.parts())
 
     def settings(self) -> dict[str, Any]:
-        return {"max_length": self.max_length, "seed": self.seed}
+        return {"max_length": self.max_length, "packed": self.packed, **self.rows.settings()}
 
     def sources(self) -> Mapping[str, str]:
-        return {f"train.{place} {source.name}": source.digest() for place, source in enumerate(self.train)}
+        return self.rows.digests()
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base = base_folder(inputs["model"])
-        rows, facts = prepare(self.format, self.train, self.loader.tokenizer(base), self.max_length, self.seed)
-        _refuse_beyond(base, rows)
-        disk.write(out / ROWS, b"\n".join(canonical_json(vars(row)) for row in rows) + b"\n")
+        tokenizer = self.loader.tokenizer(base)
+        tokens = Tokens(tokenizer, self.max_length, self.packed)
+        learnt = self.rows.realise()
+        train = prepare(self.rows.format, learnt.train, tokens)
+        held = prepare(self.rows.format, learnt.validation, tokens) if learnt.validation else []
+        _refuse_beyond(base, [*train, *held])
+        for name, rows in ((ROWS, train), (HELD, held)):
+            disk.write(out / name, b"".join(canonical_json(vars(row)) + b"\n" for row in rows))
+        facts = {
+            "sources": counted(learnt.train),
+            "validation": counted(learnt.validation),
+            **totals(train),
+            "mask": [
+                {"origin": row.origin, "spans": [vars(s) for s in spans(row, tokenizer)]} for row in train[:SHOWN]
+            ],
+        }
         disk.write(out / FACTS, canonical_json(facts))
-        context.emit({"event": "progress", "what": "mask proven", "done": len(rows), "of": len(rows)})
-        return {"rows": len(rows), "tokens": facts["tokens"], "supervised": facts["supervised"]}
+        context.emit({"event": "progress", "what": "mask proven", "done": len(train), "of": len(train)})
+        return {"rows": len(train), "tokens": facts["tokens"], "supervised": facts["supervised"]}
 
 
-def prepare(
-    form: PromptFormat, sources: Sequence[DataSource], tokenizer: Tokenizer, max_length: int, seed: int
-) -> tuple[list[TokenRow], dict[str, Any]]:
-    """Realise, tokenize and prove. Raises `BadInput` naming the row where anything is wrong."""
-    realised = realise_all(sources, seed)
-    rows = [row for one in realised for row in one.rows]
+def prepare(form: PromptFormat, realised: Sequence[Realised], how: Tokens) -> list[AnyRow]:
+    """Tokenize and prove. Raises `BadInput` naming the row where anything is wrong."""
+    rows = rows_of(realised)
     examples = [example_of(form, row) for row in rows]
-    tokens = [tokenize(row.id, row.origin, ex, tokenizer) for row, ex in zip(rows, examples, strict=True)]
-    prove(tokens, examples, tokenizer, max_length)
-    facts = {
-        "sources": [{"name": one.name, "rows": len(one.rows), "set_aside": len(one.set_aside)} for one in realised],
-        "rows": len(tokens),
-        "tokens": sum(len(row.ids) for row in tokens),
-        "supervised": sum(label != IGNORED for row in tokens for label in row.labels),
-        "longest": max(len(row.ids) for row in tokens),
-        "mask": [{"origin": row.origin, "spans": [vars(s) for s in spans(row, tokenizer)]} for row in tokens[:2]],
+    made = [tokenize(row.id, row.origin, ex, how.tokenizer) for row, ex in zip(rows, examples, strict=True)]
+    prove(made, examples, how.tokenizer, None if how.packed else how.max_length)
+    if not how.packed:
+        return made
+    return list(pack([row for row in made if isinstance(row, TokenRow)], how.max_length))
+
+
+def totals(rows: Sequence[AnyRow]) -> dict[str, int]:
+    """Rows, tokens, those that bear a loss, and the longest row."""
+    return {
+        "rows": len(rows),
+        "tokens": sum(row.tokens for row in rows),
+        "supervised": sum(row.supervised for row in rows),
+        "longest": max((row.tokens for row in rows), default=0),
     }
-    return tokens, facts
 
 
-def _refuse_beyond(base: Path, rows: Sequence[TokenRow]) -> None:
+def _refuse_beyond(base: Path, rows: Sequence[AnyRow]) -> None:
     """No position beyond those that the base was made for: it would be trained on without having a meaning there."""
     takes = json.loads((base / "config.json").read_text("utf-8")).get("max_position_embeddings")
     for row in rows:
-        if isinstance(takes, int) and len(row.ids) > takes:
-            raise BadInput(f"{row.origin}: {len(row.ids)} tokens, the base takes {takes}", fix="shorten the row")
+        if isinstance(takes, int) and length(row) > takes:
+            raise BadInput(f"{row.origin}: {length(row)} tokens, the base takes {takes}", fix="shorten the row")
 
 
-def example_of(form: PromptFormat, row: Row) -> Example:
-    """A row's example; what is wrong with a row names where it stands."""
-    try:
-        example = form.example(row.fields)
-    except BadInput as error:
-        raise BadInput(f"{row.origin}: {error.message}", fix=error.fix) from error
-    except KeyError as error:  # jsonl rows need not have the columns of the first
-        raise BadInput(f"{row.origin}: the row has no column {error}", fix="mend the row or leave it out") from error
-    if not example.answer.strip():
-        raise BadInput(f"{row.origin}: the answer is empty", fix="mend the row or leave it out")
-    return example
-
-
-def read_rows(prepared: Artifact) -> list[TokenRow]:
+def read_rows(prepared: Artifact, name: str = ROWS) -> list[AnyRow]:
     """The rows that a prepare step wrote."""
-    return [TokenRow(**row) for row in prepared.lines(ROWS)]
+    return [_row(line) for line in prepared.lines(name)]
+
+
+def _row(line: Mapping[str, Any]) -> AnyRow:
+    kind = PairRow if "chosen" in line else FeedbackRow if "label" in line else TokenRow
+    return kind(**line)

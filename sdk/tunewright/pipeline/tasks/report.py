@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.parts import Backend, Evaluator
+from tunewright.parts.prompt_format import said
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import asked, read_graded
 from tunewright.pipeline.tasks.export import FORM
@@ -59,6 +60,9 @@ class Report(Task):
             "quantization": self._part("quantizer"),
             "adapter": {**self._part("adapter"), **_only(outcome, "trainable", "total"), "bytes": size},
             "trainer": self._part("trainer"),
+            "stages": [self._stage(name, inputs) for name in self.about["stages"]],
+            "validation": {"loss": outcome["validation"], "best_step": outcome["best_step"]},
+            "parent": outcome["parent"],
             "data": {**_only(rows, "rows", "tokens", "supervised", "sources"), "test_rows": asked(inputs)},
             **_only(evidence, "scores", "gates"),
             "loss": outcome["losses"],
@@ -76,21 +80,38 @@ class Report(Task):
         return ReportFacts.model_validate(found)
 
     def _part(self, part: str) -> dict[str, Any]:
-        kind = self.about["kinds"][part]
-        return {"kind": kind, "arguments": self.about["arguments"].get(f"{part}/{kind}", {})}
+        kind, arguments = self.about["kinds"][part], self.about["arguments"]
+        stage = f"{self.about['stages'][-1]}: " if part == "trainer" and self.about["stages"] else ""
+        return {"kind": kind, "arguments": arguments.get(f"{stage}{part}/{kind}", {})}
+
+    def _stage(self, name: str, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+        """One of several trainings; the last one's outputs stand at the ports of a single one."""
+        outcome, rows = (
+            inputs.get(f"{step}-{name}", inputs[port]) for step, port in (("train", "trained"), ("prepare", "rows"))
+        )
+        outcome, rows = outcome.json(OUTCOME), rows.json(FACTS)
+        losses = [loss for _, loss in outcome["losses"]]
+        return {"name": name, **_only(rows, "rows", "tokens"), "steps": outcome["steps"],
+                "first_loss": losses[0], "last_loss": losses[-1], "best_step": outcome["best_step"]}  # fmt: skip
 
     def _examples(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         """The first rows that the tuned model gets right and the base does not, and the other way round."""
         won: list[dict[str, str]] = []
         lost: list[dict[str, str]] = []
         for evaluator in self.evaluators:
+            if not evaluator.asks:  # given texts were scored: there are no two answers to show
+                continue
+            worse = evaluator.lower_is_better()
             pairs = zip(*(read_graded(inputs[side], evaluator.name) for side in ("base", "tuned")), strict=True)
             for base, tuned in pairs:
-                before, after = (sum(graded.grades.values()) for graded in (base, tuned))
+                before, after = (
+                    sum(-grade if metric in worse else grade for metric, grade in graded.grades.items())
+                    for graded in (base, tuned)
+                )
                 if before != after:
                     shown = {
                         "origin": base.item.origin,
-                        "prompt": base.item.prompt[-1]["content"],
+                        "prompt": said(base.item.prompt),
                         "reference": base.item.reference,
                         "base": base.answer.text,
                         "tuned": tuned.answer.text,

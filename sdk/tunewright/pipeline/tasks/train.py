@@ -3,73 +3,140 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.errors import WorkFailed
+from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
-from tunewright.parts.trainer import TrainJob
+from tunewright.parts.base import Argument
+from tunewright.parts.trainer import Checkpoint, TrainJob
 from tunewright.pipeline.meter import machine
+from tunewright.pipeline.parent import Parent
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.fetch import base_folder
-from tunewright.pipeline.tasks.prepare import read_rows
+from tunewright.pipeline.tasks.fetch import RECORD, base_folder
+from tunewright.pipeline.tasks.prepare import HELD, read_rows
 from tunewright.store import disk
+from tunewright.store.checkpoints import Checkpoints
 from tunewright.store.publish import Artifact
 
 TRAINED, OUTCOME = "trained", "outcome.json"
+RESUMED = "resumed.json"
 
 
 class Train(Task):
-    """One training of one adapter (or of the whole model) on the prepared rows."""
+    """One training of one adapter (or of the whole model) on the prepared rows.
+
+    With the port `parent`, what that step trained is trained on; else what the adapter's `parent` names; else afresh.
+    """
+
+    version = 2
 
     def __init__(
-        self, loader: Loader, quantizer: Quantizer, adapter: AdapterMethod, trainer: Trainer, dtype: str, seed: int
+        self,
+        loader: Loader,
+        quantizer: Quantizer,
+        adapter: AdapterMethod,
+        trainer: Trainer,
+        dtype: str,
+        seed: int,
+        derived: Mapping[str, Argument],
+        parent: Parent | None,
     ) -> None:
         self.loader, self.quantizer, self.adapter, self.trainer = loader, quantizer, adapter, trainer
-        self.dtype, self.seed = dtype, seed
+        self.dtype, self.seed, self.derived, self.parent = dtype, seed, derived, parent
 
     def parts(self) -> tuple[Backend, ...]:
         return (self.loader, self.quantizer, self.adapter, self.trainer)
 
     def settings(self) -> dict[str, Any]:
-        return {"dtype": self.dtype, "seed": self.seed}
+        derived = {name: argument.value for name, argument in self.derived.items()}
+        return {"dtype": self.dtype, "seed": self.seed, "derived": derived}
+
+    def sources(self) -> Mapping[str, str]:
+        return {} if self.parent is None else {"parent": self.parent.digest()}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base = base_folder(inputs["model"])
+        parent = self._parent(inputs)
+        # before minutes are spent on loading: a torn checkpoint is said now
+        checkpoints = Checkpoints(context.scratch, context.key)
+        resume = _newest(checkpoints, context)
+        if resume is not None:
+            context.emit({"event": "resumed", "resumed_from": resume.step})
+            disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
         self.loader.seed(self.seed)
-        model = self.adapter.wrap(self.loader.model(base, self.quantizer, self.dtype, "train"), None)
+        model = self.adapter.wrap(self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
         before = self.adapter.digest(model)
         job = TrainJob(
             model=model,
             tokenizer=self.loader.tokenizer(base),
             train=read_rows(inputs["rows"]),
-            validation=(),
+            validation=read_rows(inputs["rows"], HELD),
             seed=self.seed,
             scratch=context.scratch,
             emit=context.emit,
+            derived=self.derived,
+            resume=resume,
+            commit=checkpoints.commit,
+            stopping=context.interrupts.stopping,
         )
-        outcome = self.trainer.train(job)
+        with context.interrupts.held():
+            outcome = self.trainer.train(job)
+        if outcome.stopped:
+            context.interrupts.obey()
+            raise WorkFailed("the trainer stopped and nobody had asked it to", fix="tell the trainer's maker")
         digest = self.adapter.digest(model)
         if digest == before:
             raise WorkFailed("training changed no weight", fix="check the learning rate and what is trainable")
         disk.make_folder(out / TRAINED)
         self.adapter.save(model, out / TRAINED)
         trainable, total = self.adapter.count(model)
+        told = {name: value for name, value in asdict(outcome).items() if name != "stopped"}
         disk.write(
             out / OUTCOME,
             canonical_json(
                 {
-                    **asdict(outcome),
+                    **told,
                     "digest": digest,
                     "trainable": trainable,
                     "total": total,
+                    "parent": None if self.parent is None else self.parent.about(),
                     "machine": machine(self.loader.device()),
                 }
             ),
         )
         del model, job
         gc.collect()
-        return {"steps": outcome.steps, "digest": digest}
+        return {"steps": outcome.steps, "digest": digest, "resumed_from": _resumed(context.scratch)}
+
+    def _parent(self, inputs: Mapping[str, Artifact]) -> Path | None:
+        if "parent" in inputs:
+            return inputs["parent"].path / TRAINED
+        if self.parent is None:
+            return None
+        identity = inputs["model"].json(RECORD)["identity"]
+        return self.parent.checked(identity)
+
+
+def _resumed(scratch: Path) -> list[int]:
+    """The optimizer steps at which this training was taken up again."""
+    path = scratch / RESUMED
+    found: list[int] = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    return found
+
+
+def _newest(checkpoints: Checkpoints, context: Context) -> Checkpoint | None:
+    """Where to go on; what was passed over on the way is said by name."""
+    checkpoints.sweep()
+    found = checkpoints.newest()
+    if found is None:
+        for other in context.others:
+            context.warn(TunewrightWarning(other))
+        return None
+    for why in found.damaged:
+        context.warn(TunewrightWarning(f"{why}; going on from {found.folder.name}"))
+    return Checkpoint(found.folder, found.step)

@@ -1,0 +1,214 @@
+"""What every adapter method through PEFT does alike: put it on, save it, take it up again, fold it in."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tunewright.digest import digest_tensors
+from tunewright.errors import EnvironmentFault, MissingExtra, Refused
+from tunewright.parts import AdapterMethod
+from tunewright.parts.base import BadOption, O, To
+from tunewright_peft.arguments import OURS
+
+NAME = "default"
+"""The one adapter of a model: trainers may put others beside it, which are never saved."""
+
+
+class PeftMethod(AdapterMethod[O]):
+    """An adapter by one of PEFT's configs. A method says which config, and what is particular to its weights."""
+
+    extra = "train"
+    libraries = ("peft", "torch", "transformers")
+    begins: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the config that only say how fresh weights begin: a parent may have begun otherwise."""
+    calls: ClassVar[Mapping[str, str]] = {}
+    """Fields of the config, and the options they follow from where no `To` says it."""
+
+    @property
+    @abstractmethod
+    def peft_type(self) -> str:
+        """PEFT's name of the method, as its configs have it."""
+
+    @abstractmethod
+    def config(self, model: Any) -> Any:
+        """PEFT's config for fresh weights on this model. Raises `BadOption` where a target names no module of it."""
+
+    def saved_form(self, config: Any) -> Any:
+        """The config under which weights that began by `config` are saved."""
+        return config
+
+    @property
+    def saved_as(self) -> str:
+        """For a message: why what is saved has other sizes than the options say, if it has."""
+        return ""
+
+    def begin(self, model: Any, base: Any) -> None:
+        """Give fresh weights the start that the options name, where the config alone does not."""
+
+    def settle(self, model: Any) -> None:
+        """Give the weights their types."""
+
+    def tensors(self, model: Any) -> dict[str, Any]:
+        """The adapter's tensors by saved name. Without embeddings: asking whether they changed would ask a hub."""
+        found: dict[str, Any] = peft().get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+        return found
+
+    def saved_config(self, model: Any) -> Any:
+        """PEFT's config of the tensors that are saved."""
+        return model.peft_config[NAME]
+
+    def wrap(self, model: Any, parent: Path | None) -> Any:
+        """A `PeftModel` with fresh adapters, or with `parent`'s, every number of which may be trained.
+
+        Raises `BadOption` where a target names no module of the model, or the parent is of another method, rank or
+        targets than the options say; `Refused` where its files are damaged.
+        """
+        config, paths = self.config(model), [path for path, _ in model.named_modules()]
+        if parent is None:
+            wrapped = self._put(model, config)
+            self.begin(wrapped, model)
+        else:
+            wrapped = self._continued(model, self.saved_form(config), parent, paths)
+        self.settle(wrapped)
+        return wrapped
+
+    def save(self, model: Any, out: Path) -> None:
+        """adapter_config.json and adapter_model.safetensors of the one trained adapter, and nothing else."""
+        from tunewright_peft import files  # late: validate has no time for it
+
+        files.write(self.saved_config(model), self.tensors(model), out)
+
+    def attach(self, model: Any, saved: Path) -> Any:
+        """The base with a saved adapter, as `PeftModel.from_pretrained` gives it, adapters in fp32.
+
+        Raises `Refused` unless the files are an adapter of exactly this shape, in safetensors, with finite numbers.
+        """
+        from tunewright_peft import files
+
+        config = files.read_config(saved, self.peft_type)
+        config.inference_mode, config.base_model_name_or_path = True, None  # the identity names the base
+        try:
+            wrapped = inject(model, config)
+        except (TypeError, ValueError) as error:  # a target that the base does not have, a rank that is no number
+            raise Refused(f"{saved.name} is not an adapter of this base: {error}") from error
+        self._fill(wrapped, saved)
+        return wrapped
+
+    def merge(self, model: Any, saved: Path, out: Path) -> None:
+        """Fold the adapter into the base's weights, in their type, and write the whole model. Raises `Refused`."""
+        from tunewright_peft.merging import fold
+
+        fold(self.attach(model, saved), out)
+
+    def count(self, model: Any) -> tuple[int, int]:
+        """(trainable, all) parameters; a packed 4-bit weight counts as the two that it holds a byte."""
+        trainable, total = model.get_nb_trainable_parameters()
+        return trainable, total
+
+    def digest(self, model: Any) -> str:
+        """Digest of the adapter's values, under the names that they are saved by."""
+        return digest_tensors(self.tensors(model).items())
+
+    def make(self, config: str, **arguments: Any) -> Any:
+        """One of PEFT's configs. Raises `BadOption` with its words where it refuses the arguments."""
+        try:
+            return getattr(peft(), config)(**arguments)
+        except (TypeError, ValueError) as error:
+            raise BadOption("bad-value", f"{config} refuses its arguments: {error}", "args") from error
+        except ImportError as error:
+            raise _lacking(config, error) from error
+
+    def _put(self, model: Any, config: Any) -> Any:
+        try:
+            return inject(model, config)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise BadOption("bad-value", f"{type(config).__name__} refuses its arguments: {error}", "args") from error
+        except ImportError as error:
+            raise _lacking(type(config).__name__, error) from error
+
+    def _continued(self, model: Any, config: Any, parent: Path, paths: list[str]) -> Any:
+        from tunewright_peft import files
+
+        theirs = files.read_kind(parent)
+        if theirs != self.peft_type:
+            message = f"`{parent.name}` is a {theirs}, and this adapter a {self.peft_type}"
+            raise BadOption("bad-value", message, "parent", "name the parent's method, or another parent")
+        found = files.read_config(parent, self.peft_type)
+        wrapped = self._put(model, config)
+        unlike = next(self._unlike(wrapped.peft_config[NAME], found, paths), None)
+        if unlike is not None:
+            name, here, there = unlike
+            message = f"`{parent.name}` has `{name}: {there}`, and this adapter `{name}: {here}`{self.saved_as}"
+            raise BadOption("bad-value", message, "parent", f"set `{name}` to the parent's, or name another parent")
+        self._fill(wrapped, parent)
+        return wrapped
+
+    def _unlike(self, ours: Any, theirs: Any, paths: list[str]) -> Iterator[tuple[str, Any, Any]]:
+        """What two configs differ in, by the option's name: not in what only a training's way depends on."""
+        from tunewright_peft.targets import reached
+
+        options = {mark.argument: name for name, info in self.Options.model_fields.items() for mark in info.metadata
+                   if isinstance(mark, To)} | dict(self.calls)  # fmt: skip
+        one, other = ours.to_dict(), theirs.to_dict()
+        for name in sorted(set(one) - OURS - self.begins, key=lambda name: (name != "r", name)):
+            here, there = one[name], other[name]
+            if name == "target_modules":
+                same = reached(here, paths) == reached(there, paths)
+            else:
+                same = name.endswith("dropout") or (_plain(here) or None) == (_plain(there) or None)
+            if not same:
+                yield options.get(name, f"args.{name}"), _plain(here), _plain(there)
+
+    def _fill(self, wrapped: Any, saved: Path) -> None:
+        """Take the saved numbers over, every name and shape compared before the first."""
+        from tunewright_peft import files
+
+        tensors = files.read_tensors(saved)
+        expected = {name: tensor.shape for name, tensor in self.tensors(wrapped).items()}
+        unlike = set(expected.items()) ^ {(name, tensor.shape) for name, tensor in tensors.items()}
+        if unlike:
+            raise Refused(f"{saved.name} is not a whole adapter of this base: `{min(unlike)[0]}` does not match")
+        peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=NAME)
+
+
+def inject(model: Any, config: Any) -> Any:
+    """`model` with an adapter by `config`. On a model without numbers (the meta device) the adapter has none either."""
+    empty = any(parameter.is_meta for parameter in model.parameters())
+    wrapped = peft().get_peft_model(model, config, adapter_name=NAME, low_cpu_mem_usage=empty)
+    if getattr(model, "is_loaded_in_4bit", False):
+        _keep_types(wrapped)
+    return wrapped
+
+
+def _keep_types(wrapped: Any) -> None:
+    """Let each adapted layer answer in the type it was asked in: on packed weights, PEFT's answer in the adapter's."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted: list[Any] = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+    for module in adapted:
+        module.register_forward_hook(_in_type_of_input)
+
+
+def _in_type_of_input(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+    asked = inputs[0]
+    return output.to(asked.dtype) if asked.is_floating_point() and output.dtype != asked.dtype else output
+
+
+def peft() -> Any:
+    """The library. Raises `MissingExtra`."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtra("adapter", PeftMethod.extra, error) from error
+    return peft
+
+
+def _lacking(config: str, error: ImportError) -> EnvironmentFault:
+    return EnvironmentFault(f"{config} needs a library that is not installed: {error}", fix="install what it names")
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, (set, frozenset, list, tuple)) else value

@@ -1,0 +1,82 @@
+"""Direct preference optimization with TRL's DPOTrainer. Rafailov et al. 2023, https://arxiv.org/abs/2305.18290"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from tunewright.parts.base import Facts, Finding, Json, To
+from tunewright.parts.trainer import TrainJob
+from tunewright_trl.loop import TrlTrainer
+from tunewright_trl.options import FIXED, LoopOptions
+
+Loss = Literal[
+    "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "discopop", "apo_zero", "apo_down", "sft",
+]  # fmt: skip
+
+
+class DpoOptions(LoopOptions):
+    """`{kind: dpo, beta: 0.1, loss: sigmoid}`."""
+
+    kind: str = "dpo"
+    beta: Annotated[
+        PositiveFloat, To("beta"), Field(description="How closely the model stays with the reference; IPO's tau.")
+    ] = 0.1
+    loss: Annotated[
+        Loss | Annotated[list[Loss], Field(min_length=1)],
+        To("loss_type"),
+        Field(description="Loss over a pair, by TRL's name; several are summed with `loss_weights`."),
+    ] = "sigmoid"
+    loss_weights: Annotated[
+        list[float] | None, To("loss_weights"), Field(description="Weight of each loss; by default 1.")
+    ] = None
+    label_smoothing: Annotated[
+        NonNegativeFloat,
+        To("label_smoothing"),
+        Field(lt=0.5, description="Share of the pairs that may be the wrong way round; `robust` reads it."),
+    ] = 0.0
+
+
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""The losses that read `label_smoothing`: in TRL 1.16 the sigmoid does not."""
+
+
+class Dpo(TrlTrainer[DpoOptions]):
+    """Trains on pairs. The reference is the model as it came to this stage; what it says is worked out beforehand."""
+
+    kind: ClassVar[str] = "dpo"
+    Options: ClassVar[type[DpoOptions]] = DpoOptions
+    consumes = ("preference",)
+    accepts: ClassVar[str] = "trl:DPOConfig"
+    fixed: ClassVar[dict[str, Json]] = {
+        **FIXED,
+        "precompute_ref_log_probs": True,  # else TRL loads a second model for full fine-tuning
+        "disable_dropout": True,  # the reference would be another one in every pass
+        "sync_ref_model": False,
+    }
+    rate = 1e-6
+    rate_from = "TRL's default for DPO"
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """As of every trainer; and what the chosen losses cannot use."""
+        yield from super().check(facts)
+        losses = [self.options.loss] if isinstance(self.options.loss, str) else self.options.loss
+        weights = self.options.loss_weights
+        if weights is not None and len(weights) != len(losses):
+            message = f"{len(weights)} weights for {len(losses)} losses"
+            yield Finding("bad-value", message, "loss_weights", "give one weight a loss")
+        if self.options.label_smoothing and not set(losses) & set(SMOOTHED):
+            message = f"`label_smoothing` does nothing with the loss `{losses[0]}`"
+            fix = "take `loss: robust`, or leave it out"
+            yield Finding("argument-unused", message, "label_smoothing", fix, at_key=True)
+        if "exo_pair" in losses and not self.options.label_smoothing:
+            message = "the loss `exo_pair` needs `label_smoothing` above 0"
+            yield Finding("bad-value", message, "loss", "its paper takes 0.001")
+
+    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
+        from tunewright_trl.held import HeldDpo
+
+        return HeldDpo(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

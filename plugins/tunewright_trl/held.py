@@ -1,0 +1,309 @@
+"""TRL's trainers, held: rows that keep their names, an order of our own, checkpoints that are committed, a watch.
+
+The training itself is TRL's: no loss, no collation and no loop is written here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback
+from trl import DPOTrainer, KTOTrainer, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from tunewright.errors import Refused
+from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
+from tunewright_trl.fused import Fused, install
+from tunewright_trl.order import ByLength
+from tunewright_trl.watch import Watch
+
+WEIGHTS = "trained.safetensors"
+"""Every parameter that is trained, by its name in the model and in its own dtype: PEFT would bring adapters in bf16
+back in fp32, and ask a hub about the base each time that it saves."""
+
+
+class Held:
+    """Mixed in before one of TRL's trainers. It needs `save_strategy="no"` and no `save_total_limit`."""
+
+    args: Any
+    state: Any
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    watch: Watch
+    _given: dict[str, Any]
+    _fused: Fused | None = None
+    _stage: Path | None = None
+
+    def hold(self, model: Any, config: Any, tokenizer: Any, collator: Any, train: Any, validation: Any) -> None:
+        """Construct TRL's trainer. A collator is always given: TRL would choose a pad token and write it into tokenizer
+        and configs."""
+        self._given = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+        super().__init__(  # type: ignore[call-arg]
+            model=model,
+            args=config,
+            data_collator=collator,
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=tokenizer,
+            callbacks=[self.watch],
+        )
+        self._put_back()
+        self._given = {}
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # it prints a dictionary at each step
+
+    def _put_back(self) -> None:
+        """TRL casts what is trained on a 4-bit base to bf16; the adapter method has chosen already, and a vector near 1
+        (IA3) would not learn in bf16. The numbers come back as well, unrounded: a stage goes on from them."""
+        for name, parameter in self.model.named_parameters():
+            if name in self._given and parameter.dtype != self._given[name].dtype:
+                parameter.data = self._given[name].to(parameter.device)
+
+    def fuse(self) -> Fused:
+        """Put the fast forward in the place of TRL's, once."""
+        if self._fused is None:
+            self._fused = install(self.model)
+        return self._fused
+
+    def _send_telemetry(self) -> None:
+        """Send none, also where the hub's client was imported before the environment said so."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: TRL would with every checkpoint, in place."""
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's optimizer; with LoRA+, PEFT's groups of parameters for it. https://arxiv.org/abs/2402.12354"""
+        ratio = self.watch.loraplus_lr_ratio
+        if ratio is None or self.optimizer is not None:
+            return super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+        from peft.optimizers import create_loraplus_optimizer
+
+        chosen, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)  # type: ignore[attr-defined]
+        settings.setdefault("weight_decay", self.args.weight_decay)
+        self.optimizer = create_loraplus_optimizer(self.model, chosen, loraplus_lr_ratio=ratio, **settings)
+        return self.optimizer
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """TRL's step on one micro-batch, told to the watch. The micro-batches' losses add up to the step's."""
+        rows = inputs.pop("row_ids")
+        loss = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+        self.watch.trained_on(rows, loss.item())
+        return loss
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's, without the names of the rows."""
+        inputs.pop("row_ids", None)
+        return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._stage or self.args.output_dir)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Everything that a resume needs, written aside and committed as a whole."""
+        self._stage = Path(self.args.output_dir) / "stage"
+        shutil.rmtree(self._stage, ignore_errors=True)  # what a killed process left
+        self._stage.mkdir(parents=True)
+        self.state.log_history.clear()  # the events have it; its seconds would make equal states unequal files
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            self.watch.commit(self._stage / f"checkpoint-{self.state.global_step}", self.state.global_step)
+        finally:
+            shutil.rmtree(self._stage, ignore_errors=True)
+            self._stage = None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The trained weights alone; only checkpoints are saved by the trainer."""
+        folder = Path(output_dir or self._get_output_dir(None))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trained_weights(self.model), folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        put_weights(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS))
+        self.watch.resume(Path(resume_from_checkpoint))
+
+
+class HeldSft(Held, SFTTrainer):
+    """Trains on proven tokens exactly as they are: nothing is rendered, cut, packed or masked here."""
+
+    def __init__(
+        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
+    ) -> None:
+        self.watch = watch
+        self.lengths = [row.tokens for row in rows]
+        collator = NamedTokens(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
+        self.hold(model, config, tokenizer, collator, _tokens(rows), _tokens(held) if held else None)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
+
+
+class Prepared(Held):
+    """A trainer with a reference model, whose log-probabilities are worked out once, before the first step."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The rows are tokens already: tokenized anew they would be others than those that were proven."""
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        """TRL's own reference pass, in memory: TRL would keep it in a file by a name that knows nothing of the run."""
+        columns = self.reference_columns()
+        if set(columns) <= set(dataset.column_names):
+            return dataset  # an evaluation again
+        self._put_back()  # before the reference is asked: it must be what the first step begins with
+        self.fuse()
+        collate, size = self.data_collator, batch_size  # type: ignore[attr-defined]
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(dataset), size):
+            rows = [dataset[place] for place in range(start, min(start + size, len(dataset)))]
+            batch = {name: value for name, value in collate(rows).items() if name != "row_ids"}
+            device = self.accelerator.device  # type: ignore[attr-defined]
+            found.append(self._reference({name: value.to(device) for name, value in batch.items()}))
+            done = min(start + size, len(dataset))
+            self.watch.emit({"event": "progress", "what": "asking the reference", "done": done, "of": len(dataset)})
+        for place, column in enumerate(columns):
+            dataset = dataset.add_column(column, torch.cat([part[place].float().cpu() for part in found]).tolist())
+        return dataset
+
+    def _reference(self, batch: dict[str, Any]) -> Any:
+        """What the model says as it came. TRL would ask the adapter `ref`, into which it copies of the trained one what
+        is called `.default.`: nothing of (IA)³ or VeRA, so that a second stage would be held to the base."""
+        self.ref_model = self.model
+        try:
+            return self.compute_ref_log_probs(self.model, batch)  # type: ignore[attr-defined]
+        finally:
+            self.ref_model = None
+
+    def reference_columns(self) -> list[str]:
+        """What a row must have of the reference."""
+        raise NotImplementedError
+
+
+class HeldDpo(Prepared, DPOTrainer):
+    """Trains on proven pairs; the reference is the model as it came."""
+
+    def __init__(
+        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
+    ) -> None:
+        self.watch = watch
+        self.lengths = [row.tokens for row in rows]
+        collator = NamedPairs(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
+        self.hold(model, config, tokenizer, collator, _pairs(rows), _pairs(held) if held else None)
+
+    def reference_columns(self) -> list[str]:
+        """Summed log-probabilities of both completions."""
+        return ["ref_chosen_logps", "ref_rejected_logps"]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
+
+
+class HeldKto(Prepared, KTOTrainer):
+    """Trains on proven feedback.
+
+    KTO estimates its KL term from completions under the prompts of their neighbours in the batch, which TRL fixes
+    before training; so the order is drawn once, and is the same in every epoch.
+    """
+
+    def __init__(
+        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
+    ) -> None:
+        self.watch = watch
+        size, kl = config.per_device_train_batch_size, config.loss_type == "kto"
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed)).tolist()
+        train = _feedback([rows[place] for place in order], size, kl)
+        collator = NamedFeedback(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
+        self.hold(model, config, tokenizer, collator, train, _feedback(held, size, kl) if held else None)
+
+    def reference_columns(self) -> list[str]:
+        """Summed log-probabilities of the completion, and of its neighbour's under this prompt."""
+        return ["ref_logps", "ref_KL_logps"] if self.calculate_KL else ["ref_logps"]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return SequentialSampler(self.train_dataset)
+
+
+class NamedTokens(DataCollatorForLanguageModeling):
+    """TRL's collator; the batch also tells which rows it holds."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch (`input_ids`, `labels`, `attention_mask`, each [B, L]) and `row_ids`."""
+        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
+
+
+class NamedPairs(DataCollatorForPreference):
+    """TRL's collator; the batch also tells which rows it holds."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch (`input_ids`, `completion_mask` …, each [2B, L], chosen first) and `row_ids`."""
+        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
+
+
+class NamedFeedback(DataCollatorForUnpairedPreference):
+    """TRL's collator; the batch also tells which rows it holds."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch (`input_ids`, `completion_mask` …, each [B, L], and those of the KL term) and `row_ids`."""
+        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
+
+
+def padding(tokenizer: Any) -> int:
+    """A pad token; any will do, since the attention mask hides it."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+
+
+def trained_weights(model: Any) -> dict[str, Any]:
+    """Every parameter that is trained, by name, on the CPU."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def put_weights(model: Any, weights: dict[str, Any]) -> None:
+    """Overwrite the trained parameters. Raises `Refused` unless names, shapes and dtypes are the model's own."""
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    unlike = {(n, p.shape, p.dtype) for n, p in own.items()} ^ {(n, w.shape, w.dtype) for n, w in weights.items()}
+    if unlike:
+        raise Refused(f"the checkpoint is of another model: `{min(name for name, *_ in unlike)}` does not match")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+
+
+def _tokens(rows: Sequence[AnyRow]) -> Dataset:
+    kept = [row for row in rows if isinstance(row, TokenRow)]
+    return Dataset.from_dict({
+        "input_ids": [row.ids for row in kept],
+        "labels": [row.labels for row in kept],
+        "row_id": [row.row_id for row in kept],
+    })  # fmt: skip
+
+
+def _pairs(rows: Sequence[AnyRow]) -> Dataset:
+    kept = [row for row in rows if isinstance(row, PairRow)]
+    return Dataset.from_dict({
+        "prompt_ids": [row.prompt for row in kept],
+        "chosen_ids": [row.chosen for row in kept],
+        "rejected_ids": [row.rejected for row in kept],
+        "row_id": [row.row_id for row in kept],
+    })  # fmt: skip
+
+
+def _feedback(rows: Sequence[AnyRow], batch: int, kl: bool) -> Dataset:
+    """With the completion that each row lends its neighbour: within a batch, each gets that of the row before it."""
+    kept = [row for row in rows if isinstance(row, FeedbackRow)]
+    completions = [row.completion for row in kept]
+    lent = [completions[start : start + batch] for start in range(0, len(kept), batch)]
+    return Dataset.from_dict({
+        "prompt_ids": [row.prompt for row in kept],
+        "completion_ids": completions,
+        **({"KL_completion_ids": [one for some in lent for one in (some[-1:] + some[:-1])]} if kl else {}),
+        "label": [row.label for row in kept],
+        "row_id": [row.row_id for row in kept],
+    })  # fmt: skip

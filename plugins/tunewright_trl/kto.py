@@ -1,0 +1,60 @@
+"""Kahneman-Tversky optimization with TRL's KTOTrainer. Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tunewright.parts.base import Json, To
+from tunewright.parts.trainer import TrainJob
+from tunewright_trl.loop import TrlTrainer
+from tunewright_trl.options import FIXED, LoopOptions
+
+
+class KtoOptions(LoopOptions):
+    """`{kind: kto, beta: 0.1}`."""
+
+    kind: str = "kto"
+    batch_size: Annotated[
+        PositiveInt,
+        To("per_device_train_batch_size"),
+        Field(
+            ge=2, description="Rows that are computed at once; at least 2, since each lends its neighbour an answer."
+        ),
+    ] = 8
+    beta: Annotated[PositiveFloat, To("beta"), Field(description="How closely the model stays with the reference.")] = (
+        0.1
+    )
+    loss: Annotated[
+        Literal["kto", "apo_zero_unpaired"], To("loss_type"), Field(description="Loss over a row, by TRL's name.")
+    ] = "kto"
+    desirable_weight: Annotated[
+        PositiveFloat, To("desirable_weight"), Field(description="Weight of the wanted rows, where they are fewer.")
+    ] = 1.0
+    undesirable_weight: Annotated[
+        PositiveFloat, To("undesirable_weight"), Field(description="Weight of the unwanted rows, where they are fewer.")
+    ] = 1.0
+
+
+class Kto(TrlTrainer[KtoOptions]):
+    """Trains on single answers that were wanted or not. The reference is the model as it came to this stage."""
+
+    kind: ClassVar[str] = "kto"
+    Options: ClassVar[type[KtoOptions]] = KtoOptions
+    consumes = ("feedback",)
+    accepts: ClassVar[str] = "trl:KTOConfig"
+    fixed: ClassVar[dict[str, Json]] = {
+        **FIXED,
+        "precompute_ref_log_probs": True,  # else TRL loads a second model for full fine-tuning
+        "disable_dropout": True,  # the reference would be another one in every pass
+        "sync_ref_model": False,
+        "train_sampling_strategy": "sequential",  # a batch's rows lend each other their answers
+    }
+    rate = 1e-6
+    rate_from = "TRL's default for KTO"
+
+    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
+        from tunewright_trl.held import HeldKto
+
+        return HeldKto(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

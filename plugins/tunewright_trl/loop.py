@@ -1,0 +1,166 @@
+"""A backend over one of TRL's trainers: what is passed to it, and one training from job to outcome."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunewright.digest import digest_json
+from tunewright.errors import BadInput, Refused, WorkFailed
+from tunewright.parts import Argument, Cap, Need
+from tunewright.parts.base import Facts, Finding, Json, O
+from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
+from tunewright_trl.arguments import check_arguments
+from tunewright_trl.options import AT_RUN, READ, VARY
+
+if TYPE_CHECKING:
+    from tunewright_trl.held import Held
+
+TEN_TIMES = 10.0
+"""An adapter's best learning rate against full fine-tuning's: about ten times, over sizes and tasks. Schulman et al.
+2025, "LoRA Without Regret", https://thinkingmachines.ai/blog/lora/"""
+
+
+class TrlTrainer(Trainer[O]):
+    """What the backends of this plugin share. `rate` is the learning rate of full fine-tuning, `config` TRL's class."""
+
+    extra: ClassVar[str] = "train"
+    libraries: ClassVar[tuple[str, ...]] = ("trl", "transformers", "accelerate", "torch", "bitsandbytes", "peft")
+    reads: ClassVar[frozenset[str]] = READ
+    at_run: ClassVar[dict[str, str]] = AT_RUN
+    vary: ClassVar[dict[str, tuple[Json, Json]]] = VARY
+    rate: ClassVar[float]
+    rate_from: ClassVar[str]
+
+    def needs(self) -> Iterable[Need]:
+        if self.options.loraplus_lr_ratio is not None:
+            yield Need("adapter", Cap.LORA, "needs-lora", "leave `loraplus_lr_ratio` out")
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """Arguments that TRL would take and not use, that are set elsewhere, or that it does not have; options that
+        need validation rows where there are none."""
+        named = type(self)(self.Options(kind=self.kind)).arguments()  # by options and `fixed`: the core refuses these
+        yield from check_arguments(self.options.args, self.accepts.partition(":")[2], named)
+        if not facts.validation:
+            for name in ("eval_every", "patience", "keep"):
+                if name in self.options.model_fields_set:
+                    message = f"`{name}` looks at validation rows, and this training has none"
+                    yield Finding("needs-validation", message, name, "add `validation:` to its data", at_key=True)
+
+    def derive(self, facts: Facts) -> dict[str, Argument]:
+        """The learning rate, by the method where the spec gives none; when the validation rows are looked at."""
+        found = {"learning_rate": self._rate(Cap.ADAPTS in facts.offers.get("adapter", ()))}
+        if not facts.validation:
+            return {**found, "eval_strategy": Argument("no", "tunewright")}
+        every, field = self.options.eval_every, "eval_every"
+        found["per_device_eval_batch_size"] = Argument(self.options.batch_size, "tunewright", "batch_size")
+        if every is None:
+            return {**found, "eval_strategy": Argument("epoch", "tunewright")}
+        return {
+            **found, "eval_strategy": Argument("steps", "spec", field), "eval_steps": Argument(every, "spec", field)
+        }  # fmt: skip
+
+    def _rate(self, adapts: bool) -> Argument:
+        written = self.options.learning_rate
+        if written is not None:
+            return Argument(written, "spec", "learning_rate")
+        if adapts:
+            why = f"ten times full fine-tuning's {self.rate:g} (LoRA Without Regret, 2025)"
+            return Argument(self.rate * TEN_TIMES, "tunewright", "learning_rate", why)
+        return Argument(self.rate, "tunewright", "learning_rate", self.rate_from)
+
+    def train(self, job: TrainJob) -> TrainOutcome:
+        """Train `job.model` in place, on `job.train` alone.
+
+        Raises `WorkFailed` with row ids where the loss or the gradient is no number, and with the reason where the
+        weights cannot have learnt: nothing supervised, a learning rate of zero, no gradient, weights unchanged.
+        """
+        from tunewright_trl.around import preserved, quiet
+
+        with quiet():
+            if not any(row.supervised for row in job.train):
+                raise WorkFailed("no row has a supervised token", fix="look at: tunewright data show --tokens")
+            if not any(parameter.requires_grad for parameter in job.model.parameters()):
+                raise WorkFailed("no weight of the model is to be trained", fix="check the adapter's targets")
+            with preserved(job.model, job.tokenizer.native):
+                return self._train(job)
+
+    def _train(self, job: TrainJob) -> TrainOutcome:
+        from tunewright_trl.observed import dtypes, observed, substituted
+        from tunewright_trl.watch import Watch, state_of
+
+        before, dtypes_before = state_of(job.model, job.train[0]), dtypes(job.model)
+        watch = Watch(job, self.options)
+        config = self._config(job)
+        try:
+            trainer = self._trainer(job, config, watch)
+        except (NotImplementedError, ValueError) as error:  # arguments, or adapted modules, that do not go together
+            raise BadInput(f"TRL refuses this training: {error}", fix="correct `trainer`, or the adapter") from error
+        try:
+            _run(trainer, job)
+            if watch.stopped:
+                return TrainOutcome(trainer.state.global_step, watch.tokens, watch.supervised, "", {}, stopped=True)
+            if self.options.keep == "best":
+                watch.put_best_back(job.model)
+            watch.conclude(before, state_of(job.model, job.train[0]))
+            return TrainOutcome(
+                steps=trainer.state.global_step,
+                tokens=watch.tokens,
+                supervised=watch.supervised,
+                row_order=digest_json(watch.order),
+                observed=observed(trainer.args),
+                substituted=substituted(self._passed(job), trainer, dtypes_before),
+                losses=tuple(watch.losses),
+                best_step=watch.best_step if self.options.keep == "best" else None,
+                validation=tuple(watch.validation),
+            )
+        finally:
+            _release(trainer)
+
+    @abstractmethod
+    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Held:
+        """TRL's trainer over the job's rows."""
+
+    def _passed(self, job: TrainJob) -> dict[str, Argument]:
+        """Every argument of the plan: from options alone, then what depends on the spec's other parts."""
+        return {**self.arguments(), **job.derived}
+
+    def _config(self, job: TrainJob) -> Any:
+        """TRL's config: the arguments of the plan, and what only the job knows."""
+        import trl
+
+        arguments: dict[str, Json] = {name: argument.value for name, argument in self._passed(job).items()}
+        try:
+            config = getattr(trl, self.accepts.partition(":")[2])(
+                **arguments,
+                output_dir=str(job.scratch),
+                seed=job.seed,
+                data_seed=job.seed,
+                use_cpu=job.model.device.type == "cpu",  # the loader chose the device, the trainer stays on it
+            )
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"TRL refuses the trainer's arguments: {error}", fix="correct `trainer.args`") from error
+        config._n_gpu = min(config.n_gpu, 1)  # TRL refuses transformers' DataParallel over all GPUs that it sees
+        return config
+
+
+def _run(trainer: Held, job: TrainJob) -> None:
+    """Train with the LM head at supervised positions only, and say at how many it ran, or why it ran at TRL's."""
+    fused = trainer.fuse()
+    try:
+        trainer.train(resume_from_checkpoint=None if job.resume is None else str(job.resume.folder))
+    except OSError as error:
+        if job.resume is None:
+            raise
+        raise Refused(f"the checkpoint {job.resume.folder.name} cannot be read: {error}") from error
+    finally:
+        fused.uninstall()
+    job.emit({"event": "lm_head", "scored": fused.scored, "of": fused.padded, "left_alone": fused.left_alone})
+
+
+def _release(trainer: Held) -> None:
+    """Give the optimizer's memory back before the model goes on to be saved and evaluated."""
+    trainer.optimizer = trainer.lr_scheduler = None
+    trainer.callback_handler.optimizer = trainer.callback_handler.lr_scheduler = None
+    trainer.accelerator.free_memory()  # drops its own references, collects, empties the device's cache

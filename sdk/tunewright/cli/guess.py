@@ -1,0 +1,33 @@
+"""`data guess`: from a file's columns to the line that a spec needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunewright.errors import BadInput
+from tunewright.host import Host
+from tunewright.parts import DataSource
+from tunewright.resolve.rules import guesses
+from tunewright.spec.suggest import did_you_mean
+
+
+def guess_format(file: Path, host: Host) -> None:
+    """Print a line for each format that the file's first rows look like.
+
+    Raises `BadInput` where no installed source reads such a file, or its columns look like nothing that is known.
+    """
+    kind = file.suffix.lstrip(".").lower()
+    if f"data_source/{kind}" not in host.table:
+        kinds = host.kinds("data_source")
+        raise BadInput(f"`{file.name}`: files ending in `.{kind}` cannot be read", fix=did_you_mean(kind, kinds))
+    source: DataSource = host.make("data_source", {"kind": kind, "path": str(file.absolute())})
+    head = source.head()
+    lines = guesses(host, head)
+    if not lines:
+        columns = ", ".join(head.columns)
+        raise BadInput(
+            f"`{file.name}` looks like no known format (columns: {columns})",
+            fix='write `format: {kind: chat, prompt: "{COLUMN}", completion: "{COLUMN}"}`',
+        )
+    for line in lines:
+        print(line)

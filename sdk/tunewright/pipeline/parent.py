@@ -1,0 +1,64 @@
+"""A parent: a package, or a saved folder, whose weights a training goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunewright.digest import digest_tree
+from tunewright.errors import Refused
+from tunewright.handoff.verify import check
+from tunewright.parts import AdapterMethod
+from tunewright.parts.base import SpecPath
+
+MANIFEST = "manifest.json"
+
+
+class Parent:
+    """What `adapter.parent` names. A package is verified and bound to its base; a bare folder tells of neither."""
+
+    def __init__(self, written: SpecPath) -> None:
+        self.written, self.folder = written.written, written.path
+
+    def digest(self) -> str:
+        """Of every file in it."""
+        return digest_tree(self.folder, sorted(path for path in self.folder.rglob("*") if path.is_file()))
+
+    def about(self) -> dict[str, Any]:
+        """What the child records of it: name and version where it is a package, and its digest."""
+        manifest = self._manifest()
+        named = {} if manifest is None else {name: manifest[name] for name in ("name", "version")}
+        return {**named, "digest": self.digest()}
+
+    def checked(self, identity: Mapping[str, Any]) -> Path:
+        """The folder to load. Raises `Refused` where it is a package that was altered, or of another base."""
+        manifest = self._manifest()
+        if manifest is not None:
+            problems = check(self.folder)
+            if problems:
+                raise Refused(f"the parent `{self.written}` does not verify: {problems[0]}", fix="take the original")
+            of, here = manifest["base"]["identity"], identity["identity"]
+            if of != here:
+                raise Refused(
+                    f"the parent `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                    fix="name the base that it was trained on",
+                )
+        return self.folder
+
+    def _manifest(self) -> dict[str, Any] | None:
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return {**found, "name": found["name"], "version": found["version"], "base": dict(found["base"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"the parent `{self.written}` has a damaged {MANIFEST}: {error}") from error
+
+
+def parent_of(adapter: AdapterMethod) -> Parent | None:
+    """What the spec names as parent, if anything."""
+    written = getattr(adapter.options, "parent", None)
+    return None if written is None else Parent(written)

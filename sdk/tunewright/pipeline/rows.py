@@ -1,0 +1,131 @@
+"""Which rows a step reads: those that are learnt and chosen by, and those that claims are made on.
+
+Both know everything that decides over them, so that a step that reads them can put it into its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tunewright.data.rows import Realised, draws, realise_all, realise_parts
+from tunewright.errors import BadInput
+from tunewright.parts import Backend, DataSource, PromptFormat
+from tunewright.parts.data_source import Row
+from tunewright.parts.evaluator import TestRow
+from tunewright.parts.prompt_format import AnyExample
+from tunewright.resolve.resolved import Claims, Training
+from tunewright.spec.model import Split
+
+
+class Learnt(NamedTuple):
+    """The rows of one training, by source: what is learnt, and what chooses among checkpoints."""
+
+    train: list[Realised]
+    validation: list[Realised]
+
+
+class TrainingRows:
+    """The rows of one training."""
+
+    def __init__(self, training: Training, seed: int) -> None:
+        self.format, self.train, self.validation = training.format, training.train, training.validation
+        self.test, self.seed = training.test, seed
+
+    def parts(self) -> tuple[Backend, ...]:
+        """The backends that make them."""
+        held = () if isinstance(self.validation, Split) else self.validation
+        return (self.format, *self.train, *held)
+
+    def settings(self) -> dict[str, Any]:
+        """What else decides over them."""
+        held = self.validation
+        return {
+            "seed": self.seed,
+            "validation": held.model_dump(mode="json") if isinstance(held, Split) else len(held),
+            "test": self.test and self.test.model_dump(mode="json"),
+        }
+
+    def digests(self) -> dict[str, str]:
+        """What the sources hold."""
+        held = () if isinstance(self.validation, Split) else self.validation
+        return {**_digests("train", self.train), **_digests("validation", held)}
+
+    def realise(self) -> Learnt:
+        """Read, draw, split and mix. Raises `BadInput` naming the row, `BadSource` naming the source's option."""
+        split = self.validation if isinstance(self.validation, Split) else None
+        sides = realise_parts(self.train, self.seed, split, self.test)
+        if isinstance(self.validation, Split):
+            return Learnt(sides.train, sides.validation)
+        return Learnt(sides.train, realise_all(self.validation, self.seed) if self.validation else [])
+
+
+class ClaimRows:
+    """Rows that claims are made on."""
+
+    def __init__(self, claims: Claims, seed: int) -> None:
+        self.format, self.sources, self.split, self.seed = claims.format, claims.sources, claims.split, seed
+
+    def parts(self) -> tuple[Backend, ...]:
+        """The backends that make them."""
+        return (self.format, *self.sources)
+
+    def settings(self) -> dict[str, Any]:
+        """What else decides over them: the seed only where it has a say."""
+        drawn = self.split is not None or any(draws(source) for source in self.sources)
+        return {
+            "seed": self.seed if drawn else None,
+            "split": self.split and self.split.model_dump(mode="json"),
+        }
+
+    def digests(self) -> dict[str, str]:
+        """What the sources hold."""
+        return _digests("test", self.sources)
+
+    def realise(self) -> list[Realised]:
+        """Read and draw. Raises as `TrainingRows.realise`."""
+        if self.split is not None:
+            return realise_parts(self.sources, self.seed, None, self.split).test
+        return realise_all(self.sources, self.seed)
+
+    def examples(self) -> list[TestRow]:
+        """The rows as examples."""
+        return [
+            TestRow(row.id, row.origin, example_of(self.format, row), row.group, row.fields)
+            for one in self.realise()
+            for row in one.rows
+        ]
+
+
+def _digests(name: str, sources: Sequence[DataSource]) -> dict[str, str]:
+    return {f"{name}.{place} {source.name}": source.digest() for place, source in enumerate(sources)}
+
+
+def rows_of(found: Sequence[Realised]) -> list[Row]:
+    """The rows of all sources, in their order."""
+    return [row for one in found for row in one.rows]
+
+
+def counted(found: Sequence[Realised]) -> list[Mapping[str, Any]]:
+    """What a report says of each source."""
+    return [{"name": one.name, "rows": len(one.rows), "set_aside": len(one.set_aside)} for one in found]
+
+
+def example_of(form: PromptFormat, row: Row) -> AnyExample:
+    """A row's example; what is wrong with a row names where it stands."""
+    try:
+        example = form.example(row.fields)
+    except BadInput as error:
+        raise BadInput(f"{row.origin}: {error.message}", fix=error.fix) from error
+    except KeyError as error:  # jsonl rows need not have the columns of the first
+        raise BadInput(f"{row.origin}: the row has no column {error}", fix="mend the row or leave it out") from error
+    if not example.answer.strip():
+        raise BadInput(f"{row.origin}: the answer is empty", fix="mend the row or leave it out")
+    return example
+
+
+def every_row(training: TrainingRows) -> Iterator[AnyExample]:
+    """Each row's example: what is wrong with one is said now, not after a download."""
+    learnt = training.realise()
+    for row in rows_of([*learnt.train, *learnt.validation]):
+        yield example_of(training.format, row)

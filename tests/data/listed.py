@@ -1,0 +1,43 @@
+"""A source whose rows are given in the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunewright.digest import digest_json
+from tunewright.parts import DataSource
+from tunewright.parts.base import Head
+from tunewright.parts.data_source import Row, SourceOptions
+
+
+class Listed(DataSource[SourceOptions]):
+    """Rows from memory, `NAME:1` and so on."""
+
+    kind, Options = "listed", SourceOptions
+
+    def __init__(self, fields: list[dict[str, Any]], called: str = "listed", **options: Any) -> None:
+        super().__init__(SourceOptions(kind="listed", **options))
+        self.fields, self.called = fields, called
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    def head(self) -> Head:
+        return Head(tuple(self.fields[0]), tuple(self.fields))
+
+    def digest(self) -> str:
+        return digest_json(self.fields)
+
+    def rows(self):
+        return iter(rows_of(self.fields, self.called))
+
+
+def rows_of(fields: list[dict[str, Any]], name: str = "listed") -> list[Row]:
+    """Rows of these fields."""
+    return [Row(f"{name}:{n}", f"{name}:{n}", one) for n, one in enumerate(fields, 1)]
+
+
+def numbered(count: int, name: str = "listed", **options: Any) -> Listed:
+    """A source of so many rows, all different."""
+    return Listed([{"text": f"{name} {n}"} for n in range(count)], name, **options)

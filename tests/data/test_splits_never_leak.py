@@ -1,0 +1,207 @@
+"""A split takes the share that was asked for and never parts rows that belong together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from listed import rows_of
+
+from tunewright.data.splits import fingerprint, overlap, part, take_out
+from tunewright.errors import BadInput
+from tunewright.spec.model import Split
+
+reproducible = settings(derandomize=True, deadline=None, max_examples=200)
+fractions = st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.8, 0.95])
+seeds = st.integers(0, 9)
+
+
+def split(fraction, **way):
+    return Split(kind="split", fraction=fraction, **way)
+
+
+def ids(rows):
+    return [row.id for row in rows]
+
+
+def days(*values):
+    return rows_of([{"text": str(n), "day": value} for n, value in enumerate(values)])
+
+
+@reproducible
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=40), fractions, seeds)
+def test_equal_rows_stay_on_one_side_and_none_is_lost(values, fraction, seed):
+    assume(len(set(values)) > 1)
+    rows = rows_of([{"v": value} for value in values])
+    kept, taken, dropped = take_out(rows, split(fraction), seed)
+    assert kept and taken and not dropped
+    assert sorted([*kept, *taken], key=rows.index) == rows
+    assert kept == [row for row in rows if row in kept]
+    assert taken == [row for row in rows if row in taken]
+    assert overlap(kept, taken) == 0
+
+
+@reproducible
+@given(st.integers(2, 80), fractions, seeds)
+def test_of_rows_that_are_all_different_the_count_is_the_closest(count, fraction, seed):
+    found = take_out(rows_of([{"v": n} for n in range(count)]), split(fraction), seed)
+    best = min(range(1, count), key=lambda taken: abs(taken - fraction * count))
+    assert abs(len(found.taken) - fraction * count) <= abs(best - fraction * count) + 1e-9
+
+
+@reproducible
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 20)), min_size=2, max_size=30), fractions, seeds)
+def test_a_group_stays_on_one_side_and_so_do_equal_rows_of_two_groups(values, fraction, seed):
+    rows = rows_of([{"customer": customer, "v": v} for customer, v in values])
+    try:
+        kept, taken, dropped = take_out(rows, split(fraction, group="customer"), seed)
+    except BadInput as error:
+        assert "hang together" in error.message
+        assume(False)
+    assert not dropped and len(kept) + len(taken) == len(rows)
+    for column in ("customer", "v"):
+        assert not {row.fields[column] for row in kept} & {row.fields[column] for row in taken}
+
+
+def test_groups_are_chained_by_the_rows_that_they_share():
+    chain = [{"c": 1, "v": "a"}, {"c": 2, "v": "b"}, {"c": 3, "v": "c"}, {"c": 3, "v": "b"}, {"c": 2, "v": "a"}]
+    rows = rows_of([*chain, {"c": 4, "v": "d"}])
+    for seed in range(4):
+        assert ids(take_out(rows, split(0.2, group="c"), seed).taken) == ["listed:6"]
+    with pytest.raises(BadInput, match="all 5 rows hang together: each shares its `c` with another"):
+        take_out(rows[:5], split(0.2, group="c"), 0)
+
+
+def test_a_customer_is_one_whether_a_csv_or_a_json_names_it():
+    rows = rows_of([{"c": "7", "v": 1}, {"c": 7, "v": 2}, {"c": "8", "v": 3}])
+    for seed in range(8):
+        kept, taken, _ = take_out(rows, split(0.3, group="c"), seed)
+        assert {"listed:1", "listed:2"} in ({*ids(kept)}, {*ids(taken)})
+
+
+@reproducible
+@given(st.lists(st.integers(0, 15), min_size=2, max_size=40), fractions)
+def test_by_time_everything_taken_is_later_than_everything_kept(values, fraction):
+    assume(len(set(values)) > 1)
+    rows = rows_of([{"text": str(place), "at": value} for place, value in enumerate(values)])
+    kept, taken, dropped = take_out(rows, split(fraction, time="at"), 0)
+    assert not dropped and len(kept) + len(taken) == len(rows)
+    assert max(row.fields["at"] for row in kept) < min(row.fields["at"] for row in taken)
+    cuts = [sum(value >= since for value in values) for since in set(values)]
+    best = min(abs(cut - fraction * len(values)) for cut in cuts if cut < len(values))
+    assert abs(len(taken) - fraction * len(values)) <= best + 1e-9
+
+
+@reproducible
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=30), fractions, seeds)
+def test_a_later_row_that_equals_an_earlier_one_is_dropped_and_counted(values, fraction, seed):
+    rows = rows_of([{"text": str(text), "at": at} for text, at in values])
+    try:
+        kept, taken, dropped = take_out(rows, split(fraction, time="at"), seed)
+    except BadInput as error:
+        assert "equals an earlier one" in error.message or "none is later" in error.message
+        return
+    known = {row.fields["text"] for row in kept}
+    assert not known & {row.fields["text"] for row in taken}
+    assert {row.fields["text"] for row in dropped} <= known
+    assert len(kept) + len(taken) + len(dropped) == len(rows)
+
+
+def test_the_seed_draws_the_rows_and_time_does_not_ask_it():
+    rows = rows_of([{"v": n, "at": n} for n in range(40)])
+    assert take_out(rows, split(0.3), 1) == take_out(rows, split(0.3), 1) != take_out(rows, split(0.3), 2)
+    assert take_out(rows, split(0.3, time="at"), 1) == take_out(rows, split(0.3, time="at"), 2)
+
+
+def test_validation_is_a_share_of_what_the_test_rows_leave():
+    parts = part(rows_of([{"v": n} for n in range(100)]), split(0.25), split(0.2), 0)
+    assert [len(side.rows) for side in parts] == [60, 20, 20]
+    assert len({row.id for side in parts for row in side.rows}) == 100
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ("2025-12-31", "2026-01-01"),
+        ("2026-01-01 09:59", "2026-01-01T10:00:00.5"),
+        ("2026-01-01T12:00:00+02:00", "2026-01-01T11:00:00Z"),  # 10:00 and 11:00
+        ("9", "10"),
+        ("1e3", "1000.5"),
+        (9, 10.5),
+        (-1, "0"),
+    ],
+)
+def test_times_are_ordered_as_what_they_are_and_not_as_text(early, late):
+    kept, taken, _ = take_out(days(late, early), split(0.5, time="day"), 0)
+    assert (ids(kept), ids(taken)) == (["listed:2"], ["listed:1"])
+
+
+def test_one_moment_in_two_zones_is_not_parted():
+    rows = days("2026-01-01T12:00:00+02:00", "2026-01-01T10:00:00Z", "2026-01-01T09:00:00Z")
+    assert ids(take_out(rows, split(0.3, time="day"), 0).taken) == ["listed:1", "listed:2"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["yesterday", "01/02/2026", "2026-02-30", "2026-1-5", "10:30", " 2026-01-05", "2026-01-05 10:00 UTC", "inf", True,
+     [2026], "2026-01-05x10:00", "²", float("inf"), 10**400, "2026-W01"],
+)  # fmt: skip
+def test_what_is_no_time_is_named_with_its_row_and_value(value):
+    with pytest.raises(BadInput, match=r"listed:2: `day` is .*: no date, time or number") as caught:
+        take_out(days("2026-01-01", value), split(0.5, time="day"), 0)
+    assert str(value)[:9] in caught.value.message
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2026-01-01T10:00:00", "2026-01-01T10:00:00Z"),
+        ("2026-01-01", "2026-01-01T10:00:00"),
+        ("2026-01-01", "20260102"),
+    ],
+)
+def test_times_of_two_kinds_are_refused_with_a_row_of_each(one, other):
+    with pytest.raises(BadInput, match=r"listed:1 holds .*; ?|listed:1 holds .*listed:3 holds"):
+        take_out(days(one, one, other), split(0.5, time="day"), 0)
+
+
+@pytest.mark.parametrize("way", ["group", "time"])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"v": 2}, "has no column `c`"), ({"v": 2, "c": ""}, "has no value in"), ({"v": 2, "c": None}, "has no value in")],
+)
+def test_a_row_without_the_column_is_named(way, fields, said):
+    rows = rows_of([{"v": 1, "c": "1"}, fields])
+    with pytest.raises(BadInput, match=f"listed:2: the row {said}"):
+        take_out(rows, split(0.5, **{way: "c"}), 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "way", "said"),
+    [
+        ([], {}, "there are no rows"),
+        ([{"v": 1}], {}, "there is one row"),
+        ([{"v": 1}] * 3, {}, "all 3 rows are equal, so"),
+        ([{"v": 1, "c": 1}, {"v": 2, "c": 1}], {"group": "c"}, "all 2 rows hang together"),
+        ([{"v": 1, "c": 1}, {"v": 2, "c": 1}], {"time": "c"}, "all 2 rows have one `c`"),
+        ([], {"time": "c"}, "there are no rows"),
+        ([{"v": 1, "c": 1}, {"v": 1, "c": 2}], {"time": "c"}, "equals an earlier one in all else"),
+    ],
+)
+def test_a_side_that_would_be_empty_is_refused_and_the_split_named(rows, way, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        part(rows_of(rows), split(0.5, **way), None, 0)
+    assert caught.value.message.startswith("the validation split: ")
+    assert caught.value.fix
+
+
+def test_equality_is_of_fields_and_not_of_their_order_or_place():
+    a, b = rows_of([{"x": 1, "y": [1, {"z": "é"}]}, {"y": [1, {"z": "é"}], "x": 1}])
+    assert fingerprint(a) == fingerprint(b) != fingerprint(rows_of([{"x": "1", "y": [1, {"z": "é"}]}])[0])
+    assert overlap([a], [b, b, *rows_of([{"x": 2}])]) == 2
+
+
+def test_a_field_that_cannot_be_compared_is_named_with_its_row():
+    with pytest.raises(BadInput, match="listed:1: a field cannot be compared"):
+        overlap(rows_of([{"x": float("nan")}]), [])

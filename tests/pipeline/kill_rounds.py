@@ -1,0 +1,104 @@
+"""A script: one spec trained in one go, then again and again with a kill at a random step. Prints what came of each.
+
+Every round is a fork of this process, so that torch is imported once. Threads are one: a pool would not survive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+
+import torch
+import trl  # noqa: F401  imported before the forks
+
+from tunewright.digest import digest_tree
+from tunewright.pipeline.run import Run
+from tunewright.project import Project
+from tunewright.store import disk
+
+
+def forked(work):
+    """The child's signal or exit code."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            code = work() or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def trained(spec, overrides, root, hear=lambda event: None):
+    """Run until the training is done; returns nothing."""
+    plan = Project.from_spec(spec, overrides=overrides).plan()
+    upto = [step.name for step in plan.steps].index("train") + 1
+    steps = tuple(step for step in plan.steps[:upto] if step.name != "evaluate-base")
+    with Run.open(dataclasses.replace(plan, steps=steps), root) as run:
+        run.execute(hear)
+
+
+def result(root):
+    run = (root / "latest").resolve()
+    step = (run / "steps" / "train").resolve()
+    adapter = digest_tree(step / "trained", sorted((step / "trained").iterdir()))
+    outcome = json.loads((step / "outcome.json").read_text())
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    resumed = [event["resumed_from"] for event in events if "resumed_from" in event]
+    return {"adapter": adapter, "order": outcome["row_order"], "steps": outcome["steps"], "losses": outcome["losses"],
+            "resumed_from": resumed, "warnings": [e["why"] for e in events if e["event"] == "warning"]}  # fmt: skip
+
+
+def killer(step, at, number):
+    """(what hears the events, what sees the store): one of them ends this process after optimizer step `step`."""
+    seen = [0]
+
+    def hear(event):
+        if at == "after-step" and event["event"] == "train" and event["optimizer_step"] == step + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def observe(moment, path):
+        if at == "in-checkpoint" and "checkpoints" in path.parts:
+            seen[0] += 1
+            if seen[0] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return hear, observe
+
+
+def killed(spec, overrides, root, step, at, number):
+    """Train, and die on the way."""
+    hear, observe = killer(step, at, number)
+    disk.observers.append(observe)
+    trained(spec, overrides, root, hear)
+
+
+def main(asked):
+    spec, root, rng = Path(asked["spec"]), Path(asked["root"]), random.Random(asked["seed"])
+    assert forked(partial(trained, spec, asked["case"], root / "whole")) == 0
+    whole = result(root / "whole")
+    print(json.dumps({"round": "whole", **whole}), flush=True)
+    every = [*asked["case"], "trainer.checkpoint_every=1"]
+    for turn in range(asked["kills"]):
+        step = rng.randint(1, whole["steps"] - 1) if asked["at"] is None else asked["at"]
+        at = "after-step" if asked["at"] is not None else rng.choice(["after-step", "in-checkpoint"])
+        again = root / f"round{turn}"
+        code = forked(partial(killed, spec, every, again, step, at, rng.randint(1, 40)))
+        assert code in (0, -signal.SIGKILL), code
+        assert forked(partial(trained, spec, every, again)) == 0
+        print(json.dumps({"round": f"killed {at} {step}", "killed": code != 0, **result(again)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,85 @@
+"""SIGKILL in a training: the next run goes on from the last checkpoint and ends with the very same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny import tiny_model
+
+SPEC = """\
+apiVersion: tunewright/v1
+name: tiny
+model: {source: {kind: local, path: base, license: Apache-2.0}, dtype: fp32}
+adapter: {kind: lora, r: 4, alpha: 8, dropout: 0.1}
+data: %s
+trainer: %s
+seed: 3
+"""
+SPECS = {
+    "sft": (
+        '{format: {kind: chat, prompt: "{text}", completion: "{queue}"}, train: [{kind: csv, path: train.csv}]}',
+        "{kind: sft, epochs: 2, batch_size: 4, learning_rate: 1.0e-2, optimizer: adamw_8bit}",
+    ),
+    "dpo": (
+        '{format: {kind: preference, prompt: "{text}", chosen: "{queue}", rejected: "{other}"}, '
+        "train: [{kind: csv, path: train.csv}]}",
+        "{kind: dpo, epochs: 2, batch_size: 4, learning_rate: 1.0e-2}",
+    ),
+}
+TEXTS = ["where is my parcel", "the parcel is late", "I cannot sign in", "my password is lost", "when does it arrive"]
+ROWS = [(f"{text} {number}", "delivery", "account") for number in range(4) for text in TEXTS]
+
+
+@pytest.fixture
+def spec(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
+    tiny_model(tmp_path / "base", "llama")
+    rows = "".join(f"{text},{queue},{other}\n" for text, queue, other in ROWS)
+    (tmp_path / "train.csv").write_text(f"text,queue,other\n{rows}")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SPEC % SPECS[request.param])
+    return path
+
+
+def rounds(spec, **asked):
+    """What the script found, one a line."""
+    script = Path(__file__).with_name("kill_rounds.py")
+    root = spec.parent / f"roots {asked['case']}"
+    given = {"spec": str(spec), "root": str(root), "seed": 0, "at": None, **asked}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, str(script), json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def check(found):
+    whole, *killed = found
+    assert whole["resumed_from"] == []
+    for one in killed:
+        same = {name: one[name] for name in ("adapter", "order", "steps", "losses")}
+        assert same == {name: whole[name] for name in same}, one["round"]
+        if one["round"].startswith("killed after-step"):
+            assert one["killed"]
+            assert one["resumed_from"], one["round"]
+            assert one["resumed_from"][0] >= 1
+
+
+@pytest.mark.parametrize(("spec", "case", "at"), [("sft", [], 2), ("dpo", ["trainer.accumulation=2"], 4)],
+                         indirect=["spec"])  # fmt: skip
+def test_in_the_first_epoch_and_in_the_second(spec, case, at):
+    check(rounds(spec, case=case, kills=1, at=at))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("spec", SPECS, indirect=True)
+def test_at_random_steps_and_within_checkpoints(spec):
+    for case in ([], ["trainer.accumulation=2"], ["trainer.epochs=3", "seed=5"]):
+        check(rounds(spec, case=case, kills=4))

@@ -1,0 +1,107 @@
+"""A training that was interrupted ends with the bytes of one that was not: weights, losses, the order of the rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_training import ROWS, adapted, llama
+
+from tunewright.errors import Refused
+
+
+def same(one, two):
+    assert one.outcome.row_order == two.outcome.row_order
+    assert one.outcome.losses == two.outcome.losses
+    assert one.outcome.steps == two.outcome.steps
+    assert one.outcome.tokens == two.outcome.tokens
+    assert one.weights.keys() == two.weights.keys()
+    for name, weight in one.weights.items():
+        assert weight.dtype == two.weights[name].dtype
+        assert torch.equal(weight, two.weights[name]), name
+
+
+CASES = [
+    ("sft", {}, 1), ("sft", {"accumulation": 2, "epochs": 3}, 3), ("sft", {"neftune_alpha": 5.0}, 4),
+    ("sft", {"optimizer": "paged_adamw_8bit", "schedule": "cosine", "warmup_steps": 2}, 4),
+    ("sft", {"optimizer": "lion_32bit", "learning_rate": 1e-3}, 2), ("sft", {"loraplus_lr_ratio": 16.0}, 2),
+    ("dpo", {}, 1), ("dpo", {"accumulation": 2, "epochs": 3}, 3), ("dpo", {"loss": "ipo"}, 4), ("kto", {}, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "step"), CASES)
+def test_a_training_taken_up_again_ends_as_if_nothing_had_been(train, tmp_path, kind, options, step):
+    options = {"epochs": 2, **options}
+    whole = train(kind, **options)
+    stopped = train(kind, **options, stop_after=step)
+    assert stopped.outcome.stopped
+    assert len(stopped.steps) == step
+    resumed = train(kind, **options, resume=True)
+    assert [event["optimizer_step"] for event in resumed.steps] == list(range(step + 1, whole.outcome.steps + 1))
+    same(whole, resumed)
+
+
+def test_adapters_in_bf16_come_back_in_bf16(train):
+    def model():
+        return adapted().to(torch.bfloat16)
+
+    whole = train(model=model(), epochs=2)
+    train(model=model(), epochs=2, stop_after=2)
+    same(whole, train(model=model(), epochs=2, resume=True))
+
+
+def test_full_fine_tuning_resumes_as_well(train):
+    whole = train(model=llama(), epochs=2)
+    train(model=llama(), epochs=2, stop_after=4)
+    same(whole, train(model=llama(), epochs=2, resume=True))
+
+
+def test_dropout_draws_the_same_numbers(train):
+    def model():
+        wrapped = adapted()
+        for module in wrapped.modules():
+            if hasattr(module, "lora_dropout"):
+                module.lora_dropout["default"] = torch.nn.Dropout(0.3)
+        return wrapped
+
+    whole = train(model=model(), epochs=2)
+    train(model=model(), epochs=2, stop_after=2)
+    same(whole, train(model=model(), epochs=2, resume=True))
+
+
+def test_a_training_may_be_interrupted_again_and_again(train):
+    whole = train(epochs=3)
+    for _ in range(4):
+        train(epochs=3, stop_after=2, resume=True)
+    resumed = train(epochs=3, resume=True)
+    assert len(resumed.steps) == 1
+    same(whole, resumed)
+
+
+def test_the_best_weights_survive_an_interruption(train):
+    options = {"epochs": 4, "eval_every": 1, "learning_rate": 0.2, "validation": ROWS["sft"](6, seed=5)}
+    whole = train(**options)
+    assert whole.outcome.best_step < whole.outcome.steps  # the rate is far too high: later weights are worse
+    stopped = train(**options, stop_after=whole.outcome.best_step + 2)
+    assert stopped.outcome.stopped
+    resumed = train(**options, resume=True)
+    assert resumed.outcome.validation == whole.outcome.validation
+    assert resumed.outcome.best_step == whole.outcome.best_step
+    same(whole, resumed)
+
+
+def test_checkpoints_are_committed_as_often_as_asked(train):
+    trained = train(epochs=3, checkpoint_every=2)
+    committed = [event["optimizer_step"] for event in trained.events if event["event"] == "checkpoint"]
+    assert committed == [2, 4, 6, 8]  # the ninth is the last: what was trained is kept by the run itself
+
+
+def test_a_checkpoint_of_another_model_is_refused(train):
+    train(epochs=2, stop_after=2)
+    with pytest.raises(Refused, match="of another model"):
+        train(model=adapted(llama(hidden_size=64)), epochs=2, resume=True)
+
+
+def test_an_interruption_in_the_last_step_is_none(train):
+    trained = train(epochs=1, stop_after=3)
+    assert not trained.outcome.stopped
+    assert trained.outcome.steps == 3
