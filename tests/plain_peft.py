@@ -17,7 +17,8 @@ def main(package: Path, base: Path, same_kernel: bool) -> list[list[int]]:
     quantization = manifest["quantization"]
     config = BitsAndBytesConfig.from_dict(quantization) if quantization else None
     dtype = getattr(torch, manifest["base"]["dtype"])
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, quantization_config=config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, quantization_config=config, device_map={"": device})
     for module in model.modules():
         if same_kernel and hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
@@ -27,7 +28,7 @@ def main(package: Path, base: Path, same_kernel: bool) -> list[list[int]]:
     for golden in json.loads((package / "prompts.json").read_text()):
         ids = tokenizer.apply_chat_template(golden["messages"], add_generation_prompt=True, return_dict=False)
         assert ids == golden["prompt_ids"], (ids, golden["prompt_ids"])
-        prompt = torch.tensor([ids])
+        prompt = torch.tensor([ids], device=device)
         made = model.generate(
             input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=32, do_sample=False
         )

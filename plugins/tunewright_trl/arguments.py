@@ -63,9 +63,6 @@ UNSUPPORTED = frozenset({
 })  # fmt: skip
 """Arguments of another way to run: several devices, other kernels, a compiler, checkpoints of the library's own."""
 
-DERIVED = frozenset({"eval_steps", "eval_strategy", "learning_rate", "per_device_eval_batch_size"})
-"""Arguments that follow from options and from the spec's other parts."""
-
 ELSEWHERE = {
     "eval_steps": "set `eval_every` instead",
     "eval_strategy": "set `eval_every` instead",

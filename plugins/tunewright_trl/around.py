@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from torch.nn import Dropout
+
 LIBRARIES = ("trl", "transformers", "accelerate", "peft", "bitsandbytes", "datasets")
 
 
@@ -45,12 +47,13 @@ def preserved(model: Any, tokenizer: Any) -> Iterator[None]:
     """Leave nothing of the trainer on the model: its patched forward, its tags, the ids and `use_cache` it overwrites.
 
     `model` is a transformers model or a PEFT one around it. Parameters are what training is for and stay; gradients,
-    train mode and activation checkpointing go.
+    train mode and activation checkpointing go; dropout that was switched off is on again.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     configs = (base.config, base.config.get_text_config(), getattr(base, "generation_config", None))
     before = [(thing, _attributes(thing)) for thing in (model, base, *configs) if thing is not None]
     modules = [(module, module.training, set(module._forward_hooks)) for module in model.modules()]
+    dropped = [(module, module.p) for module in model.modules() if isinstance(module, Dropout)]
     pad, checkpointed = tokenizer.pad_token, base.is_activation_checkpointing
     try:
         yield
@@ -64,6 +67,8 @@ def preserved(model: Any, tokenizer: Any) -> Iterator[None]:
                 module._forward_hooks.keys() - hooks
             ):  # TRL and transformers each add one, and forget the first
                 del module._forward_hooks[added]
+        for module, share in dropped:
+            module.p = share
         for thing, attributes in before:
             vars(thing).clear()
             vars(thing).update(attributes)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tunewright.parts.base import Json
-from tunewright.parts.trainer import TrainJob
 from tunewright_trl.loop import TrlTrainer
 from tunewright_trl.options import READ, VARY, LoopOptions
 from tunewright_trl.sft import TOKENS
@@ -33,14 +32,10 @@ class Cpt(TrlTrainer[CptOptions]):
     fixed: ClassVar[dict[str, Json]] = TOKENS
     reads = READ | {"packing"}
     vary: ClassVar[dict[str, tuple[Json, Json]]] = {**VARY, "packing": (True, False)}
+    held = "HeldSft"
     rate = 2e-5
     rate_from = "TRL's default for SFT"
 
     @property
     def packs(self) -> bool:
         return self.options.packing
-
-    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
-        from tunewright_trl.held import HeldSft
-
-        return HeldSft(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

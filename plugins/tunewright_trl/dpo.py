@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from tunewright.parts.base import Facts, Finding, Json, To
-from tunewright.parts.trainer import TrainJob
 from tunewright_trl.loop import TrlTrainer
-from tunewright_trl.options import FIXED, LoopOptions
+from tunewright_trl.options import REFERENCE, LoopOptions
 
 Loss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
@@ -51,12 +50,8 @@ class Dpo(TrlTrainer[DpoOptions]):
     Options: ClassVar[type[DpoOptions]] = DpoOptions
     consumes = ("preference",)
     accepts: ClassVar[str] = "trl:DPOConfig"
-    fixed: ClassVar[dict[str, Json]] = {
-        **FIXED,
-        "precompute_ref_log_probs": True,  # else TRL loads a second model for full fine-tuning
-        "disable_dropout": True,  # the reference would be another one in every pass
-        "sync_ref_model": False,
-    }
+    fixed: ClassVar[dict[str, Json]] = REFERENCE
+    held = "HeldDpo"
     rate = 1e-6
     rate_from = "TRL's default for DPO"
 
@@ -75,8 +70,3 @@ class Dpo(TrlTrainer[DpoOptions]):
         if "exo_pair" in losses and not self.options.label_smoothing:
             message = "the loss `exo_pair` needs `label_smoothing` above 0"
             yield Finding("bad-value", message, "loss", "its paper takes 0.001")
-
-    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
-        from tunewright_trl.held import HeldDpo
-
-        return HeldDpo(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

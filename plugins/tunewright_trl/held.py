@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
@@ -20,8 +20,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from tunewright.errors import Refused
 from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
+from tunewright_trl import weights
 from tunewright_trl.fused import Fused, install
 from tunewright_trl.order import ByLength
 from tunewright_trl.watch import Watch
@@ -34,6 +34,7 @@ back in fp32, and ask a hub about the base each time that it saves."""
 class Held:
     """Mixed in before one of TRL's trainers. It needs `save_strategy="no"` and no `save_total_limit`."""
 
+    collator: ClassVar[type]
     args: Any
     state: Any
     model: Any
@@ -44,22 +45,35 @@ class Held:
     _fused: Fused | None = None
     _stage: Path | None = None
 
-    def hold(self, model: Any, config: Any, tokenizer: Any, collator: Any, train: Any, validation: Any) -> None:
+    def __init__(
+        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
+    ) -> None:
         """Construct TRL's trainer. A collator is always given: TRL would choose a pad token and write it into tokenizer
         and configs."""
-        self._given = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+        self.watch = watch
+        self.lengths = [row.tokens for row in rows]
+        self._given = weights.trained(model)
         super().__init__(  # type: ignore[call-arg]
             model=model,
             args=config,
-            data_collator=collator,
-            train_dataset=train,
-            eval_dataset=validation,
+            data_collator=self.collator(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of),
+            train_dataset=self.table(rows, config),
+            eval_dataset=self.table(held, config) if held else None,
             processing_class=tokenizer,
-            callbacks=[self.watch],
+            callbacks=[watch],
         )
+        if "ref" in getattr(self.model, "peft_config", ()):
+            self.model.delete_adapter("ref")  # TRL's copy: the reference is asked before training
         self._put_back()
         self._given = {}
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # it prints a dictionary at each step
+
+    def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
+        """The rows in the columns that the collator reads, and `row_id`."""
+        raise NotImplementedError
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
 
     def _put_back(self) -> None:
         """TRL casts what is trained on a 4-bit base to bf16; the adapter method has chosen already, and a vector near 1
@@ -124,26 +138,48 @@ class Held:
         """The trained weights alone; only checkpoints are saved by the trainer."""
         folder = Path(output_dir or self._get_output_dir(None))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_weights(self.model), folder / WEIGHTS)
+        whole = {name: weight.cpu().contiguous() for name, weight in weights.trained(self.model).items()}
+        save_file(whole, folder / WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        put_weights(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS))
+        weights.put(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS))
         self.watch.resume(Path(resume_from_checkpoint))
+
+
+class Named:
+    """Mixed in before one of TRL's collators: the batch also tells which rows it holds, as `row_ids`."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch, and `row_ids`."""
+        batch = super().torch_call(examples)  # type: ignore[misc]
+        return {**batch, "row_ids": [example["row_id"] for example in examples]}
+
+
+class NamedTokens(Named, DataCollatorForLanguageModeling):
+    """`input_ids`, `labels`, `attention_mask`, each [B, L]."""
+
+
+class NamedPairs(Named, DataCollatorForPreference):
+    """`input_ids`, `completion_mask` …, each [2B, L], chosen first."""
+
+
+class NamedFeedback(Named, DataCollatorForUnpairedPreference):
+    """`input_ids`, `completion_mask` …, each [B, L], and those of the KL term."""
 
 
 class HeldSft(Held, SFTTrainer):
     """Trains on proven tokens exactly as they are: nothing is rendered, cut, packed or masked here."""
 
-    def __init__(
-        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
-    ) -> None:
-        self.watch = watch
-        self.lengths = [row.tokens for row in rows]
-        collator = NamedTokens(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
-        self.hold(model, config, tokenizer, collator, _tokens(rows), _tokens(held) if held else None)
+    collator = NamedTokens
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
-        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
+    def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
+        """`input_ids` and `labels`."""
+        kept = [row for row in rows if isinstance(row, TokenRow)]
+        return Dataset.from_dict({
+            "input_ids": [row.ids for row in kept],
+            "labels": [row.labels for row in kept],
+            "row_id": [row.row_id for row in kept],
+        })  # fmt: skip
 
 
 class Prepared(Held):
@@ -190,20 +226,21 @@ class Prepared(Held):
 class HeldDpo(Prepared, DPOTrainer):
     """Trains on proven pairs; the reference is the model as it came."""
 
-    def __init__(
-        self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
-    ) -> None:
-        self.watch = watch
-        self.lengths = [row.tokens for row in rows]
-        collator = NamedPairs(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
-        self.hold(model, config, tokenizer, collator, _pairs(rows), _pairs(held) if held else None)
+    collator = NamedPairs
+
+    def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
+        """The prompt and both completions."""
+        kept = [row for row in rows if isinstance(row, PairRow)]
+        return Dataset.from_dict({
+            "prompt_ids": [row.prompt for row in kept],
+            "chosen_ids": [row.chosen for row in kept],
+            "rejected_ids": [row.rejected for row in kept],
+            "row_id": [row.row_id for row in kept],
+        })  # fmt: skip
 
     def reference_columns(self) -> list[str]:
         """Summed log-probabilities of both completions."""
         return ["ref_chosen_logps", "ref_rejected_logps"]
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
-        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
 
 
 class HeldKto(Prepared, KTOTrainer):
@@ -213,15 +250,27 @@ class HeldKto(Prepared, KTOTrainer):
     before training; so the order is drawn once, and is the same in every epoch.
     """
 
+    collator = NamedFeedback
+
     def __init__(
         self, model: Any, config: Any, tokenizer: Any, rows: Sequence[AnyRow], held: Sequence[AnyRow], watch: Watch
     ) -> None:
-        self.watch = watch
-        size, kl = config.per_device_train_batch_size, config.loss_type == "kto"
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed)).tolist()
-        train = _feedback([rows[place] for place in order], size, kl)
-        collator = NamedFeedback(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of)
-        self.hold(model, config, tokenizer, collator, train, _feedback(held, size, kl) if held else None)
+        super().__init__(model, config, tokenizer, [rows[place] for place in order], held, watch)
+
+    def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
+        """With the completion that each row lends its neighbour: within a batch, each gets that of the row before."""
+        kept = [row for row in rows if isinstance(row, FeedbackRow)]
+        completions, batch = [row.completion for row in kept], config.per_device_train_batch_size
+        lent = [completions[start : start + batch] for start in range(0, len(kept), batch)]
+        kl = {"KL_completion_ids": [one for some in lent for one in (some[-1:] + some[:-1])]}
+        return Dataset.from_dict({
+            "prompt_ids": [row.prompt for row in kept],
+            "completion_ids": completions,
+            **(kl if config.loss_type == "kto" else {}),
+            "label": [row.label for row in kept],
+            "row_id": [row.row_id for row in kept],
+        })  # fmt: skip
 
     def reference_columns(self) -> list[str]:
         """Summed log-probabilities of the completion, and of its neighbour's under this prompt."""
@@ -231,79 +280,6 @@ class HeldKto(Prepared, KTOTrainer):
         return SequentialSampler(self.train_dataset)
 
 
-class NamedTokens(DataCollatorForLanguageModeling):
-    """TRL's collator; the batch also tells which rows it holds."""
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's batch (`input_ids`, `labels`, `attention_mask`, each [B, L]) and `row_ids`."""
-        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
-
-
-class NamedPairs(DataCollatorForPreference):
-    """TRL's collator; the batch also tells which rows it holds."""
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's batch (`input_ids`, `completion_mask` …, each [2B, L], chosen first) and `row_ids`."""
-        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
-
-
-class NamedFeedback(DataCollatorForUnpairedPreference):
-    """TRL's collator; the batch also tells which rows it holds."""
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's batch (`input_ids`, `completion_mask` …, each [B, L], and those of the KL term) and `row_ids`."""
-        return {**super().torch_call(examples), "row_ids": [example["row_id"] for example in examples]}
-
-
 def padding(tokenizer: Any) -> int:
     """A pad token; any will do, since the attention mask hides it."""
     return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-
-
-def trained_weights(model: Any) -> dict[str, Any]:
-    """Every parameter that is trained, by name, on the CPU."""
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def put_weights(model: Any, weights: dict[str, Any]) -> None:
-    """Overwrite the trained parameters. Raises `Refused` unless names, shapes and dtypes are the model's own."""
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    unlike = {(n, p.shape, p.dtype) for n, p in own.items()} ^ {(n, w.shape, w.dtype) for n, w in weights.items()}
-    if unlike:
-        raise Refused(f"the checkpoint is of another model: `{min(name for name, *_ in unlike)}` does not match")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
-
-
-def _tokens(rows: Sequence[AnyRow]) -> Dataset:
-    kept = [row for row in rows if isinstance(row, TokenRow)]
-    return Dataset.from_dict({
-        "input_ids": [row.ids for row in kept],
-        "labels": [row.labels for row in kept],
-        "row_id": [row.row_id for row in kept],
-    })  # fmt: skip
-
-
-def _pairs(rows: Sequence[AnyRow]) -> Dataset:
-    kept = [row for row in rows if isinstance(row, PairRow)]
-    return Dataset.from_dict({
-        "prompt_ids": [row.prompt for row in kept],
-        "chosen_ids": [row.chosen for row in kept],
-        "rejected_ids": [row.rejected for row in kept],
-        "row_id": [row.row_id for row in kept],
-    })  # fmt: skip
-
-
-def _feedback(rows: Sequence[AnyRow], batch: int, kl: bool) -> Dataset:
-    """With the completion that each row lends its neighbour: within a batch, each gets that of the row before it."""
-    kept = [row for row in rows if isinstance(row, FeedbackRow)]
-    completions = [row.completion for row in kept]
-    lent = [completions[start : start + batch] for start in range(0, len(kept), batch)]
-    return Dataset.from_dict({
-        "prompt_ids": [row.prompt for row in kept],
-        "completion_ids": completions,
-        **({"KL_completion_ids": [one for some in lent for one in (some[-1:] + some[:-1])]} if kl else {}),
-        "label": [row.label for row in kept],
-        "row_id": [row.row_id for row in kept],
-    })  # fmt: skip

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tunewright.parts.base import Json, To
-from tunewright.parts.trainer import TrainJob
 from tunewright_trl.loop import TrlTrainer
-from tunewright_trl.options import FIXED, LoopOptions
+from tunewright_trl.options import REFERENCE, LoopOptions
 
 
 class KtoOptions(LoopOptions):
@@ -45,16 +44,9 @@ class Kto(TrlTrainer[KtoOptions]):
     consumes = ("feedback",)
     accepts: ClassVar[str] = "trl:KTOConfig"
     fixed: ClassVar[dict[str, Json]] = {
-        **FIXED,
-        "precompute_ref_log_probs": True,  # else TRL loads a second model for full fine-tuning
-        "disable_dropout": True,  # the reference would be another one in every pass
-        "sync_ref_model": False,
+        **REFERENCE,
         "train_sampling_strategy": "sequential",  # a batch's rows lend each other their answers
     }
+    held = "HeldKto"
     rate = 1e-6
     rate_from = "TRL's default for KTO"
-
-    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
-        from tunewright_trl.held import HeldKto
-
-        return HeldKto(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

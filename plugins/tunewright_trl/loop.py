@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,13 +22,15 @@ TEN_TIMES = 10.0
 
 
 class TrlTrainer(Trainer[O]):
-    """What the backends of this plugin share. `rate` is the learning rate of full fine-tuning, `config` TRL's class."""
+    """What the backends of this plugin share. `held` names the class of `held.py`, `rate` is the learning rate of full
+    fine-tuning."""
 
     extra: ClassVar[str] = "train"
     libraries: ClassVar[tuple[str, ...]] = ("trl", "transformers", "accelerate", "torch", "bitsandbytes", "peft")
     reads: ClassVar[frozenset[str]] = READ
     at_run: ClassVar[dict[str, str]] = AT_RUN
     vary: ClassVar[dict[str, tuple[Json, Json]]] = VARY
+    held: ClassVar[str]
     rate: ClassVar[float]
     rate_from: ClassVar[str]
 
@@ -87,16 +88,12 @@ class TrlTrainer(Trainer[O]):
                 return self._train(job)
 
     def _train(self, job: TrainJob) -> TrainOutcome:
-        from tunewright_trl.observed import dtypes, observed, substituted
+        from tunewright_trl.observed import found_in, observed, substituted
         from tunewright_trl.watch import Watch, state_of
 
-        before, dtypes_before = state_of(job.model, job.train[0]), dtypes(job.model)
+        before, found = state_of(job.model, job.train[0]), found_in(job.model)
         watch = Watch(job, self.options)
-        config = self._config(job)
-        try:
-            trainer = self._trainer(job, config, watch)
-        except (NotImplementedError, ValueError) as error:  # arguments, or adapted modules, that do not go together
-            raise BadInput(f"TRL refuses this training: {error}", fix="correct `trainer`, or the adapter") from error
+        trainer = self._trainer(job, watch)
         try:
             _run(trainer, job)
             if watch.stopped:
@@ -110,7 +107,7 @@ class TrlTrainer(Trainer[O]):
                 supervised=watch.supervised,
                 row_order=digest_json(watch.order),
                 observed=observed(trainer.args),
-                substituted=substituted(self._passed(job), trainer, dtypes_before),
+                substituted=substituted(self._passed(job), trainer, found),
                 losses=tuple(watch.losses),
                 best_step=watch.best_step if self.options.keep == "best" else None,
                 validation=tuple(watch.validation),
@@ -118,9 +115,16 @@ class TrlTrainer(Trainer[O]):
         finally:
             _release(trainer)
 
-    @abstractmethod
-    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Held:
-        """TRL's trainer over the job's rows."""
+    def _trainer(self, job: TrainJob, watch: Any) -> Held:
+        """TRL's trainer over the job's rows. Raises `BadInput` where TRL refuses what it is given."""
+        from tunewright_trl import held
+
+        config, made = self._config(job), getattr(held, self.held)
+        try:
+            trainer: Held = made(job.model, config, job.tokenizer.native, job.train, job.validation, watch)
+        except (NotImplementedError, ValueError) as error:  # arguments, or adapted modules, that do not go together
+            raise BadInput(f"TRL refuses this training: {error}", fix="correct `trainer`, or the adapter") from error
+        return trainer
 
     def _passed(self, job: TrainJob) -> dict[str, Argument]:
         """Every argument of the plan: from options alone, then what depends on the spec's other parts."""

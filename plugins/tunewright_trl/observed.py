@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch.nn import Dropout
 
 from tunewright.parts.base import Argument, Json
 from tunewright.parts.trainer import Substitution
@@ -37,20 +39,29 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float))
 
 
-def dtypes(model: Any) -> dict[str, str]:
-    """The dtype of every trainable parameter, by name."""
-    return {name: str(p.dtype).removeprefix("torch.") for name, p in model.named_parameters() if p.requires_grad}
+class Found(NamedTuple):
+    """What a trainer may change of a model without a word: the dtype of every trained parameter by name, and the
+    largest share that a dropout layer drops."""
+
+    dtypes: Mapping[str, str]
+    dropout: float = 0.0
 
 
-def substituted(
-    asked: Mapping[str, Argument], trainer: Any, dtypes_before: Mapping[str, str]
-) -> tuple[Substitution, ...]:
-    """Everything that differs from what was asked of `trainer`, after its training."""
+def found_in(model: Any) -> Found:
+    """A model's as they are now."""
+    dtypes = {name: str(p.dtype).removeprefix("torch.") for name, p in model.named_parameters() if p.requires_grad}
+    return Found(dtypes, max((float(m.p) for m in model.modules() if isinstance(m, Dropout)), default=0.0))
+
+
+def substituted(asked: Mapping[str, Argument], trainer: Any, before: Found) -> tuple[Substitution, ...]:
+    """Everything that differs from what was asked of `trainer`, after its training; `before` is its model's."""
+    after = found_in(trainer.model)
     optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)  # accelerate wraps it
     return (
         *_arguments(asked, trainer.args),
         *_precision(trainer),
-        *_dtypes(dtypes_before, dtypes(trainer.model)),
+        *_dtypes(before.dtypes, after.dtypes),
+        *_dropout(before.dropout, after.dropout),
         *_paging(trainer.args.optim.value, optimizer),
         *_states(optimizer),
     )
@@ -59,7 +70,7 @@ def substituted(
 def _arguments(asked: Mapping[str, Argument], config: Any) -> Iterator[Substitution]:
     for name, argument in asked.items():
         got = plain(getattr(config, name))
-        if got != plain(argument.value):
+        if got not in (plain(argument.value), [plain(argument.value)]):  # DPO's loss becomes a list of one
             yield Substitution(name, argument.value, got, "TRL or transformers changed this argument")
 
 
@@ -75,6 +86,12 @@ def _dtypes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Sub
         yield Substitution(
             "dtype of trained weights", was, now, "TRL casts what is trained on a quantized base to bf16"
         )
+
+
+def _dropout(before: float, after: float) -> Iterator[Substitution]:
+    if after != before:
+        why = "under dropout the reference would answer otherwise in every pass: what is held to one trains without"
+        yield Substitution("dropout", before, after, why)
 
 
 def _paging(name: str, optimizer: Any) -> Iterator[Substitution]:

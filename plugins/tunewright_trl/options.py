@@ -132,6 +132,14 @@ FIXED: dict[str, Json] = {
     "auto_find_batch_size": False,  # a smaller batch than asked for is another training
 }
 
+REFERENCE: dict[str, Json] = {
+    **FIXED,
+    "precompute_ref_log_probs": True,  # else TRL loads a second model for full fine-tuning
+    "disable_dropout": True,  # the reference would be another one in every pass
+    "sync_ref_model": False,
+}
+"""The same, of a trainer that holds the model to a reference."""
+
 AT_RUN: dict[str, str] = {
     "seed": "the spec's seed",
     "data_seed": "the spec's seed",

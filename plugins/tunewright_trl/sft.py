@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tunewright.parts.base import Json
-from tunewright.parts.trainer import TrainJob
 from tunewright_trl.loop import TrlTrainer
 from tunewright_trl.options import FIXED, LoopOptions
 
@@ -27,10 +26,6 @@ class Sft(TrlTrainer[SftOptions]):
     consumes = ("messages", "completion")
     accepts: ClassVar[str] = "trl:SFTConfig"
     fixed: ClassVar[dict[str, Json]] = TOKENS
+    held = "HeldSft"
     rate = 2e-5
     rate_from = "TRL's default for SFT"
-
-    def _trainer(self, job: TrainJob, config: Any, watch: Any) -> Any:
-        from tunewright_trl.held import HeldSft
-
-        return HeldSft(job.model, config, job.tokenizer.native, job.train, job.validation, watch)

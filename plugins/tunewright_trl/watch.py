@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from tunewright.digest import digest_bytes, digest_json
 from tunewright.errors import WorkFailed
 from tunewright.parts.trainer import AnyRow, TokenRow, TrainJob
+from tunewright_trl import weights
 from tunewright_trl.options import LoopOptions
 
 _NAMED = 8
@@ -94,10 +95,7 @@ class Watch(TrainerCallback):
     def put_best_back(self, model: Any) -> None:
         """Leave the weights of the lowest validation loss on the model; without validation, those that it has."""
         if self.best_step is not None and self.best_step != len(self.losses):
-            own = dict(model.named_parameters())
-            with torch.no_grad():
-                for name, weight in self.best.items():
-                    own[name].copy_(weight)
+            weights.put(model, self.best)
 
     def trained_on(self, rows: list[str], loss: float) -> None:
         """One micro-batch: `loss` is its share of the step's mean loss per supervised token, in nats.
@@ -168,7 +166,7 @@ class Watch(TrainerCallback):
         self.emit({"event": "validation", "optimizer_step": state.global_step, "loss": loss})
         if loss < best:
             self.best_step = state.global_step
-            self.best = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad}
+            self.best = weights.copied(model)
         looks_since = sum(1 for step, _ in self.validation if step > (self.best_step or 0))
         if self.options.patience is not None and looks_since >= self.options.patience:
             control.should_training_stop = True
@@ -221,7 +219,7 @@ class State(NamedTuple):
 
 def state_of(model: Any, row: AnyRow) -> State:
     """A model as it is now. Raises `WorkFailed` where a trained weight is no number."""
-    weights, training = fingerprint(model), model.training
+    changed, training = fingerprint(model), model.training
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # with the adapter in its layers
     ids = row.ids if isinstance(row, TokenRow) else row.prompt or [0]
     model.eval()  # no dropout: nothing is drawn, and the same weights give the same logits
@@ -230,19 +228,17 @@ def state_of(model: Any, row: AnyRow) -> State:
             logits = base(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
     finally:
         model.train(training)
-    return State(weights, digest_bytes(logits.cpu().numpy().tobytes()))
+    return State(changed, digest_bytes(logits.cpu().numpy().tobytes()))
 
 
 def fingerprint(model: Any) -> str:
     """Digest of every trainable parameter's bytes. Raises `WorkFailed` where one holds a NaN or an infinity."""
     digests = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            value = parameter.detach()
-            if not bool(value.isfinite().all()):
-                raise WorkFailed(f"the trained weight `{name}` holds values that are no numbers")
-            raw = value.cpu().contiguous().view(-1).view(torch.uint8)
-            digests[name] = digest_bytes(raw.numpy().tobytes())
+    for name, value in weights.trained(model).items():
+        if not bool(value.isfinite().all()):
+            raise WorkFailed(f"the trained weight `{name}` holds values that are no numbers")
+        raw = value.cpu().contiguous().view(-1).view(torch.uint8)
+        digests[name] = digest_bytes(raw.numpy().tobytes())
     return digest_json(digests)
 
 

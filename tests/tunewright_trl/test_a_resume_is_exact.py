@@ -56,16 +56,9 @@ def test_full_fine_tuning_resumes_as_well(train):
 
 
 def test_dropout_draws_the_same_numbers(train):
-    def model():
-        wrapped = adapted()
-        for module in wrapped.modules():
-            if hasattr(module, "lora_dropout"):
-                module.lora_dropout["default"] = torch.nn.Dropout(0.3)
-        return wrapped
-
-    whole = train(model=model(), epochs=2)
-    train(model=model(), epochs=2, stop_after=2)
-    same(whole, train(model=model(), epochs=2, resume=True))
+    whole = train(model=adapted(dropout=0.3), epochs=2)
+    train(model=adapted(dropout=0.3), epochs=2, stop_after=2)
+    same(whole, train(model=adapted(dropout=0.3), epochs=2, resume=True))
 
 
 def test_a_training_may_be_interrupted_again_and_again(train):

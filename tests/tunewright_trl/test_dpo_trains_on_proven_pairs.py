@@ -10,7 +10,7 @@ import pytest
 import torch
 import trl.trainer.dpo_trainer
 from peft import IA3Config, LoraConfig, VeraConfig, get_peft_model
-from tiny_training import adapted, llama, pair_rows, trainer
+from tiny_training import adapted, llama, pair_rows, references, trainer, what_is_read
 from torch.nn.functional import logsigmoid
 
 from tunewright.errors import BadInput
@@ -65,17 +65,8 @@ MODELS = {
 
 
 def test_what_the_model_reads_is_the_rows_own_and_nothing_else(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, model, seen = pair_rows(), adapted(), []
-    forward = type(model).forward
-
-    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for ids, labels, mask in zip(kwargs["input_ids"], kwargs["labels"], kwargs["attention_mask"], strict=True):
-            length = int(mask.sum())
-            assert (labels[length:] == -100).all()
-            seen.append((ids[:length].tolist(), labels[:length].tolist()))
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(model), "forward", spy)
+    rows, model = pair_rows(), adapted()
+    seen = what_is_read(model, monkeypatch)
     train("dpo", model=model, rows=rows, epochs=2)
     expected = Counter()
     for row in rows:
@@ -86,19 +77,9 @@ def test_what_the_model_reads_is_the_rows_own_and_nothing_else(train: Any, monke
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_reference_is_the_model_as_it_came(train: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    model, rows, found = MODELS[name](), pair_rows(), []
+    model, rows = MODELS[name](), pair_rows()
     before = said(model, rows)
-    passed = held.HeldDpo._precompute_ref_logps
-
-    def spy(self: Any, *args: Any) -> Any:
-        found.append(passed(self, *args))
-        return found[-1]
-
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a second model was loaded")
-
-    monkeypatch.setattr(held.HeldDpo, "_precompute_ref_logps", spy)
-    monkeypatch.setattr(trl.trainer.dpo_trainer, "create_model_from_path", refuse)
+    found = references(held.HeldDpo, trl.trainer.dpo_trainer, monkeypatch)
     done = train("dpo", model=model, rows=rows, epochs=2, learning_rate=1e-3)
     (dataset,) = found  # worked out once
     columns = torch.tensor([dataset["ref_chosen_logps"][:], dataset["ref_rejected_logps"][:]]).T

@@ -11,7 +11,7 @@ import torch
 import trl.trainer.kto_trainer
 from peft import IA3Config, get_peft_model
 from pydantic import ValidationError
-from tiny_training import adapted, feedback_rows, llama, trainer
+from tiny_training import adapted, feedback_rows, llama, references, trainer, what_is_read
 
 from tunewright.parts.trainer import FeedbackRow
 from tunewright_trl import held
@@ -68,17 +68,8 @@ def neighbours(rows: list[FeedbackRow], size: int) -> list[list[int]]:
 def test_what_the_model_reads_is_the_rows_own_and_their_neighbours(
     train: Any, monkeypatch: pytest.MonkeyPatch, orders: list[list[str]], loss: str
 ) -> None:
-    rows, model, seen = feedback_rows(10), adapted(), []
-    forward = type(model).forward
-
-    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for ids, labels, mask in zip(kwargs["input_ids"], kwargs["labels"], kwargs["attention_mask"], strict=True):
-            length = int(mask.sum())
-            assert (labels[length:] == -100).all()
-            seen.append((ids[:length].tolist(), labels[:length].tolist()))
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(model), "forward", spy)
+    rows, model = feedback_rows(10), adapted()
+    seen = what_is_read(model, monkeypatch)
     train("kto", model=model, rows=rows, epochs=2, loss=loss)
     expected, ordered = Counter(), in_order(rows, orders[0])
     for row, lent in zip(ordered, neighbours(ordered, 4), strict=True):
@@ -108,19 +99,9 @@ def varied_ia3() -> Any:
 
 @pytest.mark.parametrize("make", [adapted, varied_ia3, llama], ids=["lora", "ia3", "full"])
 def test_the_reference_is_the_model_as_it_came(train: Any, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    model, rows, found = make(), feedback_rows(), []
+    model, rows = make(), feedback_rows()
     by_id = dict(zip((row.row_id for row in rows), said(model, rows), strict=True))
-    passed = held.HeldKto._precompute_ref_logps
-
-    def spy(self: Any, *args: Any) -> Any:
-        found.append(passed(self, *args))
-        return found[-1]
-
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a second model was loaded")
-
-    monkeypatch.setattr(held.HeldKto, "_precompute_ref_logps", spy)
-    monkeypatch.setattr(trl.trainer.kto_trainer, "create_model_from_path", refuse)
+    found = references(held.HeldKto, trl.trainer.kto_trainer, monkeypatch)
     done = train("kto", model=model, rows=rows, epochs=2, learning_rate=1e-3)
     (dataset,) = found
     expected = torch.stack([by_id[name] for name in dataset["row_id"]])

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from tunewright.errors import WorkFailed
 from tunewright.parts.base import Argument
 from tunewright_trl.held import HeldSft
-from tunewright_trl.observed import _dtypes, substituted
+from tunewright_trl.observed import Found, _dtypes, substituted
 
 
 def by_name(outcome: Any) -> dict[str, Any]:
@@ -33,18 +33,19 @@ def trace(model: Any, tokenizer: Any) -> dict[str, Any]:
         "generation": base.generation_config.to_dict(),
         "training": {name: module.training for name, module in model.named_modules()},
         "checkpointing": base.is_activation_checkpointing,
+        "adapters": set(getattr(model, "peft_config", ())),
         "hooks": sum(len(module._forward_hooks) for module in model.modules()),
         "gradients": [name for name, p in model.named_parameters() if p.grad is not None],
         "tokenizer": tokenizer.special_tokens_map,
     }
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
 @pytest.mark.parametrize("make", [adapted, llama], ids=["adapter", "full"])
-def test_model_and_tokenizer_are_left_as_they_were(train: Any, make: Any, checkpointing: bool) -> None:
+def test_model_and_tokenizer_are_left_as_they_were(train: Any, make: Any, kind: str) -> None:
     model = make().eval()
     before = trace(model, tokenizer().native)
-    done = train(model=model, checkpointing=checkpointing)
+    done = train(kind, model, checkpointing=kind == "sft")
     assert trace(model, done.job.tokenizer.native) == before
 
 
@@ -134,8 +135,17 @@ def test_an_argument_that_the_library_changed_is_found(train: Any) -> None:
             mixed_precision = "no"
             learning_rate = 1e-3
 
-    (found,) = substituted({"learning_rate": Argument(2e-4, "spec", "learning_rate")}, Trainer, {})
+    (found,) = substituted({"learning_rate": Argument(2e-4, "spec", "learning_rate")}, Trainer, Found({}))
     assert (found.what, found.asked, found.got) == ("learning_rate", 2e-4, 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_dropout_beside_a_reference_is_told_to_be_off(train: Any, kind: str) -> None:
+    model = adapted(dropout=0.3)
+    (found,) = train(kind, model).outcome.substituted
+    assert (found.what, found.asked, found.got) == ("dropout", 0.3, 0.0)
+    assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
+    assert not train(model=adapted(dropout=0.3)).outcome.substituted
 
 
 def test_weights_cast_to_another_dtype_are_found() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import VOCABULARY, adapted, llama, token_rows
+from tiny_training import VOCABULARY, adapted, llama, token_rows, what_is_read
 
 from tunewright.digest import digest_json
 from tunewright.errors import WorkFailed
@@ -29,17 +29,8 @@ def test_it_learns(train: Any) -> None:
 
 def test_the_labels_that_reach_the_model_are_the_rows_own(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard against a loss that is taken over the wrong tokens."""
-    rows, model, seen = token_rows(), adapted(), []
-    forward = type(model).forward
-
-    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for ids, labels, mask in zip(kwargs["input_ids"], kwargs["labels"], kwargs["attention_mask"], strict=True):
-            length = int(mask.sum())
-            assert (labels[length:] == -100).all()
-            seen.append((ids[:length].tolist(), labels[:length].tolist()))
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(model), "forward", spy)
+    rows, model = token_rows(), adapted()
+    seen = what_is_read(model, monkeypatch)
     train(model=model, rows=rows, epochs=2)
     assert Counter(map(repr, seen)) == Counter(repr((row.ids, row.labels)) for row in rows * 2)
 

@@ -41,12 +41,11 @@ def llama(**changes: Any) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**{**settings, **changes}))
 
 
-def adapted(model: Any = None) -> Any:
+def adapted(model: Any = None, dropout: float = 0.0) -> Any:
     """Llama with LoRA whose B is not zero, so that every adapter weight has a gradient."""
     torch.manual_seed(1)
-    wrapped = get_peft_model(
-        model or llama(), LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    everywhere = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    wrapped = get_peft_model(model or llama(), LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, **everywhere))
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -101,6 +100,39 @@ class Trained:
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: p.detach() for name, p in self.job.model.named_parameters() if p.requires_grad}
+
+
+def what_is_read(model: Any, monkeypatch: Any) -> list[tuple[list[int], list[int]]]:
+    """Fills with (ids, labels) of every sequence that the model is given, padding aside, which must bear no loss."""
+    seen: list[tuple[list[int], list[int]]] = []
+    forward = type(model).forward
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for ids, labels, mask in zip(kwargs["input_ids"], kwargs["labels"], kwargs["attention_mask"], strict=True):
+            length = int(mask.sum())
+            assert (labels[length:] == -100).all()
+            seen.append((ids[:length].tolist(), labels[:length].tolist()))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", spy)
+    return seen
+
+
+def references(trainer: Any, module: Any, monkeypatch: Any) -> list[Any]:
+    """Fills with the rows that `trainer`'s reference pass gives back; a second model from TRL's `module` is refused."""
+    found: list[Any] = []
+    passed = trainer._precompute_ref_logps
+
+    def spy(self: Any, *args: Any) -> Any:
+        found.append(passed(self, *args))
+        return found[-1]
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a second model was loaded")
+
+    monkeypatch.setattr(trainer, "_precompute_ref_logps", spy)
+    monkeypatch.setattr(module, "create_model_from_path", refuse)
+    return found
 
 
 ROWS = {"sft": token_rows, "cpt": token_rows, "dpo": pair_rows, "kto": feedback_rows}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tunewright.errors import BadInput
 from tunewright.host import Host
-from tunewright.parts import DataSource
+from tunewright.pipeline.predict import source_of
 from tunewright.resolve.rules import guesses
-from tunewright.spec.suggest import did_you_mean
 
 
 def guess_format(file: Path, host: Host) -> None:
@@ -16,12 +15,7 @@ def guess_format(file: Path, host: Host) -> None:
 
     Raises `BadInput` where no installed source reads such a file, or its columns look like nothing that is known.
     """
-    kind = file.suffix.lstrip(".").lower()
-    if f"data_source/{kind}" not in host.table:
-        kinds = host.kinds("data_source")
-        raise BadInput(f"`{file.name}`: files ending in `.{kind}` cannot be read", fix=did_you_mean(kind, kinds))
-    source: DataSource = host.make("data_source", {"kind": kind, "path": str(file.absolute())})
-    head = source.head()
+    head = source_of(file, host).head()
     lines = guesses(host, head)
     if not lines:
         columns = ", ".join(head.columns)

@@ -9,11 +9,9 @@ from typing import Any
 
 from tunewright.digest import digest_tree
 from tunewright.errors import Refused
-from tunewright.handoff.verify import check
+from tunewright.handoff.verify import MANIFEST, check
 from tunewright.parts import AdapterMethod
 from tunewright.parts.base import SpecPath
-
-MANIFEST = "manifest.json"
 
 
 class Parent:

@@ -32,6 +32,7 @@ from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare, once_pinned
 from tunewright.resolve.resolved import Claims, Training
 from tunewright.resolve.rules import client_rules
+from tunewright.resolve.rules import learnt as sources_learnt
 from tunewright.spec.model import Split, Stage
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.store.publish import Artifact, Store
@@ -119,9 +120,10 @@ def _check_rows(resolved: Resolved) -> Iterator[Problem]:
     held: list[Row] = []
     try:
         for claims in dict.fromkeys((resolved.test, *resolved.asked.values())):
-            rows = ClaimRows(claims, seed)
-            rows.examples()  # an empty answer is said now, not after a download
-            held += rows_of(rows.realise()) if claims.split is not None else []
+            rows = rows_of(ClaimRows(claims, seed).realise())
+            for row in rows:
+                example_of(claims.format, row)  # an empty answer is said now, not after a download
+            held += rows if claims.split is not None else []
         for training in resolved.trainings:
             found = TrainingRows(training, seed).realise()
             for source, one in zip(training.train, found.train, strict=True):
@@ -131,7 +133,7 @@ def _check_rows(resolved: Resolved) -> Iterator[Problem]:
                 example_of(training.format, row)
     except BadSource as error:
         yield resolved.problem(error.source, error.finding)
-    every = tuple(tuple(learnt.get(source, ())) for source in dict.fromkeys(_learnt(resolved)))
+    every = tuple(tuple(learnt.get(source, ())) for source in sources_learnt(resolved))
     yield from client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
 
 
@@ -145,11 +147,6 @@ def _refuse_leak(resolved: Resolved, source: DataSource, equal: int) -> Iterator
             "test-rows-learnt", message, suggestion="leave them out of it, or give `data.test` its own source"
         )
         yield resolved.problem(source, finding)
-
-
-def _learnt(resolved: Resolved) -> Iterator[DataSource]:
-    for training in resolved.trainings:
-        yield from training.train
 
 
 class Made(NamedTuple):
@@ -216,11 +213,9 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
 
 
 def _stages(resolved: Resolved) -> dict[str, str]:
-    """The ports of every stage, where there are several."""
-    if len(resolved.trainings) < 2:
-        return {}
-    steps = ("prepare", "train")
-    return {training.suffix(step): training.suffix(step) for training in resolved.trainings for step in steps}
+    """The ports of every stage: its prepare and its train."""
+    named = [training for training in resolved.trainings if training.name]
+    return {training.suffix(step): training.suffix(step) for training in named for step in ("prepare", "train")}
 
 
 def _golden(resolved: Resolved) -> Claims:

@@ -98,13 +98,19 @@ def step_of(run: Path, name: str) -> Artifact:
     return found
 
 
-def read_file(path: Path, form: PromptFormat, host: Host) -> list[dict[str, Any]]:
-    """A client's file as rows, by the source that its ending names. Raises `BadInput` naming the row or the column."""
+def source_of(path: Path, host: Host) -> DataSource:
+    """The source that reads a file, by its ending. Raises `BadInput` where none that is installed does."""
     kind = path.suffix.lstrip(".").lower()
     if f"data_source/{kind}" not in host.table:
-        fix = did_you_mean(kind, ["csv", "jsonl"])
+        fix = f"save it as one of: {', '.join(host.kinds('data_source'))}"
         raise BadInput(f"`{path.name}`: files ending in `.{kind}` cannot be read", fix=fix)
     source: DataSource = host.make("data_source", {"kind": kind, "path": str(path.absolute())})
+    return source
+
+
+def read_file(path: Path, form: PromptFormat, host: Host) -> list[dict[str, Any]]:
+    """A client's file as rows, by the source that its ending names. Raises `BadInput` naming the row or the column."""
+    source = source_of(path, host)
     columns = source.head().columns
     for column in sorted(form.prompt_columns() - set(columns)):
         raise BadInput(f"`{path.name}` has no column `{column}`", fix=did_you_mean(column, columns))

@@ -5,7 +5,7 @@ Both know everything that decides over them, so that a step that reads them can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tunewright.data.rows import Realised, draws, realise_all, realise_parts
@@ -122,10 +122,3 @@ def example_of(form: PromptFormat, row: Row) -> AnyExample:
     if not example.answer.strip():
         raise BadInput(f"{row.origin}: the answer is empty", fix="mend the row or leave it out")
     return example
-
-
-def every_row(training: TrainingRows) -> Iterator[AnyExample]:
-    """Each row's example: what is wrong with one is said now, not after a download."""
-    learnt = training.realise()
-    for row in rows_of([*learnt.train, *learnt.validation]):
-        yield example_of(training.format, row)

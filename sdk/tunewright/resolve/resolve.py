@@ -17,6 +17,7 @@ from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.resolve import rules
 from tunewright.resolve.resolved import Claims, Resolved, Training
+from tunewright.resolve.structure import structure
 from tunewright.spec.compose import short
 from tunewright.spec.document import Document, Key
 from tunewright.spec.load import load
@@ -31,7 +32,7 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     document = load(path, overrides)
     spec, problems = check_spec(document)
     if spec is not None:
-        problems += rules.structure(spec, document)
+        problems += structure(spec, document)
     found: dict[Key, Backend] = {}
     broken: list[Problem] = []
     faults: list[BadInput | EnvironmentFault] = []

@@ -85,11 +85,8 @@ class Report(Task):
         return {"kind": kind, "arguments": arguments.get(f"{stage}{part}/{kind}", {})}
 
     def _stage(self, name: str, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-        """One of several trainings; the last one's outputs stand at the ports of a single one."""
-        outcome, rows = (
-            inputs.get(f"{step}-{name}", inputs[port]) for step, port in (("train", "trained"), ("prepare", "rows"))
-        )
-        outcome, rows = outcome.json(OUTCOME), rows.json(FACTS)
+        """What a stage read, and how it went."""
+        outcome, rows = inputs[f"train-{name}"].json(OUTCOME), inputs[f"prepare-{name}"].json(FACTS)
         losses = [loss for _, loss in outcome["losses"]]
         return {"name": name, **_only(rows, "rows", "tokens"), "steps": outcome["steps"],
                 "first_loss": losses[0], "last_loss": losses[-1], "best_step": outcome["best_step"]}  # fmt: skip
