@@ -14,13 +14,13 @@ test: $(READY)  ## the default tests
 	$(BIN)/python -m pytest
 
 slow: $(READY)  ## what takes minutes: fresh environments, the real model
-	$(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
+	TEST_THREADS=2 $(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
 
 realdata: $(READY)  ## real public data, where its folder is there
-	$(BIN)/python -m pytest -m realdata --timeout 1800 tests
+	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --timeout 1800 tests
 
 realdata-short: $(READY)  ## the part of it that takes minutes
-	$(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests
+	TEST_THREADS=2 $(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests
 
 lint: $(READY)  ## formatting, names, types and the direction of imports
 	$(BIN)/ruff check .

@@ -10,10 +10,12 @@ import pytest
 from fake_project import FIRST_PARTY, write_fake_spec
 
 FAKES = str(Path(__file__).parent / "fakes")
-# before any library is imported: results depend on the number of threads, and no test may reach a hub
-os.environ.update(
-    {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
-)
+# before any library is imported: results depend on the number of threads, and no test may reach a hub; on models as
+# small as most tests have, a second thread costs more than it gives
+os.environ.update({
+    "OMP_NUM_THREADS": os.environ.get("TEST_THREADS", "1"), "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false",
+})  # fmt: skip
 
 
 @pytest.fixture

@@ -47,7 +47,6 @@ def tiny_model(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    torch.set_num_threads(2)
     config = AutoConfig.for_model(family, **_sizes(), tie_word_embeddings=tied, **_window(family, window))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
@@ -14,11 +16,21 @@ from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption
 from tunewright_transformers.layout import PICKLES, WEIGHTS
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+"""The options' names of types, and torch's."""
+
 
 class FullTuningOptions(AdapterOptions):
-    """Options of full fine-tuning: none of its own."""
+    """`{kind: none}`."""
 
     kind: str = "none"
+    dtype: Annotated[
+        Literal["fp32", "bf16"],
+        Field(
+            description="Type of the weights while they are trained; they are saved in the base's own. In bf16, half "
+            "the memory, each step smaller than a 256th of a weight is lost, as most are at full fine-tuning's rates."
+        ),
+    ] = "fp32"
 
 
 class FullTuning(AdapterMethod[FullTuningOptions]):
@@ -28,6 +40,7 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     Options: ClassVar = FullTuningOptions
     extra = "train"
     libraries = ("torch", "transformers", "safetensors")
+    reads = frozenset({"dtype"})
 
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.VLLM, Cap.MERGES})  # a whole model, as any other
@@ -36,16 +49,20 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization")
 
     def wrap(self, model: Any, parent: Path | None) -> Any:
-        """The model itself, with `parent`'s weights if given, every parameter trainable.
+        """The model itself in the type that `dtype` says, with `parent`'s weights if given, every parameter trainable.
 
         Raises `BadOption` where the parent is an adapter, or a model of another shape.
         """
+        import torch
+
         if parent is not None:
             self._continue(model, parent)
+        for parameter in model.parameters():  # not the buffers: a rotation's frequencies are fp32 in every model
+            parameter.data = parameter.data.to(getattr(torch, DTYPES[self.options.dtype]))
         return model.requires_grad_(True)
 
     def save(self, model: Any, out: Path) -> None:
-        """config.json, generation_config.json and safetensors, without a path of this machine."""
+        """config.json, generation_config.json and safetensors in the base's type, without a path of this machine."""
         save_model(model, out)
 
     def attach(self, model: Any, saved: Path) -> Any:
@@ -70,8 +87,8 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
 
     def digest(self, model: Any) -> str:
-        """Digest of every parameter's values."""
-        return digest_tensors(model.named_parameters())
+        """Digest of every parameter's values as they are saved."""
+        return digest_tensors((name, p.detach().to(served_dtype(model))) for name, p in model.named_parameters())
 
     def _continue(self, model: Any, parent: Path) -> None:
         if (parent / "adapter_config.json").is_file():
@@ -80,16 +97,27 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         self.attach(model, parent)
 
 
+def served_dtype(model: Any) -> Any:
+    """torch's type in which the model was loaded, and is served, whatever it is trained in."""
+    return model.config.dtype or model.dtype
+
+
 def save_model(model: Any, out: Path) -> None:
     """Write a whole model, as it can be served: config, generation config, safetensors; all of mode 0644."""
     trained, model.config = model.config, copy.deepcopy(model.config)
     model.config.use_cache = True  # trainers switch it off, and a served model would recompute every token
     try:
-        model.save_pretrained(out)
+        model.save_pretrained(out, state_dict=_served(model))
     finally:
         model.config = trained
     for file in out.iterdir():
         file.chmod(0o644)  # safetensors writes 0600 whatever the umask
+
+
+def _served(model: Any) -> dict[str, Any]:
+    """The model's weights in the type that it is served in; what is one memory, as a tied head is, stays one."""
+    dtype, found, cast = served_dtype(model), model.state_dict(), dict[int, Any]()
+    return {name: cast.setdefault(tensor.data_ptr(), tensor.to(dtype)) for name, tensor in found.items()}
 
 
 def _read(saved: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tunewright.parts.base import Finding
 from tunewright.spec.suggest import did_you_mean
 
 _LOOP = frozenset({
-    "activation_checkpointing_kwargs", "activation_offloading", "adam_beta1", "adam_beta2", "adam_epsilon",
+    "activation_checkpointing_kwargs", "adam_beta1", "adam_beta2", "adam_epsilon",
     "full_determinism", "lr_scheduler_kwargs", "optim_args", "pad_to_multiple_of", "router_aux_loss_coef", "tf32",
     "torch_empty_cache_steps",
 })  # fmt: skip
@@ -56,7 +56,8 @@ IDLE = {
 """Arguments that would be accepted and do nothing, by config."""
 
 UNSUPPORTED = frozenset({
-    "accelerator_config", "ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters",
+    "accelerator_config", "activation_offloading", "ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb",
+    "ddp_find_unused_parameters",
     "ddp_static_graph", "ddp_timeout", "debug", "deepspeed", "enable_jit_checkpoint", "fsdp", "fsdp_config",
     "liger_kernel_config", "parallelism_config", "torch_compile", "torch_compile_backend", "torch_compile_mode",
     "use_liger_kernel",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from tunewright.parts.base import Facts, Finding, Json, To
+from tunewright_trl.idle import nothing
 from tunewright_trl.loop import TrlTrainer
 from tunewright_trl.options import REFERENCE, LoopOptions
 
@@ -64,9 +65,20 @@ class Dpo(TrlTrainer[DpoOptions]):
             message = f"{len(weights)} weights for {len(losses)} losses"
             yield Finding("bad-value", message, "loss_weights", "give one weight a loss")
         if self.options.label_smoothing and not set(losses) & set(SMOOTHED):
-            message = f"`label_smoothing` does nothing with the loss `{losses[0]}`"
-            fix = "take `loss: robust`, or leave it out"
-            yield Finding("argument-unused", message, "label_smoothing", fix, at_key=True)
+            yield nothing("label_smoothing", f"with the loss `{losses[0]}`", "take `loss: robust`", option=True)
+        yield from self._unread(losses)
         if "exo_pair" in losses and not self.options.label_smoothing:
             message = "the loss `exo_pair` needs `label_smoothing` above 0"
             yield Finding("bad-value", message, "loss", "its paper takes 0.001")
+
+    def _unread(self, losses: list[Loss]) -> Iterable[Finding]:
+        """Options of a loss that is not computed."""
+        args = self.options.args
+        if "beta" in self.options.model_fields_set and set(losses) == {"sft"}:
+            yield nothing("beta", "with the loss `sft` alone, which has no reference", "add a loss", option=True)
+        if "discopop_tau" in args and "discopop" not in losses:
+            yield nothing("discopop_tau", f"with the loss `{losses[0]}`", "take `loss: discopop`")
+        if "f_alpha_divergence_coef" in args and args.get("f_divergence_type") != "alpha_divergence":
+            yield nothing(
+                "f_alpha_divergence_coef", "without its divergence", "add `f_divergence_type: alpha_divergence`"
+            )

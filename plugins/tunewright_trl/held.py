@@ -20,6 +20,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from tunewright.errors import BadInput
 from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
 from tunewright_trl import weights
 from tunewright_trl.fused import Fused, install
@@ -106,6 +107,14 @@ class Held:
         self.optimizer = create_loraplus_optimizer(self.model, chosen, loraplus_lr_ratio=ratio, **settings)
         return self.optimizer
 
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        """Transformers' schedule. Raises `BadInput` in its words where it refuses what it is given."""
+        try:
+            return super().create_scheduler(*args, **kwargs)  # type: ignore[misc]
+        except (TypeError, ValueError) as error:
+            fix = "correct `trainer.schedule`, `learning_rate` or `args.lr_scheduler_kwargs`"
+            raise BadInput(f"the schedule is refused: {error}", fix=fix) from error
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """TRL's step on one micro-batch, told to the watch. The micro-batches' losses add up to the step's."""
         rows = inputs.pop("row_ids")
@@ -171,6 +180,7 @@ class HeldSft(Held, SFTTrainer):
     """Trains on proven tokens exactly as they are: nothing is rendered, cut, packed or masked here."""
 
     collator = NamedTokens
+    _looked: list[tuple[float, int]]
 
     def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
         """`input_ids` and `labels`."""
@@ -180,6 +190,22 @@ class HeldSft(Held, SFTTrainer):
             "labels": [row.labels for row in kept],
             "row_id": [row.row_id for row in kept],
         })  # fmt: skip
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As of every trainer; the batch's part of the loss is kept."""
+        supervised = int((inputs["labels"][:, 1:] != -100).sum())
+        found = super().prediction_step(model, inputs, *args, **kwargs)
+        self._looked.append((float(found[0]) * supervised, supervised))
+        return found
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's, with the mean loss over supervised tokens, as in training. Transformers weighs a batch's mean by its
+        rows, so that the batch size would have a say in which weights are the best."""
+        self._looked = []
+        found = super().evaluation_loop(*args, **kwargs)
+        losses, supervised = zip(*self._looked, strict=True)
+        found.metrics["eval_loss"] = sum(losses) / sum(supervised)
+        return found
 
 
 class Prepared(Held):

@@ -11,6 +11,7 @@ from tunewright.parts import Argument, Cap, Need
 from tunewright.parts.base import Facts, Finding, Json, O
 from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
 from tunewright_trl.arguments import check_arguments
+from tunewright_trl.idle import idle
 from tunewright_trl.options import AT_RUN, READ, VARY
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ class TrlTrainer(Trainer[O]):
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Arguments that TRL would take and not use, that are set elsewhere, or that it does not have; options that
-        need validation rows where there are none."""
+        do nothing beside others, or need validation rows where there are none."""
         named = type(self)(self.Options(kind=self.kind)).arguments()  # by options and `fixed`: the core refuses these
         yield from check_arguments(self.options.args, self.accepts.partition(":")[2], named)
+        yield from idle(self.options)
         if not facts.validation:
             for name in ("eval_every", "patience", "keep"):
                 if name in self.options.model_fields_set:
@@ -78,10 +80,12 @@ class TrlTrainer(Trainer[O]):
         weights cannot have learnt: nothing supervised, a learning rate of zero, no gradient, weights unchanged.
         """
         from tunewright_trl.around import preserved, quiet
+        from tunewright_trl.watch import names
 
         with quiet():
             if not any(row.supervised for row in job.train):
-                raise WorkFailed("no row has a supervised token", fix="look at: tunewright data show --tokens")
+                message = f"no token bears a loss in {names([row.row_id for row in job.train])}"
+                raise WorkFailed(message, fix="look at: tunewright data show --tokens")
             if not any(parameter.requires_grad for parameter in job.model.parameters()):
                 raise WorkFailed("no weight of the model is to be trained", fix="check the adapter's targets")
             with preserved(job.model, job.tokenizer.native):
@@ -91,7 +95,7 @@ class TrlTrainer(Trainer[O]):
         from tunewright_trl.observed import found_in, observed, substituted
         from tunewright_trl.watch import Watch, state_of
 
-        before, found = state_of(job.model, job.train[0]), found_in(job.model)
+        before, found = state_of(job.model, job.train), found_in(job.model)
         watch = Watch(job, self.options)
         trainer = self._trainer(job, watch)
         try:
@@ -100,7 +104,7 @@ class TrlTrainer(Trainer[O]):
                 return TrainOutcome(trainer.state.global_step, watch.tokens, watch.supervised, "", {}, stopped=True)
             if self.options.keep == "best":
                 watch.put_best_back(job.model)
-            watch.conclude(before, state_of(job.model, job.train[0]))
+            watch.conclude(before, state_of(job.model, job.train))
             return TrainOutcome(
                 steps=trainer.state.global_step,
                 tokens=watch.tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from tunewright.data.mask import sequences
 from tunewright.digest import digest_bytes, digest_json
 from tunewright.errors import WorkFailed
-from tunewright.parts.trainer import AnyRow, TokenRow, TrainJob
+from tunewright.parts.trainer import AnyRow, TrainJob
 from tunewright_trl import weights
 from tunewright_trl.options import LoopOptions
 
 _NAMED = 8
 """Row ids that an error names; the rest are counted."""
+_ENDS = 64
+"""Tokens at the end of a row along which logits are compared: of whole long rows they would not fit in the memory."""
 _KEPT = ("order", "losses", "validation", "best_step", "highest_rate", "had_gradient")
 """What of the record a checkpoint holds."""
 
@@ -46,7 +49,7 @@ class Watch(TrainerCallback):
         self.best_step: int | None = None
         self.best: dict[str, Any] = {}
         self.learning_rate = self.highest_rate = 0.0
-        self.had_gradient = self.stopped = False
+        self.had_gradient = self.stopped = self.awaits_look = False
         self.began = 0.0
         self.committed = time.monotonic()
         self._begin()
@@ -107,7 +110,7 @@ class Watch(TrainerCallback):
         self.step_loss += loss
         if not math.isfinite(loss):
             raise WorkFailed(
-                f"the loss is {loss} at {_names(rows)}", fix="look at these rows, or lower the learning rate"
+                f"the loss is {loss} at {names(rows)}", fix="look at these rows, or lower the learning rate"
             )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -142,7 +145,16 @@ class Watch(TrainerCallback):
         if state.global_step < state.max_steps:
             self.stopped = self.job.stopping()
             control.should_training_stop = control.should_training_stop or self.stopped
-            control.should_save = self.stopped or self._due(state.global_step)
+            due = self.stopped or self._due(state.global_step)
+            # the look that ends an epoch comes after its last step, and would be left out by a resume from there
+            self.awaits_look = due and args.eval_strategy == "epoch" and float(state.epoch).is_integer()
+            control.should_save = due and not self.awaits_look
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The checkpoint that waited for the epoch's look; no look where the training is stopped within an epoch."""
+        control.should_save = control.should_save or self.awaits_look
+        control.should_evaluate = control.should_evaluate and (self.awaits_look or not self.stopped)
+        self.awaits_look = False
 
     def _due(self, step: int) -> bool:
         every, minutes = self.options.checkpoint_every, self.options.checkpoint_minutes
@@ -170,6 +182,8 @@ class Watch(TrainerCallback):
         looks_since = sum(1 for step, _ in self.validation if step > (self.best_step or 0))
         if self.options.patience is not None and looks_since >= self.options.patience:
             control.should_training_stop = True
+            # nothing is left to do: from a checkpoint here, a resume would train past the end
+            control.should_save = self.stopped = False
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any
@@ -178,7 +192,7 @@ class Watch(TrainerCallback):
         norm = (logs or {}).get("grad_norm")
         if norm is not None and not math.isfinite(norm):
             raise WorkFailed(
-                f"the gradient's norm is {norm} at {_names(self.step_rows)}",
+                f"the gradient's norm is {norm} at {names(self.step_rows)}",
                 fix="look at these rows, or lower the learning rate",
             )
 
@@ -187,48 +201,52 @@ class Watch(TrainerCallback):
 
         Raises `WorkFailed` with the reason.
         """
+        made = f"{len(self.losses)} steps on {names([row.row_id for row in self.job.train])}"
         if not self.losses:
             raise WorkFailed("not one optimizer step was made", fix="give more rows, epochs or steps")
         if self.highest_rate == 0.0:
             raise WorkFailed(
-                f"the learning rate was zero in each of the {len(self.losses)} steps",
+                f"the learning rate was zero in each of the {made}",
                 fix="make `warmup_steps` smaller than the number of steps",
             )
         if not self.had_gradient:
             raise WorkFailed(
-                "no gradient reached a trained weight in any step", fix="check the adapter's targets and the rows"
+                f"no gradient reached a trained weight in any of the {made}",
+                fix="check the adapter's targets and the rows",
             )
         if before.weights == after.weights:
             raise WorkFailed(
-                f"the trained weights are unchanged after {len(self.losses)} steps",
+                f"the trained weights are unchanged after {made}",
                 fix=f"raise `learning_rate` (highest: {self.highest_rate:g})",
             )
         if before.logits == after.logits:
             raise WorkFailed(
-                f"the trained weights changed, and the logits of row {self.job.train[0].row_id} are what they were",
-                fix="check the adapter: what it trained does not reach the model's output",
+                f"the trained weights changed in {made}, and the model's logits along these rows are what they were",
+                fix=f"raise `learning_rate` (highest: {self.highest_rate:g}), or check that what is trained reaches "
+                "the model's output",
             )
 
 
 class State(NamedTuple):
-    """Digests of the trained weights, and of the logits that the model gives after one row."""
+    """Digests of the trained weights, and of the logits that the model gives along the ends of some rows."""
 
     weights: str
     logits: str
 
 
-def state_of(model: Any, row: AnyRow) -> State:
-    """A model as it is now. Raises `WorkFailed` where a trained weight is no number."""
+def state_of(model: Any, rows: Sequence[AnyRow]) -> State:
+    """A model as it is now, asked along the first rows. Raises `WorkFailed` where a trained weight is no number."""
     changed, training = fingerprint(model), model.training
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # with the adapter in its layers
-    ids = row.ids if isinstance(row, TokenRow) else row.prompt or [0]
+    ends = [one.ids[-_ENDS:] for row in rows[:_NAMED] for one in sequences(row).values()]
     model.eval()  # no dropout: nothing is drawn, and the same weights give the same logits
     try:
         with torch.no_grad():
-            logits = base(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
+            asked = (base(input_ids=torch.tensor([ids], device=model.device)).logits for ids in ends)
+            logits = digest_json([digest_bytes(found.float().cpu().numpy().tobytes()) for found in asked])
     finally:
         model.train(training)
-    return State(changed, digest_bytes(logits.cpu().numpy().tobytes()))
+    return State(changed, logits)
 
 
 def fingerprint(model: Any) -> str:
@@ -242,6 +260,9 @@ def fingerprint(model: Any) -> str:
     return digest_json(digests)
 
 
-def _names(rows: list[str]) -> str:
+def names(rows: Sequence[str]) -> str:
+    """The first ids for an error, and how many there are besides."""
+    if not rows:
+        return "no row at all"
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
     return f"rows {', '.join(rows[:_NAMED])}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -53,22 +54,21 @@ def run_killed(project, root, number):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_at_every_operation(project, tmp_path):
-    rounds = 0
-    while True:
-        rounds += 1
-        root = tmp_path / f"root{rounds}"
-        os.environ["TUNEWRIGHT_CACHE"] = str(tmp_path / f"cache{rounds}")
-        killed = run_killed(project, root, rounds)
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_at_every_operation(project, tmp_path, every):
+    for number in itertools.count(1, every):
+        root = tmp_path / f"root{number}"
+        os.environ["TUNEWRIGHT_CACHE"] = str(tmp_path / f"cache{number}")
+        killed = run_killed(project, root, number)
         finished = set(project.plan().hits(Store(root)))
         summary = project.run(root).summary
         assert summary["status"] == "passed"
         redone = {step["name"] for step in summary["steps"] if step["status"] == "done"}
-        assert not redone & finished, f"operation {rounds} made the next run redo {redone & finished}"
+        assert not redone & finished, f"operation {number} made the next run redo {redone & finished}"
         assert not list(root.glob("store/.stage-*"))
         if not killed:
             break
-    assert rounds > 100  # the loop saw the store's operations, not an early end
+    assert number > 100  # the loop saw the store's operations, not an early end
 
 
 def test_a_full_disk_says_path_need_and_free_and_a_retry_works(project, tmp_path):

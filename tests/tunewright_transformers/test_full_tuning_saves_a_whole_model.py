@@ -52,7 +52,11 @@ def test_what_is_saved_is_what_was_trained(tiny_folder, tmp_path, tied, dtype):
     again = method.attach(load(folder, dtype, "infer"), saved)
     assert method.digest(again) == method.digest(model) != method.digest(load(folder, dtype))
     ids = torch.arange(3, 40)[None]
-    assert torch.equal(again(ids).logits, model.eval()(ids).logits)
+    expected = load(folder, dtype, "infer")
+    with torch.no_grad():
+        for served, trained in zip(expected.parameters(), model.parameters(), strict=True):
+            served.copy_(trained)
+    assert torch.equal(again(ids).logits, expected(ids).logits)
     assert method.count(model)[0] == method.count(model)[1] == sum(p.numel() for p in model.parameters())
 
 
@@ -77,6 +81,27 @@ def test_a_parent_is_continued(tiny_folder, tmp_path):
     continued = method.wrap(load(tiny_folder()), saved)
     assert method.digest(continued) == method.digest(model)
     assert all(p.requires_grad for p in continued.parameters())
+
+
+def test_many_small_steps_add_up_on_a_base_in_bf16(tiny_folder, tmp_path):
+    """Each is lost in bf16; together they are not, and what they come to is rounded once."""
+    folder, moved = tiny_folder(tied=True), {}
+    for dtype in ("fp32", "bf16"):
+        method = FullTuning(FullTuning.Options(dtype=dtype))
+        model = method.wrap(load(folder, "bf16"), None)
+        before = method.digest(model)
+        with torch.no_grad():
+            for _ in range(50):
+                for parameter in model.parameters():
+                    parameter *= 1.001
+        moved[dtype] = method.digest(model) != before
+        assert (model.dtype == torch.float32) == (dtype == "fp32")
+        (tmp_path / dtype).mkdir()
+        method.save(model, tmp_path / dtype)
+        tensors = load_file(tmp_path / dtype / "model.safetensors")
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+        assert "lm_head.weight" not in tensors
+    assert moved == {"fp32": True, "bf16": False}
 
 
 @pytest.mark.parametrize(

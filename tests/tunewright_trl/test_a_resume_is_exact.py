@@ -98,3 +98,38 @@ def test_an_interruption_in_the_last_step_is_none(train):
     trained = train(epochs=1, stop_after=3)
     assert not trained.outcome.stopped
     assert trained.outcome.steps == 3
+
+
+def test_the_look_that_ends_an_epoch_is_not_left_out(train):
+    options = {"epochs": 3, "validation": ROWS["sft"](6, seed=5)}
+    whole = train(**options)
+    stopped = train(**options, stop_after=3)  # the last step of the first epoch
+    assert [event["event"] for event in stopped.events[-3:-1]] == ["validation", "checkpoint"]
+    resumed = train(**options, resume=True)
+    assert resumed.outcome.validation == whole.outcome.validation
+    same(whole, resumed)
+
+
+def test_a_training_stopped_within_an_epoch_does_not_look_first(train):
+    stopped = train(epochs=2, stop_after=2, validation=ROWS["sft"](6, seed=5))
+    assert "validation" not in {event["event"] for event in stopped.events}
+
+
+@pytest.mark.parametrize("looks", [{}, {"eval_every": 1}])
+def test_a_training_that_patience_ends_is_not_taken_up_past_its_end(train, looks):
+    """No checkpoint is kept of the step at which it ends: the decision to stop would not be in it."""
+    options = {"epochs": 6, "learning_rate": 0.5, "patience": 2, "keep": "last", "checkpoint_every": 1, **looks}
+    whole = train(**options, validation=ROWS["sft"](6, seed=5))
+    assert whole.outcome.steps < 18
+    assert (
+        max(event["optimizer_step"] for event in whole.events if event["event"] == "checkpoint") < whole.outcome.steps
+    )
+    same(whole, train(**options, validation=ROWS["sft"](6, seed=5), resume=True))
+
+
+def test_an_interruption_at_the_step_where_patience_ends_is_none(train):
+    options = {"epochs": 6, "learning_rate": 0.5, "patience": 1, "eval_every": 1, "keep": "last"}
+    whole = train(**options, validation=ROWS["sft"](6, seed=5))
+    stopped = train(**options, validation=ROWS["sft"](6, seed=5), stop_after=whole.outcome.steps)
+    assert not stopped.outcome.stopped
+    same(whole, stopped)

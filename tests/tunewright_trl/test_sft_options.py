@@ -137,6 +137,18 @@ def test_values_out_of_range_are_refused(kind: str, wrong: dict[str, Any]) -> No
         trainer(kind, wrong)
 
 
+@pytest.mark.parametrize("kind", ["sft", "cpt"])
+def test_the_validation_loss_is_the_mean_over_tokens_whatever_the_batch(train: Any, kind: str) -> None:
+    """Else the batch size would have a say in which weights are the best."""
+    held = ROWS[kind](7, seed=3)
+    assert len({row.supervised for row in held}) > 1
+    (one,), (other,) = (
+        train(kind, max_steps=1, learning_rate=1e-9, batch_size=size, validation=held).outcome.validation
+        for size in (1, 7)
+    )
+    assert one[1] == pytest.approx(other[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", [{"eval_every": 2}, {"patience": 1}, {"keep": "best"}], ids=str)
 def test_what_looks_at_validation_rows_needs_some(kind: str, option: dict[str, Any]) -> None:
