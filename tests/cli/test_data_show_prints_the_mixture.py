@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright.cli.data import show_data
 from tunewright.host import Host
+from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 
 SPLIT = "data.test={kind: split, fraction: 0.3}"
@@ -56,8 +58,10 @@ def test_copies_count_as_often_as_they_are_given(show):
 
 def test_test_rows_that_are_learnt_are_warned_of(show):
     assert "warning" not in show()
-    found = show("data.train=[{kind: fake, path: train.csv}, {kind: fake, path: test.csv}]")
-    assert "warning: 3 of 3 test rows equal a training row in every field" in found
+    learnt = "data.train=[{kind: fake, path: train.csv}, {kind: fake, path: test.csv}]"
+    assert "warning: 3 of 3 test rows, the first test.csv:2, equal rows of `test.csv`" in show(learnt)
+    (found,) = show(learnt, as_json=True)["repeats"]
+    assert [found[name] for name in ("judging", "rows", "count", "first")] == ["test rows", 3, 3, "test.csv:2"]
 
 
 def test_splits_are_shown_and_their_rows_are_not_learnt(show):
@@ -75,8 +79,32 @@ def test_rows_left_out_by_a_split_by_time_are_counted(show, fake_spec):
     rows = [("a", 1), ("b", 2), ("c", 3), ("a", 4), ("d", 5)]
     (fake_spec.parent / "train.csv").write_text("text,queue,at\n" + "".join(f"{t},q,{at}\n" for t, at in rows))
     found = show("data.validation={kind: split, fraction: 0.4, time: at}")
-    assert "validation  1 row: 40.0 % split off by time `at`; 1 left out, equal to an" in found
+    assert "validation  1 row: 40.0 % split off by time `at`; 1 left out, equal to a" in found
     assert "train       3 rows" in found
+
+
+def test_rows_that_groups_share_are_left_out_and_counted(show, fake_spec):
+    rows = [(c, text) for c in range(4) for text in ("hello", f"only {c}")]
+    (fake_spec.parent / "train.csv").write_text("customer,text,queue\n" + "".join(f"{c},{t},q\n" for c, t in rows))
+    way = "data.test={kind: split, fraction: 0.3, group: customer}"
+    held = only(show(way, as_json=True))["held"]["test"]
+    assert (held["rows"], held["dropped"], held["equal"]) == (1, 1, 0)
+
+
+def test_packed_texts_are_counted_as_prepare_counts_them(show, fake_spec, fake_host, monkeypatch):
+    monkeypatch.setattr(type(Project(fake_spec, host=fake_host).resolve().trainings[0].trainer), "packs", True)
+    plain = sum(row["supervised"] for row in [only(show("trainer.max_length=1000", as_json=True))])
+    counts = set()
+    for length in (7, 9, 20):
+        limit = f"trainer.max_length={length}"
+        found = only(show(limit, as_json=True))
+        summary = Project(fake_spec, [limit, "gates=[]"], fake_host).run(fake_spec.parent / "root").summary
+        prepared = json.loads((Path(summary["run_dir"]) / "steps" / "prepare" / "data.json").read_text())
+        assert [found[name] for name in ("packed", "tokens", "supervised")] == [
+            prepared[name] for name in ("rows", "tokens", "supervised")
+        ]
+        counts.add(found["supervised"])
+    assert min(counts) < plain  # what stands first in a packed row bears no loss
 
 
 def test_rows_over_the_limit_are_counted_as_what_they_are(show):

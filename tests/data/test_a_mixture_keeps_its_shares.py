@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from listed import Listed, numbered
 
 from tunewright.data.rows import BadSource, draws, realise_all, realise_parts
+from tunewright.data.same import Sameness
 from tunewright.errors import BadInput
 from tunewright.parts.data_source import weights_at_odds
 from tunewright.spec.model import Split
 
+READ = Sameness(frozenset({"text", "v"}))
 reproducible = settings(derandomize=True, deadline=None, max_examples=150)
 weights = st.decimals("0.1", "10", places=1).map(float)
 sources = st.lists(
@@ -116,7 +118,7 @@ def test_a_source_that_would_give_nothing_is_refused_with_the_one_that_is_scarce
 
 def test_copies_are_made_after_the_split():
     made = [numbered(20, "a", epochs=3), numbered(20, "b", epochs=0.5)]
-    parts = realise_parts(made, 0, split(0.2), split(0.25))
+    parts = realise_parts(made, 0, READ, split(0.2), split(0.25))
     sides = [{row.fields["text"] for one in side for row in one.rows} for side in parts]
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
     assert sum(one.kept for side in parts for one in side) == 40
@@ -128,18 +130,18 @@ def test_copies_are_made_after_the_split():
 
 def test_test_rows_do_not_depend_on_what_else_is_asked():
     made = [numbered(20, "a", epochs=3), numbered(20, "b")]
-    both = realise_parts(made, 0, split(0.25), split(0.25)).test
-    assert both == realise_parts(made, 0, None, split(0.25)).test
+    both = realise_parts(made, 0, READ, split(0.25), split(0.25)).test
+    assert both == realise_parts(made, 0, READ, None, split(0.25)).test
 
 
 def test_sides_without_a_split_are_empty():
-    parts = realise_parts([numbered(4)], 0)
+    parts = realise_parts([numbered(4)], 0, READ)
     assert (given_rows(parts.train), parts.validation, parts.test) == ([4], [], [])
 
 
 def test_weights_count_what_the_splits_leave():
     made = [numbered(40, "a", weight=1), numbered(40, "b", weight=1)]
-    found = realise_parts(made, 0, test=split(0.5)).train
+    found = realise_parts(made, 0, READ, test=split(0.5)).train
     assert given_rows(found) == [min(one.kept for one in found)] * 2
 
 
@@ -147,7 +149,7 @@ def test_a_share_of_a_source_that_a_split_takes_whole_is_refused():
     old = Listed([{"text": str(n), "day": "2025-01-01"} for n in range(5)], "old", weight=1)
     new = Listed([{"text": f"new {n}", "day": "2026-01-01"} for n in range(5)], "new", weight=1)
     with pytest.raises(BadSource, match="leave no row of `new`"):
-        realise_parts([old, new], 0, test=split(0.5, time="day"))
+        realise_parts([old, new], 0, READ, test=split(0.5, time="day"))
 
 
 @reproducible
@@ -155,9 +157,9 @@ def test_a_share_of_a_source_that_a_split_takes_whole_is_refused():
 def test_no_row_is_lost_or_invented_over_all_sides(values, seed):
     made = [Listed([{"v": v} for v in one], f"s{n % 2}") for n, one in enumerate(values)]
     try:
-        parts = realise_parts(made, seed, split(0.3), split(0.3))
+        parts = realise_parts(made, seed, READ, split(0.3), split(0.3))
     except BadInput as error:  # too few that differ
-        assert "are equal, so they cannot be parted" in error.message or "there is one row" in error.message
+        assert "are equal in all that is read" in error.message or "there is one row" in error.message
         assume(False)
     ids = [row.id for side in parts for one in side for row in one.rows]
     assert len(ids) == len(set(ids)) == sum(map(len, values))

@@ -7,13 +7,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from listed import rows_of
 
-from tunewright.data.splits import fingerprint, overlap, part, take_out
+from tunewright.data.same import Sameness
+from tunewright.data.splits import part, take_out
 from tunewright.errors import BadInput
 from tunewright.spec.model import Split
 
 reproducible = settings(derandomize=True, deadline=None, max_examples=200)
 fractions = st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.8, 0.95])
 seeds = st.integers(0, 9)
+
+
+EVERY = Sameness(frozenset({"v", "text", "at", "c", "customer", "day", "x", "y"}))
+TEXT = Sameness(frozenset({"text"}))
 
 
 def split(fraction, **way):
@@ -33,49 +38,85 @@ def days(*values):
 def test_equal_rows_stay_on_one_side_and_none_is_lost(values, fraction, seed):
     assume(len(set(values)) > 1)
     rows = rows_of([{"v": value} for value in values])
-    kept, taken, dropped = take_out(rows, split(fraction), seed)
+    kept, taken, dropped = take_out(rows, split(fraction), seed, EVERY)
     assert kept and taken and not dropped
     assert sorted([*kept, *taken], key=rows.index) == rows
     assert kept == [row for row in rows if row in kept]
     assert taken == [row for row in rows if row in taken]
-    assert overlap(kept, taken) == 0
+    assert not EVERY.repeats(taken, EVERY.known(kept))
 
 
 @reproducible
 @given(st.integers(2, 80), fractions, seeds)
 def test_of_rows_that_are_all_different_the_count_is_the_closest(count, fraction, seed):
-    found = take_out(rows_of([{"v": n} for n in range(count)]), split(fraction), seed)
+    found = take_out(rows_of([{"v": n} for n in range(count)]), split(fraction), seed, EVERY)
     best = min(range(1, count), key=lambda taken: abs(taken - fraction * count))
     assert abs(len(found.taken) - fraction * count) <= abs(best - fraction * count) + 1e-9
 
 
 @reproducible
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 20)), min_size=2, max_size=30), fractions, seeds)
-def test_a_group_stays_on_one_side_and_so_do_equal_rows_of_two_groups(values, fraction, seed):
+def test_a_group_stays_on_one_side_and_what_it_shares_with_kept_rows_is_dropped(values, fraction, seed):
+    assume(len({customer for customer, _ in values}) > 1)
     rows = rows_of([{"customer": customer, "v": v} for customer, v in values])
     try:
-        kept, taken, dropped = take_out(rows, split(fraction, group="customer"), seed)
+        kept, taken, dropped = take_out(rows, split(fraction, group="customer"), seed, EVERY)
     except BadInput as error:
-        assert "hang together" in error.message
-        assume(False)
-    assert not dropped and len(kept) + len(taken) == len(rows)
-    for column in ("customer", "v"):
-        assert not {row.fields[column] for row in kept} & {row.fields[column] for row in taken}
+        assert "equals a kept one" in error.message
+        return
+    assert sorted([*kept, *taken, *dropped], key=rows.index) == rows
+    assert not {row.fields["customer"] for row in kept} & {row.fields["customer"] for row in [*taken, *dropped]}
+    known = {row.fields["v"] for row in kept}
+    assert not known & {row.fields["v"] for row in taken}
+    assert {row.fields["v"] for row in dropped} <= known
 
 
-def test_groups_are_chained_by_the_rows_that_they_share():
-    chain = [{"c": 1, "v": "a"}, {"c": 2, "v": "b"}, {"c": 3, "v": "c"}, {"c": 3, "v": "b"}, {"c": 2, "v": "a"}]
-    rows = rows_of([*chain, {"c": 4, "v": "d"}])
+def test_groups_that_share_a_row_are_parted_and_the_row_is_dropped():
+    rows = rows_of([{"c": c, "v": v} for c in range(10) for v in ("hello", f"only {c}")])
     for seed in range(4):
-        assert ids(take_out(rows, split(0.2, group="c"), seed).taken) == ["listed:6"]
-    with pytest.raises(BadInput, match="all 5 rows hang together: each shares its `c` with another"):
-        take_out(rows[:5], split(0.2, group="c"), 0)
+        kept, taken, dropped = take_out(rows, split(0.3, group="c"), seed, EVERY)
+        assert len(kept) == 14
+        assert {row.fields["v"] for row in dropped} == {"hello"}
+        assert [len(taken), len(dropped)] == [3, 3]
+
+
+# a running number, a time and a customer that no format reads
+TWICE = [{"id": n, "at": n, "c": f"c{n}", "text": f"text {n % 20}"} for n in range(60)]
+
+
+@pytest.mark.parametrize("way", [{}, {"group": "c"}, {"time": "at"}])
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_texts_under_different_ids_never_stand_on_two_sides(way, seed):
+    sides = part(rows_of(TWICE[:25]), split(0.2, **way), split(0.3, **way), seed, TEXT)
+    found = [{row.fields["text"] for row in side.rows} for side in sides]
+    assert all(found)
+    assert not found[0] & found[1] and not found[0] & found[2] and not found[1] & found[2]
+    assert sum(len(side.rows) + len(side.dropped) for side in sides) == 25
+
+
+def test_by_fraction_all_rows_of_a_text_are_taken_whatever_their_ids():
+    kept, taken, dropped = take_out(rows_of(TWICE), split(0.3), 0, TEXT)
+    assert (len(kept), len(taken), len(dropped)) == (42, 18, 0)
+    assert len({row.fields["text"] for row in taken}) == 6
+
+
+@pytest.mark.parametrize("way", [{"group": "at"}, {"time": "at"}])
+def test_a_column_that_is_read_and_split_by_makes_no_row_another(way):
+    rows = rows_of([{"text": "same", "at": n} for n in range(4)] + [{"text": "other", "at": 9}])
+    read = Sameness(frozenset({"text", "at"}))
+    for seed in range(8):
+        try:
+            kept, taken, _ = take_out(rows, split(0.4, **way), seed, read)
+        except BadInput as error:
+            assert "equals a kept one" in error.message
+            continue
+        assert not {row.fields["text"] for row in kept} & {row.fields["text"] for row in taken}
 
 
 def test_a_customer_is_one_whether_a_csv_or_a_json_names_it():
     rows = rows_of([{"c": "7", "v": 1}, {"c": 7, "v": 2}, {"c": "8", "v": 3}])
     for seed in range(8):
-        kept, taken, _ = take_out(rows, split(0.3, group="c"), seed)
+        kept, taken, _ = take_out(rows, split(0.3, group="c"), seed, EVERY)
         assert {"listed:1", "listed:2"} in ({*ids(kept)}, {*ids(taken)})
 
 
@@ -84,7 +125,7 @@ def test_a_customer_is_one_whether_a_csv_or_a_json_names_it():
 def test_by_time_everything_taken_is_later_than_everything_kept(values, fraction):
     assume(len(set(values)) > 1)
     rows = rows_of([{"text": str(place), "at": value} for place, value in enumerate(values)])
-    kept, taken, dropped = take_out(rows, split(fraction, time="at"), 0)
+    kept, taken, dropped = take_out(rows, split(fraction, time="at"), 0, EVERY)
     assert not dropped and len(kept) + len(taken) == len(rows)
     assert max(row.fields["at"] for row in kept) < min(row.fields["at"] for row in taken)
     cuts = [sum(value >= since for value in values) for since in set(values)]
@@ -97,9 +138,9 @@ def test_by_time_everything_taken_is_later_than_everything_kept(values, fraction
 def test_a_later_row_that_equals_an_earlier_one_is_dropped_and_counted(values, fraction, seed):
     rows = rows_of([{"text": str(text), "at": at} for text, at in values])
     try:
-        kept, taken, dropped = take_out(rows, split(fraction, time="at"), seed)
+        kept, taken, dropped = take_out(rows, split(fraction, time="at"), seed, EVERY)
     except BadInput as error:
-        assert "equals an earlier one" in error.message or "none is later" in error.message
+        assert "equals a kept one" in error.message or "none is later" in error.message
         return
     known = {row.fields["text"] for row in kept}
     assert not known & {row.fields["text"] for row in taken}
@@ -109,12 +150,16 @@ def test_a_later_row_that_equals_an_earlier_one_is_dropped_and_counted(values, f
 
 def test_the_seed_draws_the_rows_and_time_does_not_ask_it():
     rows = rows_of([{"v": n, "at": n} for n in range(40)])
-    assert take_out(rows, split(0.3), 1) == take_out(rows, split(0.3), 1) != take_out(rows, split(0.3), 2)
-    assert take_out(rows, split(0.3, time="at"), 1) == take_out(rows, split(0.3, time="at"), 2)
+    assert (
+        take_out(rows, split(0.3), 1, EVERY)
+        == take_out(rows, split(0.3), 1, EVERY)
+        != take_out(rows, split(0.3), 2, EVERY)
+    )
+    assert take_out(rows, split(0.3, time="at"), 1, EVERY) == take_out(rows, split(0.3, time="at"), 2, EVERY)
 
 
 def test_validation_is_a_share_of_what_the_test_rows_leave():
-    parts = part(rows_of([{"v": n} for n in range(100)]), split(0.25), split(0.2), 0)
+    parts = part(rows_of([{"v": n} for n in range(100)]), split(0.25), split(0.2), 0, EVERY)
     assert [len(side.rows) for side in parts] == [60, 20, 20]
     assert len({row.id for side in parts for row in side.rows}) == 100
 
@@ -132,13 +177,13 @@ def test_validation_is_a_share_of_what_the_test_rows_leave():
     ],
 )
 def test_times_are_ordered_as_what_they_are_and_not_as_text(early, late):
-    kept, taken, _ = take_out(days(late, early), split(0.5, time="day"), 0)
+    kept, taken, _ = take_out(days(late, early), split(0.5, time="day"), 0, EVERY)
     assert (ids(kept), ids(taken)) == (["listed:2"], ["listed:1"])
 
 
 def test_one_moment_in_two_zones_is_not_parted():
     rows = days("2026-01-01T12:00:00+02:00", "2026-01-01T10:00:00Z", "2026-01-01T09:00:00Z")
-    assert ids(take_out(rows, split(0.3, time="day"), 0).taken) == ["listed:1", "listed:2"]
+    assert ids(take_out(rows, split(0.3, time="day"), 0, EVERY).taken) == ["listed:1", "listed:2"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +193,7 @@ def test_one_moment_in_two_zones_is_not_parted():
 )  # fmt: skip
 def test_what_is_no_time_is_named_with_its_row_and_value(value):
     with pytest.raises(BadInput, match=r"listed:2: `day` is .*: no date, time or number") as caught:
-        take_out(days("2026-01-01", value), split(0.5, time="day"), 0)
+        take_out(days("2026-01-01", value), split(0.5, time="day"), 0, EVERY)
     assert str(value)[:9] in caught.value.message
     assert caught.value.fix
 
@@ -163,7 +208,7 @@ def test_what_is_no_time_is_named_with_its_row_and_value(value):
 )
 def test_times_of_two_kinds_are_refused_with_a_row_of_each(one, other):
     with pytest.raises(BadInput, match=r"listed:1 holds .*; ?|listed:1 holds .*listed:3 holds"):
-        take_out(days(one, one, other), split(0.5, time="day"), 0)
+        take_out(days(one, one, other), split(0.5, time="day"), 0, EVERY)
 
 
 @pytest.mark.parametrize("way", ["group", "time"])
@@ -174,7 +219,7 @@ def test_times_of_two_kinds_are_refused_with_a_row_of_each(one, other):
 def test_a_row_without_the_column_is_named(way, fields, said):
     rows = rows_of([{"v": 1, "c": "1"}, fields])
     with pytest.raises(BadInput, match=f"listed:2: the row {said}"):
-        take_out(rows, split(0.5, **{way: "c"}), 0)
+        take_out(rows, split(0.5, **{way: "c"}), 0, EVERY)
 
 
 @pytest.mark.parametrize(
@@ -182,26 +227,30 @@ def test_a_row_without_the_column_is_named(way, fields, said):
     [
         ([], {}, "there are no rows"),
         ([{"v": 1}], {}, "there is one row"),
-        ([{"v": 1}] * 3, {}, "all 3 rows are equal, so"),
-        ([{"v": 1, "c": 1}, {"v": 2, "c": 1}], {"group": "c"}, "all 2 rows hang together"),
+        ([{"v": 1}] * 3, {}, "all 3 rows are equal in all that is read, so"),
+        ([{"v": 1, "c": 1}, {"v": 2, "c": 1}], {"group": "c"}, "all 2 rows have one `c`"),
         ([{"v": 1, "c": 1}, {"v": 2, "c": 1}], {"time": "c"}, "all 2 rows have one `c`"),
         ([], {"time": "c"}, "there are no rows"),
-        ([{"v": 1, "c": 1}, {"v": 1, "c": 2}], {"time": "c"}, "equals an earlier one in all else"),
+        ([{"v": 1, "c": 1}, {"v": 1, "c": 2}], {"time": "c"}, "equals a kept one in all else"),
     ],
 )
 def test_a_side_that_would_be_empty_is_refused_and_the_split_named(rows, way, said):
     with pytest.raises(BadInput, match=said) as caught:
-        part(rows_of(rows), split(0.5, **way), None, 0)
+        part(rows_of(rows), split(0.5, **way), None, 0, EVERY)
     assert caught.value.message.startswith("the validation split: ")
     assert caught.value.fix
 
 
-def test_equality_is_of_fields_and_not_of_their_order_or_place():
-    a, b = rows_of([{"x": 1, "y": [1, {"z": "é"}]}, {"y": [1, {"z": "é"}], "x": 1}])
-    assert fingerprint(a) == fingerprint(b) != fingerprint(rows_of([{"x": "1", "y": [1, {"z": "é"}]}])[0])
-    assert overlap([a], [b, b, *rows_of([{"x": 2}])]) == 2
+def test_equality_is_of_the_columns_read_and_not_of_their_order_place_or_company():
+    xy = Sameness(frozenset({"x", "y"}))
+    a, b = rows_of([{"x": 1, "y": [1, {"z": "é"}], "id": 1}, {"y": [1, {"z": "é"}], "x": 1, "id": 2}])
+    assert xy.of(a) == xy.of(b) != xy.of(rows_of([{"x": "1", "y": [1, {"z": "é"}]}])[0])
+    assert xy.of(a) != xy.of(rows_of([{"x": 1}])[0])
+    assert xy.repeats([b, b, *rows_of([{"x": 2}])], xy.known([a])) == [b, b]
 
 
 def test_a_field_that_cannot_be_compared_is_named_with_its_row():
+    rows = rows_of([{"x": float("nan")}])
     with pytest.raises(BadInput, match="listed:1: a field cannot be compared"):
-        overlap(rows_of([{"x": float("nan")}]), [])
+        Sameness(frozenset({"x"})).known(rows)
+    assert Sameness(frozenset({"y"})).known(rows)  # nobody reads it

@@ -156,8 +156,9 @@ def test_an_argument_that_the_run_depends_on_is_not_the_specs_to_set(client):
 
 @pytest.mark.parametrize("value", [".inf", "{num_cycles: .nan, power: 1}", "{betas: [0.9, [.inf]]}"])
 def test_a_number_that_is_none_is_found_however_deep_it_stands(client, value):
-    found = problems(client, ("kind: sft", f"kind: sft\n  args: {{lr_scheduler_kwargs: {value}}}"))
-    assert [(line, code) for line, _, code, _ in found] == [(14, "bad-value")]
+    args = f"checkpointing: true\n  args: {{activation_checkpointing_kwargs: {value}}}"
+    found = problems(client, ("kind: sft", f"kind: sft\n  {args}"))
+    assert [(line, code) for line, _, code, _ in found] == [(15, "bad-value")]
 
 
 def test_a_long_row_beyond_the_sources_limit_is_no_problem(client):

@@ -20,7 +20,7 @@ from tunewright.cli.tables import console
 from tunewright.data.mask import tokenize, view, violations
 from tunewright.data.pack import pack
 from tunewright.data.rows import BadSource, Realised
-from tunewright.data.splits import overlap
+from tunewright.data.same import Sameness
 from tunewright.data.statistics import balance, class_of, count_sources, lengths
 from tunewright.host import Host
 from tunewright.parts.data_source import Row
@@ -28,12 +28,14 @@ from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import AnyExample, Text
 from tunewright.parts.trainer import AnyRow, TokenRow
 from tunewright.pipeline.extras import named
-from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
+from tunewright.pipeline.repeats import repeats
+from tunewright.pipeline.rows import example_of, read_all, rows_of
 from tunewright.pipeline.step import Context
 from tunewright.pipeline.tasks.fetch import Fetch, base_folder
+from tunewright.pipeline.tasks.prepare import totals
 from tunewright.project import Project
 from tunewright.resolve import Resolved
-from tunewright.resolve.resolved import Claims, Training
+from tunewright.resolve.resolved import Training
 from tunewright.spec.model import Split
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Artifact
@@ -76,15 +78,14 @@ class _Given(NamedTuple):
 
 
 def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, Any]:
-    seed = resolved.spec.seed
     try:
-        learnt = [TrainingRows(training, seed).realise() for training in resolved.trainings]
-        claims = {name: (ClaimRows(one, seed).realise(), one.split) for name, one in _claims(resolved)}
+        every = read_all(resolved)
     except BadSource as error:
         raise SpecError([resolved.problem(error.source, error.finding)], resolved.document.sources) from error
+    claims = {one.name: (one.rows, one.claims.split) for one in every.claimed}
     tokenizer = None if tokens is False else resolved.loader.tokenizer(_base(resolved))
     trainings = []
-    for training, rows in zip(resolved.trainings, learnt, strict=True):
+    for training, rows in every.learnt:
         limit = None if training.trainer.packs else training.trainer.options.max_length
         held = {"validation": (rows.validation, training.validation), **claims}
         found = _given(training, rows.train, tokenizer)
@@ -95,20 +96,12 @@ def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, 
                 "format": training.format.kind,
                 "makes": training.format.makes,
                 **_counts(training, rows.train, found),
-                "held": {name: _held(rows.train, one, split) for name, (one, split) in held.items()},
-                "validation_in_test": _equal(rows.validation, claims["test"][0]),
+                "held": {name: _held(training, rows.train, one, split) for name, (one, split) in held.items()},
                 "shown": list(_shown(found, count, tokenizer if tokens else None, limit)),
             }
         )
-    return {"name": resolved.spec.name, "seed": seed, "trainings": trainings}
-
-
-def _claims(resolved: Resolved) -> Iterator[tuple[str, Claims]]:
-    """The rows that claims are made on: the spec's, and those of an evaluation that has its own."""
-    yield "test", resolved.test
-    for name, one in resolved.asked.items():
-        if (one.sources, one.split) != (resolved.test.sources, resolved.test.split):
-            yield f"test of {name}", one
+    found_again = [one.to_json() for one in repeats(every)]
+    return {"name": resolved.spec.name, "seed": resolved.spec.seed, "trainings": trainings, "repeats": found_again}
 
 
 def _counts(training: Training, sources: Sequence[Realised], found: _Given) -> dict[str, Any]:
@@ -122,10 +115,11 @@ def _counts(training: Training, sources: Sequence[Realised], found: _Given) -> d
     if not found.tokens:
         return {**counts, "tokens": None, "supervised": None, "lengths": None, "packed": None}
     packed = pack([row for row in found.tokens if isinstance(row, TokenRow)], limit) if packs else None
+    given = totals(found.tokens if packed is None else packed)
     return {
         **counts,
-        "tokens": sum(row.tokens for row in found.tokens),
-        "supervised": sum(row.supervised for row in found.tokens),
+        "tokens": given["tokens"],
+        "supervised": given["supervised"],
         "lengths": asdict(lengths(found.tokens, limit, packed=packs)),
         "packed": None if packed is None else len(packed),
     }
@@ -153,18 +147,15 @@ def _tokens_by_source(sources: Sequence[Realised], tokens: Sequence[AnyRow] | No
     return [sum(row.tokens for row in islice(rest, one.given)) for one in sources]
 
 
-def _held(train: Sequence[Realised], held: Sequence[Realised], split: object) -> dict[str, Any]:
+def _held(training: Training, train: Sequence[Realised], held: Sequence[Realised], split: object) -> dict[str, Any]:
     """Rows that are not learnt. `equal` counts those that equal a learnt one; `dropped` those left out as such."""
+    same, rows = Sameness(training.read).beside(split), rows_of(held)
     return {
-        "rows": len(rows_of(held)),
+        "rows": len(rows),
         "dropped": sum(one.dropped for one in held),
-        "equal": _equal(train, held),
+        "equal": len(same.repeats(rows, same.known(rows_of(train)))),
         "split": split.model_dump(exclude_none=True) if isinstance(split, Split) else None,
     }
-
-
-def _equal(known: Sequence[Realised], others: Sequence[Realised]) -> int:
-    return overlap(rows_of(known), rows_of(others))
 
 
 def _shown(found: _Given, count: int, tokenizer: Tokenizer | None, limit: int | None) -> Iterator[dict[str, Any]]:
@@ -196,6 +187,10 @@ def _print(found: Mapping[str, Any]) -> None:
         if place:
             out.print()
         _print_training(out, training)
+    if found["repeats"]:
+        out.print()
+    for one in found["repeats"]:
+        out.print(Line(f"warning: {one['message']}"))
 
 
 def _print_training(out: Console, found: Mapping[str, Any]) -> None:
@@ -241,12 +236,6 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         largest, smallest = found["classes"][0], found["classes"][-1]
         ends = (f"{what} has {_rows(one['rows'])}" for what, one in (("largest", largest), ("smallest", smallest)))
         yield _line("answers", f"{len(found['classes'])} distinct; the {', the '.join(ends)}")
-    for name, held in found["held"].items():
-        if held["equal"]:
-            yield f"warning: {held['equal']:,} of {held['rows']:,} {name} rows equal a training row in every field"
-    if found["validation_in_test"]:
-        count = f"{found['validation_in_test']:,} of {found['held']['test']['rows']:,}"
-        yield f"warning: {count} test rows equal a validation row in every field"
 
 
 def _line(name: str, text: str) -> str:
@@ -262,7 +251,7 @@ def _how(held: Mapping[str, Any]) -> str:
     if split is None:
         return ""
     by = next((f" by {way} `{split[way]}`" for way in ("group", "time") if way in split), "")
-    dropped = f"; {held['dropped']:,} left out, equal to an earlier row but for it" if held["dropped"] else ""
+    dropped = f"; {held['dropped']:,} left out, equal to a kept row but for it" if held["dropped"] else ""
     return f": {_percent(split['fraction'])} split off{by}{dropped}"
 
 

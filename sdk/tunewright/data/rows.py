@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
 
+from tunewright.data.same import Sameness
 from tunewright.data.splits import Parts, Side, part
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
@@ -38,7 +39,7 @@ class Realised:
 
     `read` counts the source's whole rows, `kept` those that `where`, `sample` or `limit` and the splits leave on this
     side, `rows` are what the mixture is given of them. `dropped` counts rows that are on no side, since they equal one
-    that is learnt.
+    that the split keeps.
     """
 
     name: str
@@ -78,21 +79,23 @@ def realise_all(sources: Sequence[DataSource], seed: int) -> list[Realised]:
 
     Raises `BadSource` where the weights are at odds or a source would give nothing, and what `realise` raises.
     """
-    return realise_parts(sources, seed).train
+    return _mix(sources, _read_all(sources, seed), seed)
 
 
 def realise_parts(
-    sources: Sequence[DataSource], seed: int, validation: Split | None = None, test: Split | None = None
+    sources: Sequence[DataSource],
+    seed: int,
+    same: Sameness,
+    validation: Split | None = None,
+    test: Split | None = None,
 ) -> Parts[list[Realised]]:
     """The mixture of a list of sources without the rows that the splits take out; these are given once each.
 
     Each side lists every source in the spec's order, a side without a split none. Raises what `realise_all` and `part`
     raise.
     """
-    for source, finding in weights_at_odds(sources):
-        raise BadSource(source, finding)
-    found = _told_apart([_read(source, seed, place) for place, source in enumerate(sources)])
-    sides = part([row for one in found for row in one.rows], validation, test, seed)
+    found = _read_all(sources, seed)
+    sides = part([row for one in found for row in one.rows], validation, test, seed, same)
     return Parts(
         _mix(sources, _of_sources(found, sides.train), seed),
         _of_sources(found, sides.validation) if validation else [],
@@ -104,6 +107,13 @@ def draws(source: DataSource) -> bool:
     """Whether the seed has a say in which rows of a source are taken."""
     options: SourceOptions = source.options
     return options.sample is not None or options.weight is not None or options.epochs % 1 != 0
+
+
+def _read_all(sources: Sequence[DataSource], seed: int) -> list[Realised]:
+    """What each source keeps before the splits, ids unique over all of them."""
+    for source, finding in weights_at_odds(sources):
+        raise BadSource(source, finding)
+    return _told_apart([_read(source, seed, place) for place, source in enumerate(sources)])
 
 
 def _read(source: DataSource, seed: int, place: int) -> Realised:

@@ -1,8 +1,8 @@
 """Rows are parted: those that are learnt, those that choose among checkpoints, those that claims are made on.
 
-A model that is judged on what it was shown looks better than it is. So equal rows are never parted, whichever way the
-rest is: by fraction, by group (all rows of a customer on one side) or by time (learnt from the past, judged on what
-came later).
+A model that is judged on what it was shown looks better than it is. So equal rows never stand on two sides, whichever
+way the rest is parted: by fraction, by group (all rows of a customer on one side) or by time (learnt from the past,
+judged on what came later). Rows are equal as `Sameness` says.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import date, datetime
 from fractions import Fraction
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tunewright.data.same import Sameness
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts.base import Json
@@ -32,7 +33,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(?P<zone>Z|[+-
 
 
 class Taken(NamedTuple):
-    """`dropped` rows are on neither side: they came later and equal one that is kept. All in the rows' order."""
+    """`dropped` rows are on neither side: they would be taken, but equal a row that is kept. All in the rows' order."""
 
     kept: list[Row]
     taken: list[Row]
@@ -40,7 +41,7 @@ class Taken(NamedTuple):
 
 
 class Side(NamedTuple):
-    """The rows of a side, and those that would be there if they did not equal a row that is learnt."""
+    """The rows of a side, and those that would be there if they did not equal a row that is kept."""
 
     rows: list[Row]
     dropped: list[Row]
@@ -54,7 +55,9 @@ class Parts(NamedTuple, Generic[T]):
     test: T
 
 
-def part(train_rows: Sequence[Row], validation: Split | None, test: Split | None, seed: int) -> Parts[Side]:
+def part(
+    train_rows: Sequence[Row], validation: Split | None, test: Split | None, seed: int, same: Sameness
+) -> Parts[Side]:
     """Take out the test rows, then of the rest the validation rows; a side without a split is empty.
 
     `validation.fraction` is a share of what is left once the test rows are gone. A pure function of its arguments.
@@ -64,92 +67,75 @@ def part(train_rows: Sequence[Row], validation: Split | None, test: Split | None
     for name, split in (("test", test), ("validation", validation)):
         sides[name] = Side([], [])
         if split is not None:
-            rest, taken, dropped = _named(name, rest, split, seed)
+            rest, taken, dropped = _named(name, rest, split, seed, same)
             sides[name] = Side(taken, dropped)
     return Parts(Side(rest, []), sides["validation"], sides["test"])
 
 
-def _named(name: str, rows: Sequence[Row], split: Split, seed: int) -> Taken:
+def _named(name: str, rows: Sequence[Row], split: Split, seed: int, same: Sameness) -> Taken:
     try:
-        return take_out(rows, split, seed)
+        return take_out(rows, split, seed, same)
     except BadInput as error:
         raise BadInput(f"the {name} split: {error.message}", fix=error.fix) from error
 
 
-def take_out(rows: Sequence[Row], split: Split, seed: int) -> Taken:
-    """Part the rows by a split; what is taken is as close to `split.fraction` of them as whole groups allow.
+def take_out(rows: Sequence[Row], split: Split, seed: int, same: Sameness) -> Taken:
+    """Part the rows by a split; what is taken out is as close to `split.fraction` of them as whole groups allow.
 
     By fraction, equal rows stay together; which are taken follows from the seed. By group, rows with equal values of
-    the column stay together as well, and so do two groups that share a row but for the column: what one customer wrote
-    is no test of what was learnt from the same words of another. By time, the rows with the latest values are
-    taken whatever the seed, those of one time together; one that equals a kept row but for its time is dropped.
+    the column stay together. By time, the rows with the latest values are taken whatever the seed, those of one time
+    together. What two groups or two times share is no test of what was learnt: of the rows taken out by group or time,
+    those that equal a kept one but for that column are dropped.
 
     Raises `BadInput` where a side would be empty, and at a row whose group or time is missing or cannot be read.
     """
     if split.time is not None:
-        return _latest(rows, split.time, split.fraction)
-    together = _together(rows, split.group)
-    if len(together) < 2:
-        raise BadInput(
-            f"{_all_one(rows, split.group)}, so they cannot be parted",
-            fix="name rows of their own: `[{kind: …, path: …}]`, or add rows",
-        )
-    out = set(_drawn(together, Fraction(str(split.fraction)) * len(rows), seed))
+        out = _latest(rows, split.time, split.fraction)
+    else:
+        together = _together(rows, split.group, same)
+        if len(together) < 2:
+            raise BadInput(
+                f"{_all_one(rows, split.group)}, so they cannot be parted",
+                fix="name rows of their own: `[{kind: …, path: …}]`, or add rows",
+            )
+        out = set(_drawn(together, Fraction(str(split.fraction)) * len(rows), seed))
+    return _parted(rows, out, split, same)
+
+
+def _parted(rows: Sequence[Row], out: Set[int], split: Split, same: Sameness) -> Taken:
+    alike = same.beside(split)
     kept = [row for place, row in enumerate(rows) if place not in out]
-    return Taken(kept, [rows[place] for place in sorted(out)], [])
-
-
-def overlap(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> int:
-    """How many of `rows_b` equal a row of `rows_a` in every field."""
-    known = {fingerprint(row) for row in rows_a}
-    return sum(fingerprint(row) in known for row in rows_b)
-
-
-def fingerprint(row: Row, without: str | None = None) -> str:
-    """Equal for rows whose fields are equal, the column `without` aside: a digest. Raises `BadInput`."""
-    try:
-        return digest_json({column: value for column, value in row.fields.items() if column != without})
-    except (TypeError, ValueError) as error:
+    known = alike.known(kept)
+    found = Taken(kept, [], [])
+    for place in sorted(out):
+        (found.dropped if alike.of(rows[place]) in known else found.taken).append(rows[place])
+    if not found.taken:
+        by = f"the {len(out)} rows to be taken out by `{split.group or split.time}`"
         raise BadInput(
-            f"{row.origin}: a field cannot be compared: {error}", fix="mend the row: fields hold what JSON can hold"
-        ) from error
+            f"each of {by} equals a kept one in all else that is read",
+            fix="raise `fraction`, or name rows of their own: `[{kind: …, path: …}]`",
+        )
+    return found
 
 
 def _all_one(rows: Sequence[Row], column: str | None) -> str:
     if len(rows) < 2:
         return f"there {'is one row' if rows else 'are no rows'}"
-    if column is None:
-        return f"all {len(rows)} rows are equal"
-    return f"all {len(rows)} rows hang together: each shares its `{column}` with another, or equals one in all else"
+    return f"all {len(rows)} rows {'are equal in all that is read' if column is None else f'have one `{column}`'}"
 
 
-def _together(rows: Sequence[Row], column: str | None) -> list[list[int]]:
-    """Places of rows that may not be parted, each list in order: the components by equal rows and equal groups."""
-    root = list(range(len(rows)))
-
-    def find(place: int) -> int:
-        while root[place] != place:
-            root[place] = root[root[place]]
-            place = root[place]
-        return place
-
-    first: dict[tuple[str, str], int] = {}
+def _together(rows: Sequence[Row], column: str | None, same: Sameness) -> list[list[int]]:
+    """Places of rows that may not be parted, each list in order: those of one group, or equal rows."""
+    found: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        for key in _keys(row, column):
-            other, this = find(first.setdefault(key, place)), find(place)
-            root[max(other, this)] = min(other, this)
-    found: dict[int, list[int]] = {}
-    for place in range(len(rows)):
-        found.setdefault(find(place), []).append(place)
+        found.setdefault(same.of(row) if column is None else _group(row, column), []).append(place)
     return list(found.values())
 
 
-def _keys(row: Row, column: str | None) -> Iterator[tuple[str, str]]:
-    yield "row", fingerprint(row, column)
-    if column is not None:
-        value = _value(row, column)
-        # a csv's text "7" and a jsonl's number 7 are one customer
-        yield "group", digest_json(value) if isinstance(value, (list, dict)) else reads(value)
+def _group(row: Row, column: str) -> str:
+    value = _value(row, column)
+    # a csv's text "7" and a jsonl's number 7 are one customer
+    return digest_json(value) if isinstance(value, (list, dict)) else reads(value)
 
 
 def _value(row: Row, column: str) -> Json:
@@ -178,27 +164,20 @@ def _drawn(together: list[list[int]], wanted: Fraction, seed: int) -> Iterator[i
         yield from places
 
 
-def _latest(rows: Sequence[Row], column: str, fraction: float) -> Taken:
+def _latest(rows: Sequence[Row], column: str, fraction: float) -> set[int]:
+    """Places of the latest rows, those of one time together."""
     times = _times(rows, column)
     sizes = Counter(times)
     if len(sizes) < 2:
-        same = f"all {len(rows)} rows have one `{column}`" if len(rows) > 1 else _all_one(rows, None)
-        raise BadInput(f"{same}, so none is later than another", fix="name another column, or part by `fraction` alone")
+        raise BadInput(
+            f"{_all_one(rows, column)}, so none is later than another",
+            fix="name another column, or part by `fraction` alone",
+        )
     wanted = Fraction(str(fraction)) * len(rows)
     latest = sorted(sizes, reverse=True)[:-1]  # the earliest is always kept
     counts = accumulate(sizes[time] for time in latest)
     _, since = min(zip((abs(count - wanted) for count in counts), latest, strict=True), key=itemgetter(0))
-    late = [time >= since for time in times]
-    kept = [row for row, is_late in zip(rows, late, strict=True) if not is_late]
-    known = {fingerprint(row, column) for row in kept}
-    found = Taken(kept, [], [])
-    for row, is_late in zip(rows, late, strict=True):
-        if is_late:
-            (found.dropped if fingerprint(row, column) in known else found.taken).append(row)
-    if not found.taken:
-        message = f"each of the {len(found.dropped)} latest rows by `{column}` equals an earlier one in all else"
-        raise BadInput(message, fix="raise `fraction`, or name rows of their own")
-    return found
+    return {place for place, time in enumerate(times) if time >= since}
 
 
 def _times(rows: Sequence[Row], column: str) -> list[Any]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple, cast
 
 from tunewright.data.rows import BadSource
-from tunewright.data.splits import overlap
 from tunewright.digest import digest_json
+from tunewright.errors import TunewrightWarning
 from tunewright.parts import Backend, Cap, DataSource, Evaluator, Quantizer
-from tunewright.parts.base import Argument, BadOption, Finding, library_version
+from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.parent import parent_of
-from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
+from tunewright.pipeline.repeats import Repeat, repeats
+from tunewright.pipeline.rows import AllRows, ClaimRows, TrainingRows, example_of, read_all, rows_of
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
@@ -49,6 +51,8 @@ class Plan:
     arguments: Mapping[str, Mapping[str, Argument]]
     device: str
     resolved: Resolved
+    repeats: tuple[Repeat, ...] = ()
+    """Rows that judge the model and were shown to it."""
 
     @property
     def key(self) -> str:
@@ -79,13 +83,20 @@ class Plan:
                 for backend in self.resolved.backends()
                 if (found := everything(backend, self.resolved.facts_for(backend)))
             },
+            "repeats": [one.to_json() for one in self.repeats],
             "lock": dict(self.lock),
         }
 
 
 def make_plan(resolved: Resolved) -> Plan:
-    """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen."""
-    resolved.refuse(_check_rows(resolved))
+    """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen.
+
+    Warns of rows that judge the model and were shown to it.
+    """
+    problems, repeated = _check_rows(resolved)
+    resolved.refuse(problems)
+    for one in repeated:
+        warnings.warn(TunewrightWarning(str(one)), stacklevel=2)
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
     pin = _pin(resolved)
     resolved = once_pinned(resolved)
@@ -100,11 +111,12 @@ def make_plan(resolved: Resolved) -> Plan:
         for backend in resolved.backends()
         if (found := effective(backend, resolved.facts_for(backend)))
     }
-    steps = tuple(_steps(resolved, pin, lock, arguments, device))
+    about = _about(resolved, lock, arguments, repeated)
+    steps = tuple(_steps(resolved, pin, about, device))
     keys: dict[str, str] = {}
     for step in steps:
         keys[step.name] = step.key(keys)
-    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved)
+    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated)
 
 
 def _pin(resolved: Resolved) -> Pin:
@@ -114,39 +126,38 @@ def _pin(resolved: Resolved) -> Pin:
         raise SpecError([resolved.problem(resolved.source, error.finding)], resolved.document.sources) from error
 
 
-def _check_rows(resolved: Resolved) -> Iterator[Problem]:
-    """Every row becomes an example, and the client's own rules see all that is trained on."""
-    seed, learnt = resolved.spec.seed, dict[DataSource, list[Row]]()
-    held: list[Row] = []
+def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...]]:
+    """Every row becomes an example, and the client's own rules see all that is trained on.
+
+    Gives what is wrong, and the rows that judge and were shown to the model, which is only told.
+    """
+    learnt: dict[DataSource, list[Row]] = {}
+    problems, found = [], list[Repeat]()
     try:
-        for claims in dict.fromkeys((resolved.test, *resolved.asked.values())):
-            rows = rows_of(ClaimRows(claims, seed).realise())
-            for row in rows:
-                example_of(claims.format, row)  # an empty answer is said now, not after a download
-            held += rows if claims.split is not None else []
-        for training in resolved.trainings:
-            found = TrainingRows(training, seed).realise()
-            for source, one in zip(training.train, found.train, strict=True):
+        rows = read_all(resolved)
+        _make_examples(resolved, rows)
+        for training, made in rows.learnt:
+            for source, one in zip(training.train, made.train, strict=True):
                 learnt.setdefault(source, one.rows)
-                yield from _refuse_leak(resolved, source, overlap(one.rows, held))
-            for row in rows_of([*found.train, *found.validation]):
-                example_of(training.format, row)
+        found = repeats(rows)
+        problems += [resolved.problem(one.source, one.finding()) for one in found if one.refused]
     except BadSource as error:
-        yield resolved.problem(error.source, error.finding)
+        problems.append(resolved.problem(error.source, error.finding))
     every = tuple(tuple(learnt.get(source, ())) for source in sources_learnt(resolved))
-    yield from client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
+    problems += client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
+    return problems, tuple(one for one in found if not one.refused)
 
 
-def _refuse_leak(resolved: Resolved, source: DataSource, equal: int) -> Iterator[Problem]:
-    """A stage with sources of its own may read what `data.test` took out of the others."""
-    if equal:
-        message = (
-            f"{equal} rows of `{source.name}` equal rows that `data.test` takes out: claims would be of learnt rows"
-        )
-        finding = Finding(
-            "test-rows-learnt", message, suggestion="leave them out of it, or give `data.test` its own source"
-        )
-        yield resolved.problem(source, finding)
+def _make_examples(resolved: Resolved, found: AllRows) -> None:
+    """An empty answer is said now, not after a download."""
+    for claimed in found.claimed:
+        alike = [one.format for one in resolved.asked.values() if one.sources == claimed.claims.sources]
+        for form in dict.fromkeys([claimed.claims.format, *alike]):
+            for row in rows_of(claimed.rows):
+                example_of(form, row)
+    for training, rows in found.learnt:
+        for row in rows_of([*rows.train, *rows.validation]):
+            example_of(training.format, row)
 
 
 class Made(NamedTuple):
@@ -157,9 +168,7 @@ class Made(NamedTuple):
     rows: str
 
 
-def _steps(
-    resolved: Resolved, pin: Pin, lock: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Argument]], device: str
-) -> Iterator[Step]:
+def _steps(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str) -> Iterator[Step]:
     spec, seed = resolved.spec, resolved.spec.seed
     opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
     yield Step("fetch", Fetch(resolved.source, pin), {})
@@ -185,7 +194,6 @@ def _steps(
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
     shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
-    about = _about(resolved, lock, arguments)
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
     packed = {**shown, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
@@ -221,7 +229,7 @@ def _stages(resolved: Resolved) -> dict[str, str]:
 def _golden(resolved: Resolved) -> Claims:
     """Rows to ask every form with: the test rows, or the last training's where there are none."""
     last = resolved.trainings[-1]
-    return resolved.test if resolved.test.sources else Claims(last.format, last.train)
+    return resolved.test if resolved.test.sources else Claims(last.format, last.train, None, last.read)
 
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
@@ -230,7 +238,10 @@ def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
 
 
 def _about(
-    resolved: Resolved, lock: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Argument]]
+    resolved: Resolved,
+    lock: Mapping[str, Any],
+    arguments: Mapping[str, Mapping[str, Argument]],
+    repeated: Sequence[Repeat],
 ) -> dict[str, Any]:
     """What report and package say of the run besides its outputs: plain data."""
     return {
@@ -247,6 +258,7 @@ def _about(
         "libraries": libraries(resolved),
         "dtype": resolved.spec.model.dtype,
         "license": resolved.source.license,
+        "repeats": [one.to_json() for one in repeated],
     }
 
 

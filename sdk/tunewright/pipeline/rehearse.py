@@ -63,7 +63,7 @@ class _Done(Exception):
 def rehearse(plan: Plan, store: Store, spec: Path, how: Mapping[str, Any], listener: Listener) -> list[Rehearsed]:
     """Rehearse every training whose inputs are in the store. `how` says how the spec is read: overrides, plugins.
 
-    Raises `WorkFailed` where a state differs, or a process ended otherwise than it should.
+    Raises `BadInput` where a training makes too few steps, `WorkFailed` where a process ended otherwise than it should.
     """
     hits = plan.hits(store)
     trainings = [step for step in plan.steps if isinstance(step.task, Train)]
@@ -83,17 +83,48 @@ def _rehearse(step: Step, key: str, folder: Path, given: Sequence[Any], listener
     for what, scratch, kill in (("in one go", whole, 0), ("killed", broken, KILLED_AFTER), ("taken up", broken, 0)):
         listener({"event": "progress", "step": step.name, "what": f"rehearsing: {what}"})
         code, said = _child(step.name, scratch, kill, given)
-        if code != (-signal.SIGKILL if kill else 0):
-            raise WorkFailed(f"the rehearsal of `{step.name}` ({what}) ended with {code}:\n{said[-2000:]}")
+        _refuse_other_end(step.name, what, code, -signal.SIGKILL if kill else 0, said)
+        if not kill:
+            _refuse_too_short(step.name, scratch)
     states = [_state(scratch, key) for scratch in (whole, broken)]
     differ = sorted(name for name in {*states[0], *states[1]} if states[0].get(name) != states[1].get(name))
-    made = json.loads((broken / "made.json").read_text("utf-8"))
+    made = _made(broken)
     if not made["resumed_from"]:
         raise WorkFailed(
-            f"`{step.name}` was not taken up again: its trainer committed no checkpoint",
+            f"`{step.name}` was not taken up again: it began at its first step",
             fix="tell the trainer's maker: it should call `job.commit` as `checkpoint_every` says",
         )
     return Rehearsed(step.name, made["steps"], made["resumed_from"][-1], len(states[0]), tuple(differ))
+
+
+def _refuse_other_end(step: str, what: str, code: int, expected: int, said: str) -> None:
+    if code == expected:
+        return
+    if code == 0:
+        raise WorkFailed(
+            f"`{step}` could not be killed: its trainer committed no checkpoint after step {KILLED_AFTER}",
+            fix="tell the trainer's maker: it should call `job.commit` as `checkpoint_every` says",
+        )
+    raise WorkFailed(
+        f"the rehearsal of `{step}` ({what}) ended with {code}: {said[-2000:].strip() or 'it said nothing'}",
+        fix="`tunewright run` without `--rehearse-resume` shows whether the training fails by itself",
+    )
+
+
+def _refuse_too_short(step: str, scratch: Path) -> None:
+    """A training commits no checkpoint after its last step: what it trained is there instead."""
+    steps = _made(scratch)["steps"]
+    if steps <= KILLED_AFTER:
+        raise BadInput(
+            f"`{step}` makes {steps} optimizer step{'' if steps == 1 else 's'}, so it is over before it can be killed "
+            f"at a checkpoint after step {KILLED_AFTER}",
+            fix=f"rehearse {KILLED_AFTER + 1} steps or more: raise `max_steps` or `epochs`, or give it more rows",
+        )
+
+
+def _made(scratch: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((scratch / "made.json").read_text("utf-8"))
+    return found
 
 
 def _child(step: str, scratch: Path, kill: int, given: Sequence[Any]) -> tuple[int, str]:

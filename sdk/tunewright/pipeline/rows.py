@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tunewright.data.rows import Realised, draws, realise_all, realise_parts
+from tunewright.data.same import Sameness
 from tunewright.errors import BadInput
 from tunewright.parts import Backend, DataSource, PromptFormat
 from tunewright.parts.data_source import Row
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.prompt_format import AnyExample
-from tunewright.resolve.resolved import Claims, Training
+from tunewright.resolve.resolved import Claims, Resolved, Training
 from tunewright.spec.model import Split
 
 
@@ -30,7 +31,7 @@ class TrainingRows:
 
     def __init__(self, training: Training, seed: int) -> None:
         self.format, self.train, self.validation = training.format, training.train, training.validation
-        self.test, self.seed = training.test, seed
+        self.test, self.seed, self.same = training.test, seed, Sameness(training.read)
 
     def parts(self) -> tuple[Backend, ...]:
         """The backends that make them."""
@@ -44,6 +45,7 @@ class TrainingRows:
             "seed": self.seed,
             "validation": held.model_dump(mode="json") if isinstance(held, Split) else len(held),
             "test": self.test and self.test.model_dump(mode="json"),
+            **_parted_by(self.same, held, self.test),
         }
 
     def digests(self) -> dict[str, str]:
@@ -54,7 +56,7 @@ class TrainingRows:
     def realise(self) -> Learnt:
         """Read, draw, split and mix. Raises `BadInput` naming the row, `BadSource` naming the source's option."""
         split = self.validation if isinstance(self.validation, Split) else None
-        sides = realise_parts(self.train, self.seed, split, self.test)
+        sides = realise_parts(self.train, self.seed, self.same, split, self.test)
         if isinstance(self.validation, Split):
             return Learnt(sides.train, sides.validation)
         return Learnt(sides.train, realise_all(self.validation, self.seed) if self.validation else [])
@@ -65,6 +67,7 @@ class ClaimRows:
 
     def __init__(self, claims: Claims, seed: int) -> None:
         self.format, self.sources, self.split, self.seed = claims.format, claims.sources, claims.split, seed
+        self.same = Sameness(claims.read)
 
     def parts(self) -> tuple[Backend, ...]:
         """The backends that make them."""
@@ -76,6 +79,7 @@ class ClaimRows:
         return {
             "seed": self.seed if drawn else None,
             "split": self.split and self.split.model_dump(mode="json"),
+            **_parted_by(self.same, self.split),
         }
 
     def digests(self) -> dict[str, str]:
@@ -85,7 +89,7 @@ class ClaimRows:
     def realise(self) -> list[Realised]:
         """Read and draw. Raises as `TrainingRows.realise`."""
         if self.split is not None:
-            return realise_parts(self.sources, self.seed, None, self.split).test
+            return realise_parts(self.sources, self.seed, self.same, test=self.split).test
         return realise_all(self.sources, self.seed)
 
     def examples(self) -> list[TestRow]:
@@ -95,6 +99,36 @@ class ClaimRows:
             for one in self.realise()
             for row in one.rows
         ]
+
+
+class Claimed(NamedTuple):
+    """The rows of some claims, by source. `name` is what a person calls them: `test`, or `test of <evaluation>`."""
+
+    name: str
+    claims: Claims
+    rows: list[Realised]
+
+
+class AllRows(NamedTuple):
+    """Every row of a spec: what each training learns and chooses by, and what claims are made on."""
+
+    learnt: list[tuple[Training, Learnt]]
+    claimed: list[Claimed]
+
+
+def read_all(resolved: Resolved) -> AllRows:
+    """Read every row. Raises as `TrainingRows.realise`."""
+    seed, shared = resolved.spec.seed, resolved.test.sources
+    own = {f"test of {name}": one for name, one in resolved.asked.items() if one.sources != shared}
+    return AllRows(
+        [(training, TrainingRows(training, seed).realise()) for training in resolved.trainings],
+        [Claimed(name, one, ClaimRows(one, seed).realise()) for name, one in {"test": resolved.test, **own}.items()],
+    )
+
+
+def _parted_by(same: Sameness, *held: object) -> dict[str, Any]:
+    """Which rows are equal decides over a split, and over nothing else."""
+    return {"equal_in": sorted(same.columns)} if any(isinstance(one, Split) for one in held) else {}
 
 
 def _digests(name: str, sources: Sequence[DataSource]) -> dict[str, str]:

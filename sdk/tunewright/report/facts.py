@@ -58,6 +58,8 @@ class Data(Fact):
     supervised: int
     test_rows: int
     sources: tuple[Source, ...] = ()
+    repeats: tuple[str, ...] = ()
+    """Which rows that judge the model were shown to it, a sentence each."""
 
 
 class Stage(Fact):

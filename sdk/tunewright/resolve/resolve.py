@@ -115,13 +115,14 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
     if not any(exporter.kind == "adapter" for exporter in exporters):
         # the trained form is always exported
         exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
-    form, evaluators = one("data", "format"), several("evals")
-    test = _claims(form, several("data", "test"), spec.data.test, several("data", "train"))
+    form, evaluators, read = one("data", "format"), several("evals"), _read(found)
+    split = spec.data.test if isinstance(spec.data.test, Split) else None
+    test = Claims(form, several("data", "train" if split else "test"), split, read)
     asked = {}
     for place, evaluator in enumerate(evaluators):
         own = several("evals", place, "test")
         asks = cast(PromptFormat, found.get(("evals", place, "format"), form))
-        asked[evaluator.name] = Claims(asks, own) if own else test._replace(format=asks)
+        asked[evaluator.name] = Claims(asks, own, None, read) if own else test._replace(format=asks)
     return Resolved(
         spec=spec,
         document=document,
@@ -132,7 +133,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         quantizer=one("quantization"),
         adapter=one("adapter"),
         format=form,
-        trainings=tuple(_trainings(spec, found)),
+        trainings=tuple(_trainings(spec, found, read)),
         test=test,
         evaluators=evaluators,
         asked=asked,
@@ -148,22 +149,23 @@ def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
     return tuple(backend for key, backend in found.items() if key[:-1] == prefix and isinstance(key[-1], int))
 
 
-def _claims(form: Any, sources: tuple[Any, ...], held: Any, train: tuple[Any, ...]) -> Claims:
-    return Claims(form, train, held) if isinstance(held, Split) else Claims(form, sources)
+def _read(found: Mapping[Key, Backend]) -> frozenset[str]:
+    """Every column that a format reads."""
+    return frozenset(column for part in found.values() if isinstance(part, PromptFormat) for column in part.columns())
 
 
-def _trainings(spec: Spec, found: Mapping[Key, Any]) -> Iterator[Training]:
+def _trainings(spec: Spec, found: Mapping[Key, Any], read: frozenset[str]) -> Iterator[Training]:
     """The only training, or one a stage; a stage without data of its own learns the spec's."""
     form, train = found["data", "format"], _several(found, "data", "train")
     validation = spec.data.validation
     held = validation if isinstance(validation, Split) else _several(found, "data", "validation")
     test = spec.data.test if isinstance(spec.data.test, Split) else None
     if spec.trainer is not None:
-        yield Training("", found["trainer",], form, train, held, test, "continue")
+        yield Training("", found["trainer",], form, train, held, test, "continue", read)
     for place, stage in enumerate(spec.stages):
         trainer = found["stages", place, "trainer"]
         if stage.data is None:
-            yield Training(stage.name, trainer, form, train, held, test, stage.adapter)
+            yield Training(stage.name, trainer, form, train, held, test, stage.adapter, read)
             continue
         way: Key = ("stages", place, "data")
         own = stage.data.validation
@@ -176,6 +178,7 @@ def _trainings(spec: Spec, found: Mapping[Key, Any]) -> Iterator[Training]:
             validation=looked_at if looked_at or stage.data.train else held,
             test=None if stage.data.train else test,
             adapter=stage.adapter,
+            read=read,
         )
 
 

@@ -41,6 +41,8 @@ class Training(NamedTuple):
     test: Split | None
     """The rows that `data.test` takes out of `train` before anything is learnt of them."""
     adapter: Literal["continue", "merge"]
+    read: frozenset[str]
+    """The columns that any format of the spec reads: rows that are equal in these are one."""
 
     def sources(self) -> tuple[DataSource, ...]:
         """Every source that it reads."""
@@ -56,7 +58,9 @@ class Claims(NamedTuple):
 
     format: PromptFormat
     sources: tuple[DataSource, ...]
-    split: Split | None = None
+    split: Split | None
+    read: frozenset[str]
+    """As `Training.read`: a training and an evaluation must see one split alike."""
 
 
 class Resolved(NamedTuple):

@@ -63,7 +63,11 @@ class Report(Task):
             "stages": [self._stage(name, inputs) for name in self.about["stages"]],
             "validation": {"loss": outcome["validation"], "best_step": outcome["best_step"]},
             "parent": outcome["parent"],
-            "data": {**_only(rows, "rows", "tokens", "supervised", "sources"), "test_rows": asked(inputs)},
+            "data": {
+                **_only(rows, "rows", "tokens", "supervised", "sources"),
+                "test_rows": asked(inputs),
+                "repeats": [one["message"] for one in self.about["repeats"]],
+            },
             **_only(evidence, "scores", "gates"),
             "loss": outcome["losses"],
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
