@@ -13,8 +13,18 @@ from tunewright.parts import Options, PromptFormat
 from tunewright.parts.base import Head
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Example
-from tunewright_basics.template import AnyTemplate, Column, Template, columns_in, fields_by_column, fill, in_braces
-from tunewright_basics.turns import Learn, before_answer, conversation, learnt, with_system
+from tunewright_basics.template import (
+    AnyTemplate,
+    Column,
+    Template,
+    columns_in,
+    fields_by_column,
+    fill,
+    first,
+    in_braces,
+    works,
+)
+from tunewright_basics.turns import OPENAI, Learn, before_answer, conversation, is_turns, learnt, with_system
 
 ASKED = ("text", "question", "prompt", "query", "message", "utterance", "sentence", "ticket", "input", "instruction")
 ANSWERED = ("completion", "answer", "response", "reply", "output", "label", "intent", "category", "queue", "class")
@@ -90,7 +100,13 @@ class Chat(PromptFormat[ChatOptions]):
         asked, answered = (next((c for c in names if c in _lower(head)), "") for names in (ASKED, ANSWERED))
         if not asked or not answered:
             return None
-        prompt, completion = (in_braces(_lower(head)[column]) for column in (asked, answered))
+        columns = [_lower(head)[column] for column in (asked, answered)]
+        if any(is_turns(first(head, column), OPENAI) for column in columns):
+            return None
+        told = dict(zip(("prompt", "completion"), (f"{{{column}}}" for column in columns), strict=True))
+        if not works(cls(ChatOptions(**told)), head):
+            return None
+        prompt, completion = map(in_braces, columns)
         return f"format: {{kind: chat, prompt: {prompt}, completion: {completion}}}  # columns of these names"
 
     def columns(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from tunewright.parts.base import Head
 from tunewright.parts.prompt_format import Feedback
 from tunewright_basics.single import Single, SingleOptions
 from tunewright_basics.template import Column, Template, first
+from tunewright_basics.turns import holds_text
 
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """How a label may be written, in whatever case; JSON's own `true`, `false`, 1 and 0 as well."""
@@ -40,7 +41,7 @@ class Feedbacks(Single[FeedbackOptions]):
 
     @classmethod
     def guess(cls, head: Head) -> str | None:
-        texts = all(isinstance(first(head, column), str) for column in ("prompt", "completion"))
+        texts = all(holds_text(head, column) for column in ("prompt", "completion"))
         if not texts or _word(first(head, "label")) not in WORDS:
             return None
         return "format: {kind: feedback}  # `prompt` and `completion` hold texts, `label` is yes or no"

@@ -11,7 +11,8 @@ from tunewright.errors import BadInput
 from tunewright.parts.base import Head
 from tunewright.parts.prompt_format import Preference
 from tunewright_basics.single import Single, SingleOptions
-from tunewright_basics.template import LEAVE_OUT, Template, first
+from tunewright_basics.template import LEAVE_OUT, Template
+from tunewright_basics.turns import holds_text
 
 
 class PreferenceOptions(SingleOptions):
@@ -35,7 +36,7 @@ class Preferences(Single[PreferenceOptions]):
 
     @classmethod
     def guess(cls, head: Head) -> str | None:
-        if not all(isinstance(first(head, column), str) for column in ("prompt", "chosen", "rejected")):
+        if not all(holds_text(head, column) for column in ("prompt", "chosen", "rejected")):
             return None
         return "format: {kind: preference}  # `prompt`, `chosen` and `rejected` hold texts"
 

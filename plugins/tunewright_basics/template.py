@@ -10,11 +10,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from tunewright.errors import BadInput
+from tunewright.parts import PromptFormat
 from tunewright.parts.base import Head
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Text
 
 LEAVE_OUT = "mend the row or leave it out"
+NO_TEXT = "name a column of texts; lists of turns are for `openai`, `sharegpt` and `ultrafeedback`"
 
 
 def columns_of(template: str) -> Iterator[str]:
@@ -82,7 +84,7 @@ def value_of(fields: Mapping[str, Any], column: str) -> str:
         return "\n".join(value)
     if isinstance(value, (list, dict)):
         shape = "a list" if isinstance(value, list) else "an object"
-        raise BadInput(f"column `{column}` holds {shape}, which is no text", fix="name a column of texts")
+        raise BadInput(f"column `{column}` holds {shape}, which is no text", fix=NO_TEXT)
     return str(value)
 
 
@@ -116,3 +118,16 @@ def in_braces(column: str) -> str:
 def first(head: Head, column: str) -> Any:
     """A column's first value that is there, of a source's first rows."""
     return next((row[column] for row in head.rows if row.get(column) is not None), None)
+
+
+def works(form: PromptFormat[Any], head: Head) -> bool:
+    """Whether a format makes an example of any of a source's first rows; of columns without rows no more is known."""
+    return not head.rows or any(_takes(form, row) for row in head.rows)
+
+
+def _takes(form: PromptFormat[Any], row: Mapping[str, Any]) -> bool:
+    try:
+        form.example(row)
+    except BadInput:
+        return False
+    return True

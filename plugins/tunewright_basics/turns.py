@@ -16,7 +16,7 @@ from tunewright.parts import Options, PromptFormat
 from tunewright.parts.base import Head
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Example
-from tunewright_basics.template import LEAVE_OUT, AnyTemplate, columns_in, fields_by_column, fill, first
+from tunewright_basics.template import LEAVE_OUT, AnyTemplate, columns_in, fields_by_column, fill, first, text_of, works
 
 Learn = Annotated[
     Literal["last", "all"],
@@ -102,6 +102,19 @@ def before_answer(messages: list[Message]) -> list[Message]:
     return cut
 
 
+def question(fields: Mapping[str, Any], column: str) -> list[Message]:
+    """What a column asks: its turns up to the answer, which stands in another column, or a text as the user's turn.
+
+    Raises `BadInput` where the turns ask nothing, or end with an answer of their own.
+    """
+    if not isinstance(fields.get(column), list) and not is_turns(fields.get(column), OPENAI):
+        return [{"role": "user", "content": text_of(fields, column)}]
+    turns = conversation(fields, column)
+    if turns[-1]["role"] == "assistant":
+        raise BadInput(f"column `{column}` ends with an answer, where only what is asked may stand", fix=LEAVE_OUT)
+    return before_answer(turns)
+
+
 def learnt(messages: list[Message], learn: str) -> Example:
     """The conversation, cut before what is learnt of it. Raises `BadInput` where it does not end with an answer."""
     if messages[-1]["role"] != "assistant":
@@ -121,6 +134,12 @@ def is_turns(value: Any, shape: Shape) -> bool:
         return all({shape.who, shape.says} <= turn.keys() for turn in _list({"": value}, ""))
     except (BadInput, AttributeError):
         return False
+
+
+def holds_text(head: Head, column: str) -> bool:
+    """Whether a column holds texts, and not the JSON of turns, by its first value."""
+    value = first(head, column)
+    return isinstance(value, str) and not is_turns(value, OPENAI)
 
 
 class TurnsOptions(Options):
@@ -145,7 +164,7 @@ class Turns(PromptFormat[O]):
 
     @classmethod
     def guess(cls, head: Head) -> str | None:
-        if not is_turns(first(head, cls.holds), cls.shape):
+        if not is_turns(first(head, cls.holds), cls.shape) or not works(cls(cls.Options(kind=cls.kind)), head):
             return None
         return f"format: {{kind: {cls.kind}}}  # `{cls.holds}` holds turns of `{cls.shape.who}` and `{cls.shape.says}`"
 
@@ -167,6 +186,9 @@ class Turns(PromptFormat[O]):
         return str(getattr(self.options, self.holds))
 
     def _messages(self, fields: Mapping[str, Any]) -> list[Message]:
+        return self.opened(conversation(fields, self._column, self.shape), fields)
+
+    def opened(self, messages: list[Message], fields: Mapping[str, Any]) -> list[Message]:
+        """The conversation behind the system message that `system` gives it."""
         system = self.options.system
-        found = conversation(fields, self._column, self.shape)
-        return with_system(found, None if system is None else fill(system, fields))
+        return with_system(messages, None if system is None else fill(system, fields))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tunewright.digest import digest_tensors
-from tunewright.errors import EnvironmentFault, MissingExtra, Refused
+from tunewright.errors import EnvironmentFault, MissingExtra, Refused, TunewrightError
 from tunewright.parts import AdapterMethod
 from tunewright.parts.base import BadOption, O, To
 from tunewright_peft.arguments import OURS
 
+CHANGE = "change it, or leave it out: PEFT then takes its own"
 NAME = "default"
 """The one adapter of a model: trainers may put others beside it, which are never saved."""
 
@@ -75,6 +78,25 @@ class PeftMethod(AdapterMethod[O]):
         self.settle(wrapped)
         return wrapped
 
+    def fit(self, model: Any) -> None:
+        """What `wrap` does but for the numbers: PEFT makes its layers, and a parent's config is compared."""
+        import torch
+
+        config, paths = self.config(model), [path for path, _ in model.named_modules()]
+        parent = getattr(self.options, "parent", None)
+        if parent is not None:
+            config = self.saved_form(config)
+        try:
+            # else fresh weights are drawn, which takes some tuners half a minute; warnings are left to the training
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+                wrapped = inject(model, config)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, ImportError) as error:
+            if "meta" in str(error).lower():  # it wants the base's numbers: only the training will tell
+                return
+            raise self._refused(config, error) from error
+        if parent is not None:
+            self._refuse_unlike(wrapped, parent.path, paths)
+
     def save(self, model: Any, out: Path) -> None:
         """adapter_config.json and adapter_model.safetensors of the one trained adapter, and nothing else."""
         from tunewright_peft import files  # late: validate has no time for it
@@ -124,12 +146,34 @@ class PeftMethod(AdapterMethod[O]):
     def _put(self, model: Any, config: Any) -> Any:
         try:
             return inject(model, config)
-        except (TypeError, ValueError, NotImplementedError) as error:
-            raise BadOption("bad-value", f"{type(config).__name__} refuses its arguments: {error}", "args") from error
-        except ImportError as error:
-            raise _lacking(type(config).__name__, error) from error
+        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+            raise self._refused(config, error) from error
+
+    def _refused(self, config: Any, error: Exception) -> TunewrightError:
+        name = type(config).__name__
+        if isinstance(error, ImportError):
+            return _lacking(name, error)
+        why = " ".join(str(error).split())
+        return BadOption("bad-value", f"{name} refuses its arguments: {why}", self._blamed(why), CHANGE)
+
+    def _blamed(self, why: str) -> str:
+        """The place of the one written argument that PEFT's words name, or that is negative where they name none."""
+        written = {name: found for name, found in self.arguments().items() if found.set_by == "spec"}
+        named = [name for name in written if re.search(rf"(?<![\w]){name.replace('_', '[_ ]')}(?![\w])", why)]
+        below = [name for name, found in written.items() if isinstance(found.value, (int, float)) and found.value < 0]
+        blamed = named or (below if "negative" in why else [])
+        if len(blamed) != 1:
+            return "args" if getattr(self.options, "args", {}) else "kind"
+        field = written[blamed[0]].field
+        return f"args.{blamed[0]}" if field == "args" else str(field)
 
     def _continued(self, model: Any, config: Any, parent: Path, paths: list[str]) -> Any:
+        wrapped = self._put(model, config)
+        self._refuse_unlike(wrapped, parent, paths)
+        self._fill(wrapped, parent)
+        return wrapped
+
+    def _refuse_unlike(self, wrapped: Any, parent: Path, paths: list[str]) -> None:
         from tunewright_peft import files
 
         theirs = files.read_kind(parent)
@@ -137,14 +181,11 @@ class PeftMethod(AdapterMethod[O]):
             message = f"`{parent.name}` is a {theirs}, and this adapter a {self.peft_type}"
             raise BadOption("bad-value", message, "parent", "name the parent's method, or another parent")
         found = files.read_config(parent, self.peft_type)
-        wrapped = self._put(model, config)
         unlike = next(self._unlike(wrapped.peft_config[NAME], found, paths), None)
         if unlike is not None:
             name, here, there = unlike
             message = f"`{parent.name}` has `{name}: {there}`, and this adapter `{name}: {here}`{self.saved_as}"
             raise BadOption("bad-value", message, "parent", f"set `{name}` to the parent's, or name another parent")
-        self._fill(wrapped, parent)
-        return wrapped
 
     def _unlike(self, ours: Any, theirs: Any, paths: list[str]) -> Iterator[tuple[str, Any, Any]]:
         """What two configs differ in, by the option's name: not in what only a training's way depends on."""

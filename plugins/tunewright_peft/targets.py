@@ -17,6 +17,11 @@ KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = dict.fromkeys(("llama", "mi
 OTHERS = ("embed_tokens", "lm_head")
 """Modules of the known families that a list may name and that have no role."""
 
+INNER = (
+    "input_layernorm", "k_norm", "mlp", "model", "norm", "post_attention_layernorm", "q_norm", "self_attn",
+)  # fmt: skip
+"""Further modules of the known families, which are no linear layers: some tuners scale or replace them."""
+
 _HOLDERS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "feedforward", "ffn", "moe")}
 _BARE = {"attention": (), "mlp": ("fc1", "fc2", "fc_in", "fc_out")}  # layers of some families lie in no `mlp`
 _ROUTERS = ("gate", "router")  # they choose among experts, and are no projection of either role
@@ -91,6 +96,18 @@ def refuse_missing(field: str, targets: Iterable[str], paths: Collection[str]) -
     unknown = missing(targets, paths)
     if unknown:
         raise no_target(f"module `{unknown[0]}`", {path.rpartition(".")[2] for path in paths} - {""}, field)
+
+
+def refuse_unreached(field: str, expression: str, paths: Collection[str]) -> None:
+    """The same for a `target_modules` that is a text: an expression for the whole path."""
+    try:
+        found = reached(expression, paths)
+    except re.error as error:
+        message = f"`{expression}` is no regular expression: {error}"
+        raise BadOption("bad-value", message, field, "mend it, or list the modules") from error
+    if not found:
+        names = {path.rpartition(".")[2] for path in paths} - {""}
+        raise no_target(f"module whose whole path `{expression}` matches", names, field)
 
 
 def refuse_unmatched(field: str, patterns: Iterable[str], paths: Collection[str]) -> None:

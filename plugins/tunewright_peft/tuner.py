@@ -14,10 +14,11 @@ from tunewright.parts.base import BadOption
 from tunewright.spec.suggest import did_you_mean
 from tunewright_peft.arguments import OURS
 from tunewright_peft.method import PeftMethod
-from tunewright_peft.targets import refuse_missing
+from tunewright_peft.targets import INNER, KNOWN, OTHERS, missing, no_target, refuse_missing, refuse_unreached
 from tunewright_peft.tuners import LOADS, REFUSED, TUNERS, Known
 
-TYPE = "peft_type"
+TYPE, TARGETS, TOKENS = "peft_type", "target_modules", "token_indices"
+EVERY = "all-linear"  # PEFT's word for all linear layers but the head
 TAKEN = (OURS - {TYPE}) | {"task_type"}
 
 
@@ -71,16 +72,39 @@ class Tuner(PeftMethod[TunerOptions]):
             elif name not in known | {TYPE}:
                 message = f"`{name}` is not an argument of {self._known.config}"
                 yield Finding("unknown-argument", message, place, did_you_mean(name, known), at_key=True)
+        config = facts.model_config or {}
+        yield from self._unknown_targets(config.get("model_type", ""))
+        yield from self._unknown_tokens(config.get("vocab_size"))
+
+    def _unknown_targets(self, family: str) -> Iterable[Finding]:
+        """Names that a known family has nowhere. A text is an expression, which the base itself must tell of."""
+        names = self.options.args.get(TARGETS)
+        if family in KNOWN and isinstance(names, list):
+            known = [name for role in KNOWN[family].values() for name in role]
+            last = [str(name).rpartition(".")[2] for name in names]
+            for name in missing(last, [*known, *OTHERS, *INNER]):
+                yield no_target(f"module `{name}`", known, f"args.{TARGETS}").finding
+
+    def _unknown_tokens(self, vocabulary: Any) -> Iterable[Finding]:
+        indices = self.options.args.get(TOKENS)
+        if isinstance(indices, list) and isinstance(vocabulary, int):
+            for index in indices:
+                if isinstance(index, int) and not 0 <= index < vocabulary:
+                    message = f"the base has no token {index}: its vocabulary is 0 to {vocabulary - 1:,}"
+                    yield Finding("bad-value", message, f"args.{TOKENS}", "name tokens of its tokenizer by their ids")
 
     def config(self, model: Any) -> Any:
         found = [*self.check(Facts())]
         if found or not self._known:
             raise BadOption(*found[0][:4])
         paths = [path for path, _ in model.named_modules() if path]
-        for name in ("target_modules", "modules_to_save"):
+        for name in (TARGETS, "modules_to_save"):
             names = self.options.args.get(name)
             if isinstance(names, list):
                 refuse_missing(f"args.{name}", names, paths)
+        expression = self.options.args.get(TARGETS)
+        if isinstance(expression, str) and expression.lower() != EVERY:
+            refuse_unreached(f"args.{TARGETS}", expression, paths)
         given = {name: argument.value for name, argument in self.arguments().items() if name != TYPE}
         return self.make(self._known.config, **given)
 

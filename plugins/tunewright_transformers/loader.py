@@ -5,6 +5,7 @@ Weights come from safetensors only, code from a model's folder is never run, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,6 +73,18 @@ class TransformersLoader(Loader[TransformersOptions]):
         if use == "infer":
             model.requires_grad_(False)
         return model.eval()
+
+    def outline(self, config: Mapping[str, Any]) -> Any:
+        """By transformers' own classes, which are those that `model` loads; None for a config that they do not take."""
+        transformers = library()
+        import torch
+
+        try:
+            with torch.device("meta"):
+                of = transformers.AutoConfig.for_model(**config)
+                return transformers.AutoModelForCausalLM.from_config(of, trust_remote_code=False)
+        except Exception:  # whatever is wrong with it, loading says it, with the folder's name
+            return None
 
     def seed(self, seed: int) -> None:
         """Seed Python's, numpy's and torch's generators."""

@@ -27,6 +27,11 @@ def run(spec, host, parent, *overrides):
     return Project(child, overrides, host).run(spec.parent / "second").summary
 
 
+def begun(spec):
+    """The steps that the last run came to."""
+    return [step["name"] for step in json.loads((spec.parent / "second/latest/run.json").read_text())["steps"]]
+
+
 def test_a_packaged_adapter_is_trained_on_and_recorded(fake_spec, fake_host, parent):
     summary = run(fake_spec, fake_host, parent)
     package = Path(summary["artifacts"]["package"])
@@ -52,6 +57,7 @@ def test_an_altered_parent_is_refused(fake_spec, fake_host, parent):
     weights.write_bytes(weights.read_bytes().replace(b"refund", b"refunD"))
     with pytest.raises(Refused, match="does not verify"):
         run(fake_spec, fake_host, parent)
+    assert begun(fake_spec) == ["fetch"]
 
 
 def test_a_parent_of_another_base_is_refused(fake_spec, fake_host, parent, monkeypatch):
@@ -67,6 +73,10 @@ def test_a_parent_of_another_base_is_refused(fake_spec, fake_host, parent, monke
     monkeypatch.setenv("TUNEWRIGHT_CACHE", str(fake_spec.parent / "another cache"))
     with pytest.raises(Refused, match="is of another base"):
         run(fake_spec, fake_host, parent)
+    assert begun(fake_spec) == ["fetch"], "the base is known then: no evaluation of minutes stands before the refusal"
+    with pytest.raises(Refused, match="is of another base"):
+        run(fake_spec, fake_host, parent)
+    assert begun(fake_spec) == ["fetch"], "nor where it was fetched before"
 
 
 def test_a_parent_that_is_not_there_stands_at_its_line(fake_spec, fake_host):

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from tunewright.host import Host
 from tunewright.parts.base import Head
+from tunewright.parts.prompt_format import texts
 
 ASK, REPLY = {"role": "user", "content": "lamp?"}, {"role": "assistant", "content": "repair"}
 WORSE = {"role": "assistant", "content": "no"}
@@ -30,6 +31,15 @@ CASES = [
     ("ultrafeedback", {"prompt": "lamp?", "chosen": [ASK, REPLY], "rejected": [ASK, WORSE], "messages": [ASK, REPLY]},
      "{kind: ultrafeedback}"),
     ("ultrafeedback", {"chosen": [ASK, REPLY], "rejected": [ASK, WORSE]}, "{kind: ultrafeedback, prompt: null}"),
+    ("ultrafeedback", {"prompt": [ASK], "chosen": [REPLY], "rejected": [WORSE]}, "{kind: ultrafeedback}"),
+    ("ultrafeedback", {"prompt": json.dumps([ASK]), "chosen": json.dumps([REPLY]), "rejected": json.dumps([WORSE])},
+     "{kind: ultrafeedback}"),
+    ("ultrafeedback", {"prompt": "lamp?", "chosen": [REPLY], "rejected": [WORSE]}, "{kind: ultrafeedback}"),
+    ("ultrafeedback", {"prompt": "lamp?", "chosen": [ASK, WORSE, ASK, REPLY], "rejected": [ASK, WORSE, ASK, WORSE]},
+     "{kind: ultrafeedback, prompt: null}"),
+    ("openai", {"prompt": [ASK], "completion": [REPLY]}, "{kind: openai, messages: prompt, completion: completion}"),
+    ("openai", {"prompt": json.dumps([ASK]), "completion": json.dumps([REPLY])},
+     "{kind: openai, messages: prompt, completion: completion}"),
     ("preference", {"prompt": "lamp?", "chosen": "repair", "rejected": "no"}, "{kind: preference}"),
     ("feedback", {"prompt": "lamp?", "completion": "repair", "label": True}, "{kind: feedback}"),
     ("feedback", {"prompt": "lamp?", "completion": "repair", "label": "no"}, "{kind: feedback}"),
@@ -48,6 +58,7 @@ def test_a_known_shape_is_told_by_a_line_that_works(kind, row, line):
     options = YAML(typ="safe", pure=True).load(found[kind])["format"]
     example = Host().make("prompt_format", options).example(row)
     assert example.answer.strip() in ("repair", "the lamp is dark")
+    assert not any("[{" in text for text in texts(example.prompt)), "the turns themselves, not their JSON as a text"
 
 
 @pytest.mark.parametrize(("kind", "row", "line"), CASES)
@@ -63,6 +74,11 @@ def test_no_other_format_takes_it_for_its_own(kind, row, line):
         {"a": "x", "b": "y"}, {"text": "x", "id": 4}, {"messages": "hello"}, {"messages": "[1, 2]"}, {"messages": []},
         {"conversations": [["human", "x"]]}, {"prompt": "x", "chosen": "y"}, {"messages": {"role": "user"}},
         {"prompt": "x", "completion": "y", "label": "billing"},
+        # turns where a text would be wanted, and answers that nobody asked for
+        {"chosen": [REPLY], "rejected": [WORSE]}, {"prompt": [REPLY], "chosen": [REPLY], "rejected": [WORSE]},
+        {"prompt": [ASK], "completion": [REPLY], "label": True}, {"prompt": [ASK], "completion": "repair"},
+        {"prompt": "lamp?", "completion": [REPLY]}, {"question": {"en": "lamp?"}, "answer": "repair"},
+        {"messages": [REPLY]}, {"prompt": [ASK, REPLY], "completion": [REPLY]},
     ],
 )  # fmt: skip
 def test_what_looks_like_nothing_is_not_guessed(row):

@@ -39,8 +39,14 @@ SAMPLES = {
     "alpaca": ("alpaca", {}, [ALPACA, {**ALPACA, "input": ""}]),
     "openai": ("openai", {}, [{"messages": OPEN}, {"messages": TURNS}]),
     "openai as JSON text": ("openai", {"learn": "all"}, [{"messages": json.dumps(OPEN)}]),
+    "openai in two columns": (
+        "openai", {"messages": "prompt", "completion": "completion"}, [{"prompt": OPEN[:3], "completion": OPEN[3:]}],
+    ),
     "sharegpt": ("sharegpt", {}, [{"conversations": SHARED[1:]}, {"conversations": SHARED}]),
     "ultrafeedback": ("ultrafeedback", {}, [ULTRA]),
+    "ultrafeedback of answers alone": (
+        "ultrafeedback", {}, [{"prompt": OPEN[:3], "chosen": OPEN[3:], "rejected": WORSE[3:]}],
+    ),
     "ultrafeedback of several turns": ("ultrafeedback", {"prompt": None}, [{"chosen": OPEN, "rejected": WORSE}]),
 }  # fmt: skip
 

@@ -133,6 +133,32 @@ def test_an_answer_that_nobody_asked_for_is_not_learnt():
     assert "learn: last" in caught.value.fix
 
 
+def test_a_conversation_may_stand_in_two_columns():
+    split = form("openai", messages="prompt", completion="completion", system="Be brief.")
+    row = {"prompt": TALK[:3], "completion": TALK[3:]}
+    assert split.example(row) == ([SYSTEM, *TALK[:3]], TALK[3:])
+    assert split.prompt({"prompt": TALK[:3]}) == [SYSTEM, *TALK[:3]], "asking needs no answer"
+    assert split.columns() == {"prompt": "messages", "completion": "completion"}
+    assert split.prompt_columns() == {"prompt"}
+    everything = form("openai", messages="prompt", completion="completion", learn="all")
+    assert everything.example({"prompt": TALK[:1], "completion": TALK[1:]}) == (TALK[:1], TALK[1:])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": TALK, "completion": TALK[3:]}, "`prompt` ends with an answer"),
+        ({"prompt": [SYSTEM], "completion": TALK[3:]}, "nobody asks anything"),
+        ({"prompt": TALK[:1], "completion": TALK[:1]}, "does not end with an answer"),
+        ({"prompt": TALK[:1], "completion": "repair"}, "column `completion` holds neither a list of turns"),
+        ({"prompt": TALK[:1]}, "no value in column `completion`"),
+    ],
+)
+def test_of_two_columns_one_asks_and_the_other_answers(row, says):
+    with pytest.raises(BadInput, match=says):
+        form("openai", messages="prompt", completion="completion").example(row)
+
+
 # --- ultrafeedback
 
 
@@ -143,6 +169,21 @@ def pair(**changes):
 
 def test_two_conversations_are_one_prompt_and_two_answers():
     assert form("ultrafeedback").example(pair()) == ([user("lamp?")], [assistant("repair")], [assistant("no")])
+
+
+def test_two_answers_alone_are_to_what_the_prompt_asks():
+    row = {"prompt": TALK[:3], "chosen": TALK[3:], "rejected": [assistant("no")]}
+    assert form("ultrafeedback").example(row) == (TALK[:3], TALK[3:], [assistant("no")])
+    brief = form("ultrafeedback", system="Be brief.")
+    assert brief.example(row) == ([SYSTEM, *TALK[:3]], TALK[3:], [assistant("no")])
+    assert brief.example({**row, "prompt": "lamp?"}).prompt == [SYSTEM, user("lamp?")]
+    whole = {**row, "chosen": TALK, "rejected": [*TALK[:3], assistant("no")]}
+    assert form("ultrafeedback").example(whole) == form("ultrafeedback").example(row)
+
+
+def test_an_answer_of_several_turns_is_none_to_the_prompt():
+    with pytest.raises(BadInput, match="answers another question"):
+        form("ultrafeedback").example(pair(chosen=[assistant("repair"), assistant("now")]))
 
 
 def test_without_a_column_for_it_the_prompt_is_what_stands_before_the_answer():

@@ -134,5 +134,7 @@ def test_modules_that_are_not_there_are_said(tiny_folder):
     with pytest.raises(BadOption, match="`query`") as error:
         wrap(tiny_folder(), tuner("VERA", target_modules=["q_proj", "query"]))
     assert error.value.finding.field == "args.target_modules"
-    with pytest.raises(BadOption, match="VeraConfig refuses"):
+    with pytest.raises(BadOption, match="the model has no module whose whole path"):
         wrap(tiny_folder(), tuner("VERA", target_modules=r".*\.nothing"))
+    with pytest.raises(BadOption, match="VeraConfig refuses"):
+        wrap(tiny_folder(), tuner("VERA", layers_to_transform=[9]))

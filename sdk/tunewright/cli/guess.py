@@ -21,7 +21,7 @@ def guess_format(file: Path, host: Host) -> None:
         columns = ", ".join(head.columns)
         raise BadInput(
             f"`{file.name}` looks like no known format (columns: {columns})",
-            fix='write `format: {kind: chat, prompt: "{COLUMN}", completion: "{COLUMN}"}`',
+            fix='of columns that hold texts, write `format: {kind: chat, prompt: "{COLUMN}", completion: "{COLUMN}"}`',
         )
     for line in lines:
         print(line)

@@ -105,6 +105,12 @@ class AdapterMethod(Backend[O]):
         Raises `BadOption` on `parent` where it is of another method, or of other sizes, than the options say.
         """
 
+    def fit(self, model: Any) -> None:
+        """Try the options on a model without numbers, as `Loader.outline` makes it: `plan` does, before any download.
+
+        Raises `BadOption` where `wrap` would refuse the base by its modules and their sizes alone.
+        """
+
     @abstractmethod
     def save(self, model: Any, out: Path) -> None:
         """Write what was trained into the empty folder `out`; equal weights give equal bytes."""

@@ -70,11 +70,11 @@ A complete loader, for causal language models that transformers knows:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from tunewright.parts.base import Backend, O
+from tunewright.parts.base import Backend, Json, O
 from tunewright.parts.quantizer import Quantizer
 
 Use = Literal["train", "infer"]
@@ -140,6 +140,13 @@ class Loader(Backend[O]):
     @abstractmethod
     def model(self, path: Path, quantizer: Quantizer, dtype: str, use: Use) -> Any:
         """The model of a model folder, quantized by `quantizer`, its other weights in `dtype`, prepared for `use`."""
+
+    def outline(self, config: Mapping[str, Json]) -> Any:
+        """The model of a config.json without its numbers, on torch's meta device: `plan` tries the adapter on it.
+
+        None where that cannot be told before the model is loaded.
+        """
+        return None
 
     def seed(self, seed: int) -> None:
         """Seed whatever generators the library draws from, before an adapter is initialized or a trainer runs."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunewright.digest import digest_tree
 from tunewright.errors import Refused
-from tunewright.handoff.verify import MANIFEST, check
+from tunewright.handoff import verify
+from tunewright.handoff.verify import MANIFEST
 from tunewright.parts import AdapterMethod
 from tunewright.parts.base import SpecPath
 
@@ -30,11 +30,11 @@ class Parent:
         named = {} if manifest is None else {name: manifest[name] for name in ("name", "version")}
         return {**named, "digest": self.digest()}
 
-    def checked(self, identity: Mapping[str, Any]) -> Path:
-        """The folder to load. Raises `Refused` where it is a package that was altered, or of another base."""
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Raise `Refused` where it is a package that was altered, or of another base."""
         manifest = self._manifest()
         if manifest is not None:
-            problems = check(self.folder)
+            problems = verify.check(self.folder)
             if problems:
                 raise Refused(f"the parent `{self.written}` does not verify: {problems[0]}", fix="take the original")
             of, here = manifest["base"]["identity"], identity["identity"]
@@ -43,7 +43,6 @@ class Parent:
                     f"the parent `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
                     fix="name the base that it was trained on",
                 )
-        return self.folder
 
     def _manifest(self) -> dict[str, Any] | None:
         path = self.folder / MANIFEST

@@ -15,6 +15,7 @@ from tunewright.parts import Backend, Cap, DataSource, Evaluator, Quantizer
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.parent import parent_of
@@ -105,6 +106,7 @@ def make_plan(resolved: Resolved) -> Plan:
         for backend in resolved.backends()
         for found in check_arguments(backend, resolved.facts_for(backend))
     )
+    resolved.refuse(misfits(resolved, resolved.facts.model_config))
     lock = make_lock(resolved, pin)
     arguments = {
         called(resolved, backend): found

@@ -14,16 +14,19 @@ from typing import Any
 from tunewright.errors import BadInput, EnvironmentFault, Interrupted, TunewrightError
 from tunewright.parts.tracker import TrackedRun
 from tunewright.pipeline.events import Events, Listener
+from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.interrupts import Interrupts
 from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
 from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
-from tunewright.pipeline.tasks.fetch import Fetch
+from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.train import Misfit, Train
 from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
 from tunewright.spec.dump import dump
+from tunewright.spec.problems import SpecError
 from tunewright.store import disk
 from tunewright.store.lock import writer
 from tunewright.store.publish import Artifact, Store, read_artifact
@@ -102,6 +105,7 @@ class Run:
             for step in self.plan.steps:
                 if isinstance(step.task, (Fetch, Prepare)):
                     done[step.name], _ = self._step(step, hits, done, events, interrupts)
+                self._look_ahead(step, hits, done)
         disk.remove(self.folder)
 
     def _execute(self, events: Events, statuses: dict[str, str], interrupts: Interrupts) -> dict[str, Artifact]:
@@ -112,6 +116,7 @@ class Run:
                 statuses[step.name] = "failed"
                 done[step.name], statuses[step.name] = self._step(step, hits, done, events, interrupts)
                 disk.link(done[step.name].path, self.folder / "steps" / step.name)
+                self._look_ahead(step, hits, done)
                 interrupts.obey()
         except (KeyboardInterrupt, Interrupted) as stopped:
             events.emit(step.name, {"event": "interrupted", "why": str(stopped)})
@@ -125,6 +130,17 @@ class Run:
                 error.summary = summary
             raise error from (failure if error is not failure else failure.__cause__)
         return done
+
+    def _look_ahead(self, step: Step, hits: Mapping[str, Artifact], done: Mapping[str, Artifact]) -> None:
+        """Once the base is there, refuse what no training could go on with: not after an evaluation of minutes."""
+        todo = [other.task for other in self.plan.steps if isinstance(other.task, Train) and other.name not in hits]
+        if not todo or not isinstance(step.task, Fetch):
+            return
+        for training in todo:
+            training.refuse_parent(done[step.name])
+        resolved = self.plan.resolved
+        if resolved.facts.model_config is None:  # else `plan` has tried it
+            resolved.refuse(misfits(resolved, base_config(done[step.name])))
 
     def _sound_hits(self) -> dict[str, Artifact]:
         """The steps that need not be done. What a step that will run reads is compared byte by byte before it counts.
@@ -174,6 +190,10 @@ class Run:
         inputs = {port: done[name] for port, name in step.inputs.items()}
         try:
             notes = step.task.run(inputs, out, context)
+        except Misfit as error:
+            resolved = self.plan.resolved
+            problem = resolved.problem(resolved.adapter, error.finding)
+            raise SpecError([problem], resolved.document.sources) from error
         except OSError as error:
             if error.errno in FULL:  # from a library's own writing
                 raise disk.fault(out, 0, error) from error

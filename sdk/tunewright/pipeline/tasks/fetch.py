@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,11 @@ def base_folder(fetched: Artifact) -> Path:
             f"the cache does not hold `{record['name']}` as it was fetched", fix="run again: it is fetched anew"
         )
     return found.path
+
+
+def base_config(fetched: Artifact) -> dict[str, Any] | None:
+    """The config.json of a fetched base; None where it has none that can be read, which loading it says."""
+    try:
+        return dict(json.loads((base_folder(fetched) / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

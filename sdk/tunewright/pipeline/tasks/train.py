@@ -12,7 +12,7 @@ from typing import Any
 from tunewright.digest import canonical_json
 from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
-from tunewright.parts.base import Argument
+from tunewright.parts.base import Argument, BadOption, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob
 from tunewright.pipeline.meter import machine
 from tunewright.pipeline.parent import Parent
@@ -25,6 +25,14 @@ from tunewright.store.publish import Artifact
 
 TRAINED, OUTCOME = "trained", "outcome.json"
 RESUMED = "resumed.json"
+
+
+class Misfit(BadOption):
+    """The adapter cannot be put on the base; the run, which has the spec, says at which line."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.code, finding.message, finding.field, finding.suggestion)
+        self.finding = finding
 
 
 class Train(Task):
@@ -69,7 +77,7 @@ class Train(Task):
             context.emit({"event": "resumed", "resumed_from": resume.step})
             disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
         self.loader.seed(self.seed)
-        model = self.adapter.wrap(self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
+        model = self._wrapped(self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
         before = self.adapter.digest(model)
         job = TrainJob(
             model=model,
@@ -113,13 +121,22 @@ class Train(Task):
         gc.collect()
         return {"steps": outcome.steps, "digest": digest, "resumed_from": _resumed(context.scratch)}
 
+    def refuse_parent(self, base: Artifact) -> None:
+        """Raise `Refused` where the spec's parent was altered, or is of another base than this, fetched one."""
+        if self.parent is not None:
+            self.parent.check(base.json(RECORD)["identity"])
+
     def _parent(self, inputs: Mapping[str, Artifact]) -> Path | None:
         if "parent" in inputs:
             return inputs["parent"].path / TRAINED
-        if self.parent is None:
-            return None
-        identity = inputs["model"].json(RECORD)["identity"]
-        return self.parent.checked(identity)
+        self.refuse_parent(inputs["model"])
+        return None if self.parent is None else self.parent.folder
+
+    def _wrapped(self, model: Any, parent: Path | None) -> Any:
+        try:
+            return self.adapter.wrap(model, parent)
+        except BadOption as error:
+            raise Misfit(error.finding) from error
 
 
 def _resumed(scratch: Path) -> list[int]:
