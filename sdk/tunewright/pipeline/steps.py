@@ -1,0 +1,103 @@
+"""The steps of a resolved spec, from fetch to package, and which output each of them reads."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+from tunewright.parts import Cap, Quantizer
+from tunewright.parts.model_source import Pin
+from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.parent import parent_of
+from tunewright.pipeline.rows import ClaimRows, TrainingRows
+from tunewright.pipeline.step import Step
+from tunewright.pipeline.tasks.evaluate import Evaluate
+from tunewright.pipeline.tasks.export import Export
+from tunewright.pipeline.tasks.fetch import Fetch
+from tunewright.pipeline.tasks.gate import Judge
+from tunewright.pipeline.tasks.merge import Merge
+from tunewright.pipeline.tasks.package import Package
+from tunewright.pipeline.tasks.parity import Parity
+from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.report import Report
+from tunewright.pipeline.tasks.train import Train
+from tunewright.resolve import Resolved, bare
+from tunewright.resolve.resolved import Claims, Training
+
+
+class Made(NamedTuple):
+    """Where the steps after the trainings find what they need: the base that is served, what was trained on it."""
+
+    model: str
+    trained: str
+    rows: str
+
+
+def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str) -> Iterator[Step]:
+    """The steps in their order; `about` is what report and package say of the run besides its outputs."""
+    spec, seed = resolved.spec, resolved.spec.seed
+    opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
+    yield Step("fetch", Fetch(resolved.source, pin), {})
+    for training in resolved.trainings:  # all rows are proven before the first training: a merge keeps the tokenizer
+        options, rows = training.trainer.options, TrainingRows(training, seed)
+        prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
+        yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
+    if resolved.evaluators:
+        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": "fetch"}, device)
+    made = Made("fetch", "", "")
+    for training in resolved.trainings:
+        made = yield from _training(resolved, training, made, device)
+    model = {"model": made.model}
+    trained = {**model, "trained": made.trained}
+    if resolved.evaluators:
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
+    exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
+    for name, exporter in exports.items():
+        yield Step(name, Export(exporter, opener), trained)
+    form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
+    parity = Parity(opener, ClaimRows(_golden(resolved), seed), seed, tuple(resolved.host.blocked))
+    yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
+    judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
+    shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
+    yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
+    packed = {**shown, "report": "report"}
+    yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
+
+
+def _training(resolved: Resolved, training: Training, before: Made, device: str) -> Generator[Step, None, Made]:
+    """The steps of one training: what it trains on comes from the stage before."""
+    spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
+    model, parent, given = before.model, {}, None
+    if before.trained and training.adapter == "merge":
+        whole_weights = Cap.FULLY_TRAINABLE in resolved.quantizer.offers()
+        plain = resolved.quantizer if whole_weights else cast(Quantizer, bare(resolved.host, "quantizer", "none"))
+        merge = Merge(resolved.loader, plain, adapter, spec.model.dtype, before.trained.removeprefix("train-"))
+        model = training.suffix("merge")
+        yield Step(model, merge, {"model": before.model, "trained": before.trained})
+    elif before.trained:
+        parent = {"parent": before.trained}
+    else:
+        given = parent_of(adapter)
+    derived = trainer.derive(resolved.facts_for(trainer))
+    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, derived, given)
+    made = Made(model, training.suffix("train"), training.suffix("prepare"))
+    yield Step(made.trained, train, {"model": model, "rows": made.rows, **parent}, device)
+    return made
+
+
+def _stages(resolved: Resolved) -> dict[str, str]:
+    """The ports of every stage: its prepare and its train."""
+    named = [training for training in resolved.trainings if training.name]
+    return {training.suffix(step): training.suffix(step) for training in named for step in ("prepare", "train")}
+
+
+def _golden(resolved: Resolved) -> Claims:
+    """Rows to ask every form with: the test rows, or the last training's where there are none."""
+    last = resolved.trainings[-1]
+    return resolved.test if resolved.test.sources else Claims(last.format, last.train, None, last.read)
+
+
+def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
+    seed = resolved.spec.seed
+    return Evaluate(opener, {e: ClaimRows(resolved.asked[e.name], seed) for e in resolved.evaluators})
