@@ -54,6 +54,10 @@ class Nf4(Quantizer[Nf4Options]):
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT})
 
+    def computes_in(self) -> str:
+        """As `compute_dtype` says."""
+        return self.options.compute_dtype
+
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is already packed cannot be packed again."""
         if (facts.model_config or {}).get("quantization_config"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor
@@ -31,7 +31,36 @@ Progress = Callable[[int], None]
 def batchable(model: Any) -> bool:
     """Whether every layer keeps keys and values, which can be shared and padded, and the model asks no more."""
     asks = any(getattr(model.generation_config, name, None) for name in SHAPING)
-    return not asks and all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+    return not asks and _keeps_keys(model)
+
+
+def _keeps_keys(model: Any) -> bool:
+    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+
+
+class Shared(NamedTuple):
+    """What all rows begin with: how many tokens, and their keys and values for one row (None where there are none)."""
+
+    tokens: int
+    prefix: DynamicCache | None
+
+    def of(self, model: Any, rows: int) -> DynamicCache:
+        """A cache for a batch of so many rows, which may grow."""
+        cache = DynamicCache(config=model.config) if self.prefix is None else copy.deepcopy(self.prefix)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    def go_on(self, backbone: Any, inputs: torch.Tensor, mask: torch.Tensor) -> Any:
+        """The backbone's output for what follows the shared tokens of `inputs`, [rows, longest - shared, H]."""
+        if self.prefix is None:
+            return backbone(input_ids=inputs, attention_mask=mask, use_cache=False)
+        return _run(backbone, inputs[:, self.tokens :], mask, self.of(backbone, len(inputs)))
+
+
+def share(model: Any, questions: Sequence[list[int]], limit: int) -> Shared:
+    """Compute what the questions begin with, where that pays; `limit` is how many tokens follow one at the most."""
+    tokens = shareable(model, questions, limit) if _keeps_keys(model) else 0
+    return Shared(tokens, _prefix(model, questions[0][:tokens]) if tokens else None)
 
 
 @torch.no_grad()
@@ -61,12 +90,11 @@ def in_batches(
     model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
 ) -> list[list[int]]:
     """All questions, in batches of at most `budget` tokens each; answers in the questions' order."""
-    shared = shareable(model, questions, limit)
-    prefix = _prefix(model, questions[0][:shared]) if shared else None
+    shared = share(model, questions, limit)
     answers: list[list[int]] = [[] for _ in questions]
     done = 0
     for rows in batches([len(question) for question in questions], limit, budget):
-        found = _answer(model, prefix, [questions[row] for row in rows], shared, limit, stops)
+        found = _answer(model, shared, [questions[row] for row in rows], limit, stops)
         for row, answer in zip(rows, found, strict=True):
             answers[row] = answer
         done += len(rows)
@@ -124,24 +152,18 @@ def _cache_argument(model: Any) -> str:
 
 
 def _answer(
-    model: Any,
-    prefix: DynamicCache | None,
-    questions: Sequence[list[int]],
-    shared: int,
-    limit: int,
-    stops: Collection[int],
+    model: Any, shared: Shared, questions: Sequence[list[int]], limit: int, stops: Collection[int]
 ) -> list[list[int]]:
     """One batch. Rows that have ended leave it, so that a long answer does not make the short ones wait."""
-    said, mask = _padded(questions, shared, model.device)
-    cache = copy.deepcopy(prefix) if prefix is not None else DynamicCache(config=model.config)
-    cache.batch_repeat_interleave(len(questions))
+    said, mask = _padded(questions, shared.tokens, model.device)
+    cache = shared.of(model, len(questions))
     penalty = getattr(model.generation_config, "repetition_penalty", None) or 1.0
     shape = RepetitionPenaltyLogitsProcessor(penalty) if penalty != 1.0 else lambda ids, scores: scores
     answers: list[list[int]] = [[] for _ in questions]
     # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position of
     # each row would copy its weight once a row.
-    if said.shape[1] - shared > 1:
-        _run(model.base_model, said[:, shared:-1], mask[:, :-1], cache)
+    if said.shape[1] - shared.tokens > 1:
+        _run(model.base_model, said[:, shared.tokens : -1], mask[:, :-1], cache)
     going, inputs = list(range(len(questions))), said[:, -1:]
     for _ in range(limit):
         chosen = shape(said, _run(model, inputs, mask, cache).logits[:, -1].float()).argmax(-1)

@@ -1,4 +1,5 @@
-"""How likely given answers are, token by token: rows in batches of like lengths, the LM head where it is needed.
+"""How likely given answers are, token by token: what all prompts begin with is computed once, rows in batches of like
+lengths, the LM head where it is needed.
 
 A batch is padded on the right, where causal attention never looks back from, so a row's numbers are those that it has
 alone, apart from the order of floating-point sums.
@@ -14,7 +15,7 @@ import torch
 
 from tunewright.errors import WorkFailed
 from tunewright.parts.engine import Continuation
-from tunewright_transformers.greedy import batches
+from tunewright_transformers.greedy import Shared, batches, share
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits held in fp32 at once: 64 MiB, whatever the vocabulary."""
@@ -39,13 +40,14 @@ def scores(model: Any, rows: Sequence[Continuation], budget: int | None, progres
     model's logits, row by row through the model's own forward.
     """
     head = plain_head(model, rows[0]) if budget is not None and rows else None
+    shared = Shared(0, None) if head is None else share(model, [row.prompt for row in rows], _longest_answer(rows))
     lengths = [len(row.prompt) + len(row.answer) for row in rows]
     parted = [[place] for place in range(len(rows))] if head is None else batches(lengths, 0, budget or 1)
     found: list[list[float]] = [[] for _ in rows]
     done = 0
     for places in parted:
         some = [rows[place] for place in places]
-        scored = [_alone(model, some[0])] if head is None else _batch(model, head, some)
+        scored = [_alone(model, some[0])] if head is None else _batch(model, head, shared, some)
         for place, values in zip(places, scored, strict=True):
             found[place] = _finite(values, rows[place], place)
         done += len(places)
@@ -74,11 +76,15 @@ def _alone(model: Any, row: Continuation) -> list[float]:
     return _chosen(logits, _targets([row], model.device))
 
 
-def _batch(model: Any, head: Head, rows: Sequence[Continuation]) -> list[list[float]]:
-    """One batch: the backbone over all of it, the head over the positions that predict a token of an answer."""
+def _longest_answer(rows: Sequence[Continuation]) -> int:
+    return max(len(row.answer) for row in rows)
+
+
+def _batch(model: Any, head: Head, shared: Shared, rows: Sequence[Continuation]) -> list[list[float]]:
+    """One batch: the backbone over what is not shared, the head over the positions that predict an answer."""
     inputs, mask = _padded(rows, model.device)
-    hidden = model.base_model(input_ids=inputs, attention_mask=mask, use_cache=False).last_hidden_state
-    spans = [torch.arange(len(row.answer), device=model.device) + len(row.prompt) - 1 for row in rows]
+    hidden = shared.go_on(model.base_model, inputs, mask).last_hidden_state
+    spans = [torch.arange(len(row.answer), device=model.device) + len(row.prompt) - 1 - shared.tokens for row in rows]
     wanted = torch.cat([hidden[place, span] for place, span in enumerate(spans)])
     values = iter(_by_chunks(head, wanted, _targets(rows, model.device)))
     return [[next(values) for _ in row.answer] for row in rows]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from realdata.runs import fitting
 from tunewright.project import Project
 
 HERE = Path(__file__).parent
@@ -22,7 +23,7 @@ pytestmark = [
 
 
 def run(root, *overrides):
-    return Project.from_spec(SPEC, overrides=overrides).run(root).summary
+    return Project.from_spec(SPEC, overrides=fitting(SPEC, *overrides)).run(root).summary
 
 
 @pytest.fixture(scope="module")

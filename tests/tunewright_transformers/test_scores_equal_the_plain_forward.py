@@ -56,6 +56,41 @@ def test_ragged_rows(tiny_folder, family, window, tied):
             assert got == pytest.approx(want, **EXACT)
 
 
+def alike(tokenizer):
+    """Two answers to each question, all under one instruction; an answer of one token and one of none."""
+    system = {"role": "system", "content": "you are a helpful assistant, answer with one word"}
+    rows = []
+    for question, answer in pairwise(TEXTS):
+        prompt = prompt_ids([system, {"role": "user", "content": question}], tokenizer)
+        rows += [Continuation(prompt, tokenizer.encode(said)) for said in (answer, question)]
+    return [*rows, Continuation(prompt, [5]), Continuation(prompt, [])]
+
+
+@pytest.mark.parametrize(("family", "window"), [*((f, None) for f in FAMILIES), ("mistral", 512), ("qwen2", 512)])
+def test_what_all_prompts_begin_with_is_read_once(tiny_folder, family, window):
+    with open_tiny(tiny_folder(family, window=window), batch_tokens=300) as subject:
+        rows = alike(subject.tokenizer)
+        expected = [plainly(subject.model, row) for row in rows]
+        read = []
+        subject.model.base_model.embed_tokens.register_forward_hook(lambda layer, given, made: read.append(made.shape))
+        found = subject.score(rows)
+    for want, got in zip(expected, found, strict=True):
+        assert got == pytest.approx(want, **EXACT)
+    prefix, *batches = (shape[:2] for shape in read[2:])  # after the two that try the head
+    shared = prefix[1]
+    assert prefix[0] == 1
+    assert shared > 30
+    assert sum(rows for rows, _ in batches) == len(rows)
+    assert all(length <= max(len(row.prompt) + len(row.answer) for row in rows) - shared for _, length in batches)
+
+
+def test_rows_beyond_a_window_share_nothing(tiny_folder):
+    with open_tiny(tiny_folder("mistral", window=16), batch_tokens=300) as subject:
+        rows = alike(subject.tokenizer)
+        expected = [plainly(subject.model, row) for row in rows]
+        assert subject.score(rows) == [pytest.approx(want, **EXACT) for want in expected]
+
+
 def test_the_head_runs_where_an_answer_is_predicted_and_in_bounded_pieces(tiny_folder, monkeypatch):
     monkeypatch.setattr(score, "LOGITS_AT_ONCE", 320 * 7)
     with open_tiny(tiny_folder()) as subject:

@@ -27,6 +27,17 @@ def quickstart_spec() -> Path:
     raise BadInput("the quickstart's spec is not installed", fix="install tunewright again")
 
 
+def run_quickstart(out: Path | None, host: Host, as_json: bool) -> int:
+    """`quickstart`: the embedded example, in types that this machine is made for; a change of them is said."""
+    from tunewright.pipeline.plan import slow_types
+
+    spec = quickstart_spec()
+    slow = slow_types(Project.from_spec(spec, host=host).resolve())
+    for field, why in slow.items():
+        print(f"{why}: the quickstart runs with {field}=fp32", file=sys.stderr)
+    return run_spec(spec, [f"{field}=fp32" for field in slow], out, host, as_json)
+
+
 def show_plan(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> None:
     """`plan`."""
     from tunewright.store.publish import Store

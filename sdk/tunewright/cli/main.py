@@ -141,9 +141,9 @@ def run(
 @app.command()
 def quickstart(out: OutOption = None, as_json: JsonOption = False) -> None:
     """Run the embedded example: a support desk's messages to ten queues, on a small model from PyPI."""
-    from tunewright.cli.commands import quickstart_spec, run_spec
+    from tunewright.cli.commands import run_quickstart
 
-    raise typer.Exit(run_spec(quickstart_spec(), [], out, _host([], []), as_json))
+    raise typer.Exit(run_quickstart(out, _host([], []), as_json))
 
 
 @app.command()

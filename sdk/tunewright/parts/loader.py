@@ -148,5 +148,9 @@ class Loader(Backend[O]):
         """
         return None
 
+    def caution(self, dtype: str) -> str:
+        """Why this machine is far slower in `dtype` than in fp32, for `plan` to warn of; empty where it is not."""
+        return ""
+
     def seed(self, seed: int) -> None:
         """Seed whatever generators the library draws from, before an adapter is initialized or a trainer runs."""

@@ -52,6 +52,10 @@ class Quantizer(Backend[O]):
     def config(self) -> Any:
         """The library's quantization config for loading (transformers' `QuantizationConfigMixin`), or None."""
 
+    def computes_in(self) -> str | None:
+        """The spec's name of the type that packed weights are multiplied in; None where it is the model's own."""
+        return None
+
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Right after loading: set what the scheme needs on the model, in place."""
 

@@ -79,13 +79,17 @@ class Plan:
 def make_plan(resolved: Resolved) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen.
 
-    Warns of rows that judge the model and were shown to it.
+    Warns of rows that judge the model and were shown to it, and of a type that this machine has no instructions for.
     """
     problems, repeated = _check_rows(resolved)
     resolved.refuse(problems)
     for one in repeated:
         warnings.warn(TunewrightWarning(str(one)), stacklevel=2)
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
+    slow = slow_types(resolved)
+    if slow:
+        fix = " and ".join(f"`{field}: fp32`" for field in slow)
+        warnings.warn(TunewrightWarning(f"{next(iter(slow.values()))}; to run it here, set {fix}"), stacklevel=2)
     pin = _pin(resolved)
     resolved = once_pinned(resolved)
     resolved.refuse(
@@ -106,6 +110,12 @@ def make_plan(resolved: Resolved) -> Plan:
     for step in steps:
         keys[step.name] = step.key(keys)
     return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated)
+
+
+def slow_types(resolved: Resolved) -> dict[str, str]:
+    """By field of the spec, why this machine is slow in the type that it names."""
+    asked = {"model.dtype": resolved.spec.model.dtype, "quantization.compute_dtype": resolved.quantizer.computes_in()}
+    return {field: why for field, dtype in asked.items() if dtype and (why := resolved.loader.caution(dtype))}
 
 
 def _pin(resolved: Resolved) -> Pin:
