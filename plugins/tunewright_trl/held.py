@@ -285,10 +285,15 @@ class HeldKto(Prepared, KTOTrainer):
         super().__init__(model, config, tokenizer, [rows[place] for place in order], held, watch)
 
     def table(self, rows: Sequence[AnyRow], config: Any) -> Dataset:
-        """With the completion that each row lends its neighbour: within a batch, each gets that of the row before."""
+        """With the completion that each row lends its neighbour: within a batch, each gets that of the row before.
+
+        A last row alone in its batch borrows in the batch before: TRL would lend it its own, which tells nothing.
+        """
         kept = [row for row in rows if isinstance(row, FeedbackRow)]
         completions, batch = [row.completion for row in kept], config.per_device_train_batch_size
         lent = [completions[start : start + batch] for start in range(0, len(kept), batch)]
+        if len(lent) > 1 and len(lent[-1]) == 1:
+            lent[-2:] = [[*lent[-2], *lent[-1]]]
         kl = {"KL_completion_ids": [one for some in lent for one in (some[-1:] + some[:-1])]}
         return Dataset.from_dict({
             "prompt_ids": [row.prompt for row in kept],

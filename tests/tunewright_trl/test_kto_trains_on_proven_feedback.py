@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,6 +77,13 @@ def test_what_the_model_reads_is_the_rows_own_and_their_neighbours(
         for completion in (row.completion, lent) if loss == "kto" else (row.completion,):
             expected[repr((row.prompt + completion, [-100] * len(row.prompt) + completion))] += 3  # reference, 2 epochs
     assert Counter(map(repr, seen)) == expected
+
+
+def test_a_last_row_alone_in_its_batch_does_not_read_its_own_answer() -> None:
+    rows, config = feedback_rows(9), SimpleNamespace(per_device_train_batch_size=4, loss_type="kto")
+    lent = [list(one) for one in held.HeldKto.table(None, rows, config)["KL_completion_ids"]]
+    assert lent[:4] == neighbours(rows[:4], 4)
+    assert lent[4:] == neighbours(rows[4:], 5)
 
 
 def test_the_order_is_the_seeds_and_the_same_in_every_epoch(train: Any, orders: list[list[str]]) -> None:
