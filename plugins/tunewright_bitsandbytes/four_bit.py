@@ -1,7 +1,7 @@
 """What `nf4` and `fp4` share: the base in 4 bits a weight, frozen; adapters are trained through it.
 
-Both keep blocks of 64 weights with a scale each, and differ in the sixteen values that a weight can have. NF4's lie where
-a normal distribution has equal shares; FP4's are those of a sign, two bits of exponent and one of fraction.
+Both keep blocks of 64 weights with a scale each, and differ in the values that a weight can have: NF4's cut a normal
+distribution into equal shares, FP4's are those of a float with two bits of exponent and one of fraction.
 
 QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 """

@@ -2,13 +2,13 @@
 
 LLM.int8, Dettmers et al. 2022, https://arxiv.org/abs/2208.07339. What bitsandbytes 0.50 makes of it on a CPU, measured:
 
-- In train mode a layer multiplies by its unpacked weights: outputs and gradients are theirs, in fp32, bf16 and fp16, and
-  an evaluation changes none of them.
+- In train mode a layer multiplies by its unpacked weights: outputs and gradients are theirs, in fp32, bf16 and fp16,
+  and an evaluation changes none of them.
 - In eval mode it rounds its inputs to 8 bits too, but for columns that hold a value beyond the threshold. In a small
   model that is as far from the first as the first is from the plain weights, 4 %. Which columns these are depends on
   the whole batch, and so do the answers a little.
-- Unpacking a layer that has answered (`dequantize_module_weight`, which PEFT's DoRA asks for in every step) loses its
-  scales, and its next answer is an `AttributeError`.
+- A layer that was unpacked after it had answered has lost its scales, and its next answer is an `AttributeError`. PEFT
+  unpacks so (`dequantize_module_weight`), for DoRA in every step.
 """
 
 from __future__ import annotations
