@@ -60,7 +60,11 @@ FORBIDDEN = {
     *(("trainer", "dpo", "format", rows) for rows in ("chat", "completion", "text", "feedback")),
     *(("trainer", "kto", "format", rows) for rows in ("chat", "completion", "text", "preference")),
     *(("trainer", "sft, LoRA+", "adapter", method) for method in ("ia3", "vera", "loha", "none")),
-    *(("adapter", method, "quantizer", kind) for method in ("pissa", "loha", "none") for kind in ("nf4", "fp4", "int8")),
+    *(
+        ("adapter", method, "quantizer", kind)
+        for method in ("pissa", "loha", "none")
+        for kind in ("nf4", "fp4", "int8")
+    ),
     *(("adapter", "loftq", "quantizer", kind) for kind in ("none", "int8")),
 }
 """Which two choices exclude each other, by hand: a backend that says too much or too little of itself is seen."""
