@@ -56,7 +56,7 @@ class Int8(Packed[Int8Options]):
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
         """Let no layer lose its scales; and in a training, let each compute one function in train and eval mode.
 
-        Else, on a CPU, a validation loss and the reference of a preference would be those of another model than the
+        Else, on a CPU, a validation loss, and which weights are kept by it, would be those of another model than the
         one that is trained. What is asked answers as the library alone does: that is what will be served.
         """
         scaled, steady = _layers()
