@@ -244,7 +244,7 @@ def test_dropout_of_the_adapter_is_off(train: Any) -> None:
 
 @pytest.mark.parametrize("kind", [Int8, Fp4])
 def test_over_a_packed_base_the_reference_is_what_is_trained(train: Any, tmp_path: Path, kind: Any) -> None:
-    """Before a step the two are one, in validation too. The library's 8-bit layers are another function in eval mode."""
+    """Before a step the two are one, in validation too; the library's 8-bit layers are two, by mode."""
     model = backend(TransformersLoader).model(tiny_model(tmp_path / "base"), backend(kind), "fp32", "train")
     still = {"max_steps": 2, "learning_rate": 1e-9, "eval_every": 1, "keep": "last"}
     done = train("dpo", model=backend(Lora).wrap(model, None), validation=pair_rows(5, seed=9), **still)
