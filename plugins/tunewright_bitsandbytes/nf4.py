@@ -5,113 +5,20 @@ QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
-
-from tunewright.errors import MissingExtra
-from tunewright.parts import Argument, Cap, Facts, Finding, Options, Quantizer, To
-from tunewright.parts.base import BadOption
-
-COMPUTE = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-"""The spec's names of types, and torch's."""
+from tunewright_bitsandbytes.four_bit import FourBit, FourBitOptions
 
 
-class Nf4Options(Options):
+class Nf4Options(FourBitOptions):
     """Options of NF4, blocks of 64 weights."""
 
     kind: str = "nf4"
-    double_quant: Annotated[
-        bool,
-        To("bnb_4bit_use_double_quant"),
-        Field(description="Quantize the blocks' scales too: 0.37 bits a parameter less."),
-    ] = True
-    compute_dtype: Annotated[
-        Literal["bf16", "fp16", "fp32"], Field(description="Type in which the unpacked weights are multiplied.")
-    ] = "bf16"
-    skip: Annotated[
-        list[str], Field(description="Further modules that stay unquantized, by name; the LM head always does.")
-    ] = []
 
 
-class Nf4(Quantizer[Nf4Options]):
-    """Linear layers packed by bitsandbytes while loading."""
+class Nf4(FourBit[Nf4Options]):
+    """Linear layers in 4-bit NormalFloat."""
 
     kind = "nf4"
     Options: ClassVar = Nf4Options
-    extra = "train"
-    libraries = ("bitsandbytes", "transformers", "torch")
-    caveat: ClassVar = (
-        "On CPUs with AVX512-BF16, bitsandbytes answers through another kernel than the one trained and measured with; "
-        "its logits differ by 1 to 3 %, and so may an answer that is nearly a tie. "
-        "`module.support_avx512bf16_for_cpu = False` on every `Linear4bit` of the loaded base keeps to the same one."
-    )
-    accepts = "transformers:BitsAndBytesConfig"
     fixed: ClassVar = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
-    reads = frozenset({"compute_dtype", "skip"})
-
-    def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT})
-
-    def computes_in(self) -> str:
-        """As `compute_dtype` says."""
-        return self.options.compute_dtype
-
-    def check(self, facts: Facts) -> Iterable[Finding]:
-        """A base that is already packed cannot be packed again."""
-        if (facts.model_config or {}).get("quantization_config"):
-            yield Finding(
-                "base-already-quantized", "the base is already quantized", suggestion="take its unquantized weights"
-            )
-
-    def derive(self, facts: Facts) -> dict[str, Argument]:
-        """The library's names of types, and its list of skipped modules, which replaces its own default."""
-        given = self.options.model_fields_set
-        found = {
-            "bnb_4bit_compute_dtype": Argument(
-                COMPUTE[self.options.compute_dtype],
-                "spec" if "compute_dtype" in given else "tunewright",
-                "compute_dtype",
-            )
-        }
-        if self.options.skip:
-            found["llm_int8_skip_modules"] = Argument(["lm_head", *sorted(self.options.skip)], "spec", "skip")
-        return found
-
-    def describe(self) -> dict[str, Any]:
-        """Arguments of transformers' `BitsAndBytesConfig`, plain JSON."""
-        arguments = {**self.arguments(), **self.derive(Facts())}
-        return {name: argument.value for name, argument in sorted(arguments.items())}
-
-    def config(self) -> Any:
-        """transformers' `BitsAndBytesConfig`. Raises `MissingExtra`."""
-        import logging
-
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it advises a package that fetches code
-        try:
-            import bitsandbytes  # noqa: F401  where it is missing, transformers says so after minutes of loading
-            from transformers import BitsAndBytesConfig
-        except ImportError as error:
-            raise MissingExtra("quantizer/nf4", self.extra, error) from error
-        return BitsAndBytesConfig(**self.describe())
-
-    def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
-        """Keep every layer's weights in the layout that has a gradient. Raises `BadOption` for a `skip` of nothing.
-
-        On CPUs with AVX512-BF16, bitsandbytes 0.50 packs a layer's weights anew at the first forward in eval mode and
-        never back: gradients, merges and dequantized weights are silently wrong from then on. So the layers are told
-        that the CPU cannot do it, for both uses, since one process may evaluate first and train or merge after.
-        """
-        from bitsandbytes.nn import Linear4bit
-        from torch.nn import Linear
-
-        linear = {path: module for path, module in model.named_modules() if isinstance(module, Linear)}
-        packed = [module for module in linear.values() if isinstance(module, Linear4bit)]
-        for name in self.options.skip:
-            if not any(f".{path}".endswith(f".{name}") or path.startswith(f"{name}.") for path in linear):
-                raise BadOption("unknown-module", f"the model has no linear layer `{name}` to skip", "skip")
-        if not packed:
-            raise BadOption("unknown-module", "with these modules skipped, no layer is left to quantize", "skip")
-        for module in packed:
-            module.support_avx512bf16_for_cpu = False

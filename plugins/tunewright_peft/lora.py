@@ -12,7 +12,7 @@ from tunewright.parts import Argument, Cap, Facts, Finding, LibraryOptions, Need
 from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption
 from tunewright_peft import arguments
-from tunewright_peft.method import NAME, PeftMethod
+from tunewright_peft.method import NAME, PeftMethod, is_packed
 from tunewright_peft.targets import (
     KNOWN,
     OTHERS,
@@ -231,14 +231,13 @@ class Lora(PeftMethod[LoraOptions]):
                                 "write it with the module that holds it, as `model.norm`")  # fmt: skip
 
     def _dtype(self, model: Any) -> Any:
-        """bf16 halves what an adapter keeps, and is what TRL casts adapters of 4-bit bases to; fp16 would overflow.
+        """bf16 halves what an adapter keeps, and is what TRL casts adapters of packed bases to; fp16 would overflow.
 
         What begins in the base's weights is as large as they are: bf16 would round away what is learned on top.
         """
         import torch
 
         kept = next(p.dtype for p in model.parameters() if p.is_floating_point())
-        packed = getattr(model, "is_loaded_in_4bit", False)
-        halved = (packed or kept == torch.bfloat16) and not self._in_weights
+        halved = (is_packed(model) or kept == torch.bfloat16) and not self._in_weights
         automatic = torch.bfloat16 if halved else torch.float32
         return {"auto": automatic, "bf16": torch.bfloat16, "fp32": torch.float32}[self.options.dtype]

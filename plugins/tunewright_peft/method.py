@@ -219,9 +219,14 @@ def inject(model: Any, config: Any) -> Any:
     """`model` with an adapter by `config`. On a model without numbers (the meta device) the adapter has none either."""
     empty = any(parameter.is_meta for parameter in model.parameters())
     wrapped = peft().get_peft_model(model, config, adapter_name=NAME, low_cpu_mem_usage=empty)
-    if getattr(model, "is_loaded_in_4bit", False):
+    if is_packed(model):
         _keep_types(wrapped)
     return wrapped
+
+
+def is_packed(model: Any) -> bool:
+    """Whether the base's linear layers hold 4-bit or 8-bit weights."""
+    return bool(getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False))
 
 
 def _keep_types(wrapped: Any) -> None:

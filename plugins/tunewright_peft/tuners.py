@@ -12,7 +12,8 @@ from typing import NamedTuple
 class Known(NamedTuple):
     """A tuner: its config's class, that config's own arguments, and what was tried of it.
 
-    `merges`: it folds into the base's weights. `packed`: it works on weights packed in 4 bits.
+    `merges`: it folds into the base's weights. `packed`: it works on weights packed in 4 or in 8 bits. The others fail
+    on them, or on 8 bits take the packed integers for the weights, without an error: HRA and PEANUT do.
     """
 
     config: str

@@ -28,7 +28,8 @@ from tunewright.store.checkpoints import KEPT
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
-    "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "track-a-training",
+    "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
+    "track-a-training",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -167,7 +168,9 @@ def test_every_source_and_every_format_is_listed_with_what_it_makes(host):
 
 
 def test_what_an_adapter_can_do_is_what_it_says_of_itself(host):
-    packed, plain = (host.make("quantizer", {"kind": kind}).offers() for kind in ("nf4", "none"))
+    nf4, fp4, int8, plain = (host.make("quantizer", {"kind": kind}).offers() for kind in ("nf4", "fp4", "int8", "none"))
+    assert nf4 == fp4
+    over = {(True, True): "yes", (False, True): "no", (True, False): "only", (False, False): "no"}
     found = set()
     for cells in table("choose-an-adapter", "adapter"):
         written = cells[0].strip("`")
@@ -175,11 +178,27 @@ def test_what_an_adapter_can_do_is_what_it_says_of_itself(host):
         backend = host.make("adapter", {"kind": part} if isinstance(part, str) else dict(part))
         found.add(backend.kind)
         caps = [need.cap for need in backend.needs() if need.part == "quantizer"]
-        over = {(True, True): "yes", (False, True): "no", (True, False): "only"}
-        fits = (set(caps) <= packed, set(caps) <= plain)
+        fits = [over[set(caps) <= packed, set(caps) <= plain] for packed in (nf4, int8)]
         merges, loads = ("yes" if cap in backend.offers() else "no" for cap in (Cap.MERGES, Cap.VLLM))
-        assert cells[1:] == [merges, over[fits], loads], written
+        assert cells[1:] == [merges, *fits, loads], written
     assert found == set(host.kinds("adapter"))
+
+
+def test_every_quantizer_is_listed_with_the_options_it_has(host):
+    listed = {cells[0].strip("`"): cells[-1] for cells in table("quantize", "kind")}
+    assert sorted(listed) == sorted(host.kinds("quantizer"))
+    for kind, options in listed.items():
+        fields = set(host.backend("quantizer", kind).Options.model_fields) - {"kind"}
+        assert set(re.findall(r"`(\w+)`", options)) == fields
+
+
+def test_what_was_measured_is_of_every_quantizer(host):
+    measured = [cells[0].strip("`") for cells in table("quantize", "quantization")]
+    kinds = [raw["kind"] for raw in (parse(f"q: {cell}", "page", ROOT).data["q"] if "{" in cell else {"kind": cell}
+                                     for cell in measured)]  # fmt: skip
+    assert set(kinds) == set(host.kinds("quantizer"))
+    for raw in (parse(f"q: {cell}", "page", ROOT).data["q"] for cell in measured if "{" in cell):
+        host.make("quantizer", dict(raw))
 
 
 def test_the_learning_rates_are_those_that_the_trainers_choose(host):

@@ -41,7 +41,7 @@ ADAPTERS = {
     "loha": {"kind": "peft", "args": {"peft_type": "LOHA", "r": 4, "target_modules": ["q_proj", "v_proj"]}},
     "none": {"kind": "none"},
 }
-QUANTIZERS = {"none": {"kind": "none"}, "nf4": {"kind": "nf4"}}
+QUANTIZERS = {"none": {"kind": "none"}, "nf4": {"kind": "nf4"}, "fp4": {"kind": "fp4"}, "int8": {"kind": "int8"}}
 FORMATS = {
     "chat": {"kind": "chat", "prompt": "{text}", "completion": "{queue}"},
     "completion": {"kind": "completion", "prompt": "{text} =>", "completion": " {queue}"},
@@ -60,8 +60,12 @@ FORBIDDEN = {
     *(("trainer", "dpo", "format", rows) for rows in ("chat", "completion", "text", "feedback")),
     *(("trainer", "kto", "format", rows) for rows in ("chat", "completion", "text", "preference")),
     *(("trainer", "sft, LoRA+", "adapter", method) for method in ("ia3", "vera", "loha", "none")),
-    *(("adapter", method, "quantizer", "nf4") for method in ("pissa", "loha", "none")),
-    ("adapter", "loftq", "quantizer", "none"),
+    *(
+        ("adapter", method, "quantizer", kind)
+        for method in ("pissa", "loha", "none")
+        for kind in ("nf4", "fp4", "int8")
+    ),
+    *(("adapter", "loftq", "quantizer", kind) for kind in ("none", "int8")),
 }
 """Which two choices exclude each other, by hand: a backend that says too much or too little of itself is seen."""
 

@@ -153,7 +153,8 @@ TOOLS = {
     "modules_to_save layers_to_transform rank_pattern alpha_pattern init_lora_weights fan_in_fan_out loftq_config "
     "base_model_name_or_path exclude_modules",
     "bitsandbytes": "load_in_4bit load_in_8bit bnb_4bit_quant_type bnb_4bit_use_double_quant bnb_4bit_compute_dtype "
-    "llm_int8_skip_modules quantization_config",
+    "llm_int8_skip_modules llm_int8_threshold llm_int8_has_fp16_weight llm_int8_enable_fp32_cpu_offload "
+    "bnb_4bit_quant_storage quantization_config",
     "TRL and transformers": "max_length max_seq_length packing completion_only_loss assistant_only_loss beta loss_type "
     "dataset_text_field eos_token num_train_epochs max_steps per_device_train_batch_size optim lr_scheduler_type "
     "warmup_steps weight_decay adam_beta1 adam_epsilon max_grad_norm label_smoothing_factor logging_steps "
@@ -200,6 +201,10 @@ TRAINER = ("kind", "epochs", "batch_size", "max_length", "learning_rate", "sched
         ("eval_dataset", ("name",), "", "here it is called `data.validation`"),
         ("ratio", ("kind", "fraction", "group", "time"), "data.validation", "here it is called `fraction`"),
         ("load_in_4bit", ("kind",), "quantization", "here it is written `quantization: nf4`"),
+        ("load_in_8bit", ("kind", "double_quant"), "quantization", "here it is written `quantization: int8`"),
+        ("llm_int8_threshold", ("kind", "threshold", "skip"), "quantization", "here it is called `threshold`"),
+        ("threshold", ("kind", "double_quant", "skip"), "quantization", "known: double_quant, kind, skip"),
+        ("bnb_4bit_quant_type", ("kind", "double_quant"), "quantization", "here it is called `kind`"),
         ("epoch", ("name", "trainer"), "", "here it is called `trainer.epochs`"),
         ("learnin_rate", ("name", "trainer"), "", "here it is called `trainer.learning_rate`"),
         (
@@ -220,7 +225,9 @@ TRAINER = ("kind", "epochs", "batch_size", "max_length", "learning_rate", "sched
         ("full", ("lora", "none"), None, "here it is called `none`"),
         ("freeze", ("lora", "none"), None, "here it is called `none`"),
         ("bnb_4bit", ("nf4", "none"), None, "here it is called `nf4`"),
-        ("8bit", ("nf4", "none"), None, "here it is called `nf4`, or `none`: eight bits are not offered"),
+        ("FP4", ("fp4", "nf4", "none"), None, "here it is called `fp4`"),
+        ("8bit", ("int8", "nf4", "none"), None, "here it is called `int8`"),
+        ("load_in_8bit", ("int8", "nf4", "none"), None, "here it is called `int8`"),
         ("ndjson", ("csv", "json", "jsonl"), None, "here it is called `jsonl`, one object a line"),
         ("sqlite", ("csv", "sql"), None, "here it is called `sql`, with `path:` and `query:`"),
         (

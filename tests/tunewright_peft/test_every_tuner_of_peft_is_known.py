@@ -1,6 +1,8 @@
 """`adapter: {kind: peft}` takes any tuner of the installed PEFT that works here, and says of the others why not."""
 
 import inspect
+import itertools
+import json
 
 import pytest
 import torch
@@ -8,9 +10,13 @@ from peft_work import apart, load, logits, moved, save, wrap
 
 from tiny import backend
 from tunewright.errors import Refused
+from tunewright.host import Host
 from tunewright.parts import Cap, Facts
 from tunewright.parts.base import BadOption
 from tunewright.pipeline.library import check_arguments
+from tunewright.project import Project
+from tunewright_bitsandbytes.fp4 import Fp4
+from tunewright_bitsandbytes.int8 import Int8
 from tunewright_bitsandbytes.nf4 import Nf4
 from tunewright_peft.arguments import OURS
 from tunewright_peft.tuner import TYPE, Tuner
@@ -70,17 +76,62 @@ def test_it_is_saved_attached_and_merged(tiny_folder, tmp_path, name):
             method.merge(load(tiny_folder()), saved, tmp_path / "merged")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, known in TUNERS.items() if known.packed])
-def test_on_a_packed_base_it_trains_and_answers_as_saved(tiny_folder, tmp_path, name):
+PACKED = [name for name, known in TUNERS.items() if known.packed]
+AT_ONCE = (("VERA", Nf4), ("ROAD", Int8), ("PVERA", Fp4))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(*case, marks=[] if case in AT_ONCE else [pytest.mark.slow])
+        for case in itertools.product(PACKED, (Nf4, Fp4, Int8))
+    ],
+)
+def test_on_a_packed_base_it_trains_and_answers_as_saved(tiny_folder, tmp_path, name, kind):
     method = tuner(name)
     assert [need.cap for need in method.needs()] == [Cap.TRAINABLE]
-    model = moved(wrap(tiny_folder(), method, Nf4, "bf16"))
-    model.train()(torch.arange(3, 40)[None], labels=torch.arange(3, 40)[None]).loss.backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters() if p.requires_grad)
-    attached = method.attach(load(tiny_folder(), Nf4, "bf16"), save(method, model, tmp_path / "saved"))
+    model = moved(wrap(tiny_folder(), method, kind, "bf16"))
+    for _ in range(2):  # what unpacks a layer in a step meets it again in the next
+        model.train()(torch.arange(3, 40)[None], labels=torch.arange(3, 40)[None]).loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trained)
+    attached = method.attach(load(tiny_folder(), kind, "bf16", "train"), save(method, model, tmp_path / "saved"))
     assert method.digest(attached) == method.digest(model)
     assert torch.equal(logits(attached), logits(model))
+    assert apart(model, load(tiny_folder(), kind, "bf16", "train")) > 1e-3
+    if kind is Int8:  # 8 bits lose little: it does to the base what it does to plain weights
+        assert apart(model, method.attach(load(tiny_folder(), dtype="bf16"), tmp_path / "saved")) < 0.2
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4", "int8"])
+def test_over_packed_weights_validate_refuses_what_does_not_train(tiny_folder, tmp_path, kind):
+    (tmp_path / "train.csv").write_text("text,queue\nwhere is my parcel,delivery\nI cannot sign in,account\n")
+    host, wrong = Host(), {}
+    for name, known in TUNERS.items():
+        spec = {
+            "apiVersion": "tunewright/v1", "name": "tiny", "quantization": kind,
+            "model": {"source": {"kind": "local", "path": str(tiny_folder()), "license": "Apache-2.0"}},
+            "adapter": {"kind": "peft", "args": {TYPE: name, **SIZED.get(name, {})}},
+            "data": {"format": {"kind": "chat", "prompt": "{text}", "completion": "{queue}"},
+                     "train": [{"kind": "csv", "path": "train.csv"}]},
+            "trainer": {"kind": "sft"},
+        }  # fmt: skip
+        (tmp_path / "spec.yaml").write_text(json.dumps(spec, indent=1))
+        codes = [problem.code for problem in Project.from_spec(tmp_path / "spec.yaml", host=host).validate()]
+        if codes != ([] if known.packed else ["base-not-trainable"]):
+            wrong[name] = codes
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("name", ["HRA", "PEANUT"])
+def test_what_would_take_packed_integers_for_weights_is_among_the_refused(tiny_folder, tmp_path, name):
+    """They run without an error: only the answers show it, against those over the plain base."""
+    method = tuner(name)
+    model = moved(wrap(tiny_folder(), method, Int8, "bf16"))
+    saved = save(method, model, tmp_path / "saved")
+    assert apart(model, method.attach(load(tiny_folder(), dtype="bf16"), saved)) > 0.5
+    assert Cap.FULLY_TRAINABLE in [need.cap for need in method.needs()]
 
 
 def test_what_reads_the_bases_weights_needs_them_unpacked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,9 +14,14 @@ from peft import IA3Config, LoraConfig, VeraConfig, get_peft_model
 from tiny_training import adapted, llama, pair_rows, references, trainer, what_is_read
 from torch.nn.functional import logsigmoid
 
+from tiny import backend, tiny_model
 from tunewright.errors import BadInput
 from tunewright.parts.base import Facts
 from tunewright.parts.trainer import PairRow
+from tunewright_bitsandbytes.fp4 import Fp4
+from tunewright_bitsandbytes.int8 import Int8
+from tunewright_peft.lora import Lora
+from tunewright_transformers.loader import TransformersLoader
 from tunewright_trl import held
 from tunewright_trl.dpo import SMOOTHED, Loss
 from tunewright_trl.fused import Fused
@@ -234,3 +240,13 @@ def test_dropout_of_the_adapter_is_off(train: Any) -> None:
 
     plain, dropped = (train("dpo", model=model(share), epochs=2).weights for share in (0.0, 0.5))
     assert all(torch.equal(dropped[name], weight) for name, weight in plain.items())
+
+
+@pytest.mark.parametrize("kind", [Int8, Fp4])
+def test_over_a_packed_base_the_reference_is_what_is_trained(train: Any, tmp_path: Path, kind: Any) -> None:
+    """Before a step the two are one, in validation too; the library's 8-bit layers are two, by mode."""
+    model = backend(TransformersLoader).model(tiny_model(tmp_path / "base"), backend(kind), "fp32", "train")
+    still = {"max_steps": 2, "learning_rate": 1e-9, "eval_every": 1, "keep": "last"}
+    done = train("dpo", model=backend(Lora).wrap(model, None), validation=pair_rows(5, seed=9), **still)
+    for losses in (done.outcome.losses, done.outcome.validation):
+        assert [loss for _, loss in losses] == pytest.approx([math.log(2)] * 2, abs=1e-5)

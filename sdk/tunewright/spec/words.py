@@ -24,12 +24,15 @@ KEYS = _table({
     "model.dtype": "dtype torch_dtype bf16 fp16 pure_bf16 bfloat16 float16 half_precision mixed_precision precision"
     " compute_type",
     "model.loader": "loader",
-    "quantization: nf4": "load_in_4bit quantization_bit quantization_method bits load_in_8bit quant bnb_config"
+    "quantization: nf4": "load_in_4bit quantization_bit quantization_method bits quant bnb_config"
     " quantization_config bnb_4bit nf4",
+    "quantization: fp4": "fp4 bnb_fp4",
+    "quantization: int8": "load_in_8bit int8 llm_int8 bnb_8bit",
     "quantization.kind": "bnb_4bit_quant_type quant_type",
     "quantization.double_quant": "double_quant bnb_4bit_use_double_quant double_quantization use_double_quant"
     " use_nested_quant",
     "quantization.compute_dtype": "compute_dtype bnb_4bit_compute_dtype",
+    "quantization.threshold": "llm_int8_threshold int8_threshold outlier_threshold",
     "quantization.skip": "skip llm_int8_skip_modules skip_modules modules_to_not_convert",
     "adapter.kind": "finetuning_type peft_type adapter_type peft_method",
     "adapter": "peft peft_config lora lora_config adapters use_peft use_lora",
@@ -155,7 +158,10 @@ HERE: Mapping[str, Mapping[str, str]] = {
         "model.source.endpoint": "mirror hf_endpoint hub_url base_url",
         "model.source.license": "licence",
     }),
-    "quantization": _table({"quantization.compute_dtype": "dtype torch_dtype"}),
+    "quantization": _table({
+        "quantization.compute_dtype": "dtype torch_dtype",
+        "quantization.threshold": "threshold outliers",
+    }),
     "adapter": _table({
         "adapter.targets": "modules layers target",
         "adapter.parent": "from path checkpoint continue",
@@ -236,7 +242,11 @@ REMOVE = _table({
     " attn_implementation eager_attention use_flash_attention_2 flash_attention_2 s2_attention",
     "remove it: kernels of other libraries are not used": "use_unsloth enable_liger_kernel use_liger_kernel"
     " liger_kernel torch_compile unsloth plugins",
+    "remove it: the base's weights stay packed and frozen": "llm_int8_has_fp16_weight"
+    " has_fp16_weights",
+    "remove it: the library chooses how packed weights are kept": "bnb_4bit_quant_storage quant_storage",
     "remove it: one device is used, the best one there is": "deepspeed fsdp fsdp_config ddp_timeout local_rank"
+    " llm_int8_enable_fp32_cpu_offload"
     " device_map ddp use_cpu no_cuda device accelerator num_gpus world_size ddp_find_unused_parameters max_memory"
     " backend low_cpu_mem_usage",
     "remove it: a run has its own folder; choose its root with `--out`": "output_dir overwrite_output_dir"
@@ -294,8 +304,9 @@ KINDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("none", "full full_finetuning full_finetune full_fine_tuning fft freeze null None off false no", ""),
     ("none", "fp16 bf16 fp32 float16 bfloat16 16bit 32bit", "the type of the weights is `model.dtype`"),
-    ("nf4", "bnb_4bit 4bit 4-bit bnb bitsandbytes qlora int4 load_in_4bit NF4 4 normal_float4 fp4 bnb-4bit", ""),
-    ("nf4", "8bit 8-bit int8 bnb_8bit llm_int8 load_in_8bit 8", "or `none`: eight bits are not offered"),
+    ("nf4", "bnb_4bit 4bit 4-bit bnb bitsandbytes qlora int4 load_in_4bit NF4 4 normal_float4 bnb-4bit", ""),
+    ("fp4", "FP4 bnb_fp4 float4 e2m1", ""),
+    ("int8", "8bit 8-bit INT8 bnb_8bit bnb-8bit llm_int8 llm.int8 LLM.int8 load_in_8bit 8 w8a8", ""),
     ("nf4", "gptq awq aqlm hqq eetq", "over the model's unquantized weights"),
     ("jsonl", "ndjson jsonlines json_lines JSONL", "one object a line"),
     ("json", "JSON", ""),
