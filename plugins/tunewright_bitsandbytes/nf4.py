@@ -5,7 +5,8 @@ QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -52,7 +53,7 @@ class Nf4(Quantizer[Nf4Options]):
     reads = frozenset({"compute_dtype", "skip"})
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT})
+        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS})
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is already packed cannot be packed again."""
@@ -91,6 +92,39 @@ class Nf4(Quantizer[Nf4Options]):
         except ImportError as error:
             raise MissingExtra("quantizer/nf4", self.extra, error) from error
         return BitsAndBytesConfig(**self.describe())
+
+    def held(self, outline: Any, dtype: str) -> Callable[[str, Any], Any]:
+        """Each weight packed as the loader packs it, and unpacked again, without a layer that could pack it anew.
+
+        Which layers are packed, and how, transformers itself says on a copy of the outline.
+        """
+        config = self.config()
+        import torch
+        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes.nn import Linear4bit, Params4bit
+        from transformers.pytorch_utils import Conv1D
+        from transformers.quantizers import AutoHfQuantizer
+
+        kept, device = getattr(torch, COMPUTE[dtype]), "cuda" if torch.cuda.is_available() else "cpu"
+        packed = copy.deepcopy(outline)
+        AutoHfQuantizer.from_config(config, pre_quantized=False).preprocess_model(
+            model=packed, dtype=kept, device_map={"": device}
+        )
+        layers = {f"{path}.weight": layer for path, layer in packed.named_modules() if isinstance(layer, Linear4bit)}
+
+        def unpacked(name: str, weight: Any) -> Any:
+            if not weight.is_floating_point():
+                return weight
+            weight = weight.to(kept)  # as it was loaded, of a type of its own or not
+            if name not in layers:
+                return weight
+            turned = issubclass(layers[name].source_cls, Conv1D)  # GPT-2's layers hold theirs the other way round
+            weight = weight.T.contiguous() if turned else weight
+            made = Params4bit(weight, requires_grad=False, **vars(layers[name].weight)).to(device)
+            plain = dequantize_4bit(made.data, made.quant_state).cpu()
+            return plain.T.contiguous() if turned else plain
+
+        return unpacked
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Keep every layer's weights in the layout that has a gradient. Raises `BadOption` for a `skip` of nothing.

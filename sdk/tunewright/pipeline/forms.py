@@ -10,6 +10,7 @@ from pathlib import Path
 from tunewright.errors import Refused
 from tunewright.parts import AdapterMethod, Backend, Engine, Loader, Quantizer
 from tunewright.parts.engine import Served, Subject
+from tunewright.parts.whole import Whole
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Opener:
     quantizer: Quantizer
     adapter: AdapterMethod
     dtype: str
+
+    @property
+    def whole(self) -> Whole:
+        """The same backends, for a merge of what was trained into its base."""
+        return Whole(self.loader, self.quantizer, self.adapter, self.dtype)
 
     def parts(self) -> tuple[Backend, ...]:
         """In the order in which their signatures enter a key."""
