@@ -114,7 +114,9 @@ class Merging:
         found = {f"{path}.{name}": tensor.detach() for name, tensor in made.state_dict().items()}
         unlike = sorted(found.keys() - self.names)
         if unlike:
-            raise Refused(f"merged, the base would have a tensor `{unlike[0]}` that its kind of model has not", fix=KEEP)
+            raise Refused(
+                f"merged, the base would have a tensor `{unlike[0]}` that its kind of model has not", fix=KEEP
+            )
         self._give(unit)
         return found
 

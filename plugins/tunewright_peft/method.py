@@ -124,7 +124,7 @@ class PeftMethod(AdapterMethod[O]):
         return wrapped
 
     def merge(self, base: ModelDir, saved: Path, out: Path, dtype: str) -> None:
-        """One layer at a time is given its weights, merged by PEFT in fp32, and written in `dtype`. Raises `Refused`."""
+        """One layer after another gets its weights, is merged by PEFT in fp32, and written. Raises `Refused`."""
         from tunewright_peft.merging import Merging
 
         with_weights = Merging(base, self.stateless)

@@ -84,7 +84,9 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
 
         weights = Tensors(saved)
         if base.outline is None:
-            raise Refused("the base's modules cannot be told from its config.json", fix="keep what was trained as it is")
+            raise Refused(
+                "the base's modules cannot be told from its config.json", fix="keep what was trained as it is"
+            )
         expected, places = base.outline.state_dict(), placed(base.outline, weights)
         shapes = {place: tuple(expected[name].shape) for name, place in places.items()}
         unlike = (set(expected) - set(places)) | (set(weights.stored) - set(shapes))

@@ -5,6 +5,8 @@ So a model that is larger than the memory becomes another one: what is held at o
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +26,7 @@ FLOATS = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 """The spec's names of types, and safetensors'."""
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4}
 ONE_FILE = "model.safetensors"
-AT_ONCE = 1 << 24  # numbers that are converted and checked together
+AT_ONCE = 1 << 22  # numbers that are converted and checked together
 
 
 class Stored(NamedTuple):
@@ -86,7 +88,9 @@ def placed(outline: Any, tensors: Tensors) -> dict[str, str]:
         written = [alias for alias in (name, name.removeprefix(prefix)) if alias in tensors]
         found |= {name: written[0]} if written else {}
     own = {id(held[name]): place for name, place in found.items()}
-    return {name: found.get(name) or own[id(value)] for name, value in held.items() if name in found or id(value) in own}
+    return {
+        name: found.get(name) or own[id(value)] for name, value in held.items() if name in found or id(value) in own
+    }
 
 
 class Rewritten(NamedTuple):
@@ -201,11 +205,22 @@ def _changed(source: Tensors, entries: Iterable[tuple[str, str, list[int]]], how
         for part in _parts(tensor):
             made = part.to(getattr(torch, TYPES[dtype]))
             if not _is_finite(made):
-                why = "is too large for it" if _is_finite(part) else "is infinite or no number"
-                raise Refused(f"a number of `{name}` in {TYPES[dtype]} {why}: nothing is written",
-                              fix="take another dtype" if _is_finite(part) else "train again at a lower rate")  # fmt: skip
+                raise _refused(name, TYPES[dtype], fits=not _is_finite(part))
             yield made
         del tensor
+        give_back()
+
+
+def give_back() -> None:
+    """Give the system what was freed: glibc keeps blocks of up to 32 MB, and a merge would grow as the model does."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library keeps none
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _refused(name: str, dtype: str, *, fits: bool) -> Refused:
+    if fits:
+        return Refused(f"`{name}` has numbers that are infinite or none: nothing is written", fix="train it again")
+    return Refused(f"`{name}` has numbers that are too large for {dtype}: nothing is written", fix="take another dtype")
 
 
 def _parts(tensor: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import torch
 
 from tiny import backend
 from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_transformers.unquantized import NoQuantizer
@@ -39,10 +40,11 @@ def save(method, model, out):
     return out
 
 
-def merge(method, folder, saved, out, dtype="fp32", *, trained="fp32", kind=NoQuantizer, into="original"):
+def merge(method, folder, saved, out, dtype="fp32", *, trained="fp32", kind=NoQuantizer, into="original", identity=""):
     """The whole model of a base and what was saved, in the folder `out`."""
-    out.mkdir()
-    Whole(backend(TransformersLoader), backend(kind), method, trained).write(folder, saved, out, dtype, into)
+    out.mkdir(exist_ok=True)
+    whole = Whole(backend(TransformersLoader), backend(kind), method, trained, identity_of)
+    whole.write(folder, identity or identity_of(folder), saved, out, dtype, into)
     return out
 
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, backend
 from tunewright.errors import Refused
 from tunewright.parts import Cap
-from tunewright_bitsandbytes.nf4 import Nf4
 from tunewright_peft.ia3 import Ia3
 from tunewright_peft.lora import Lora
 

@@ -77,9 +77,9 @@ class Trained(NamedTuple):
     def merge(self, out: Path, dtype: str, into: Into) -> None:
         """Write the merged model with its tokenizer, template and licence into the empty folder `out`.
 
-        `dtype` is `bf16`, `fp16` or `fp32`. Raises `Refused`.
+        `dtype` is `bf16`, `fp16` or `fp32`. Raises `Refused`, as where `base` has another identity than `identity`.
         """
-        self._merging.write(self.base, self.saved, out, dtype, into)
+        self._merging.write(self.base, self.identity, self.saved, out, dtype, into)
 
     @property
     def _merging(self) -> Whole:

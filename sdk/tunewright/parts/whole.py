@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,24 +29,32 @@ class Whole:
     quantizer: Quantizer
     method: AdapterMethod
     dtype: str
+    identify: Callable[[Path], str]
+    """The identity of the model in a folder."""
 
     @property
     def trained_on(self) -> Into:
         """Which weights were trained on."""
         return "original" if Cap.FULLY_TRAINABLE in self.quantizer.offers() else "dequantized"
 
-    def write(self, base: Path, saved: Path, out: Path, dtype: str | None = None, into: Into = "original") -> None:
+    def write(self, base: Path, identity: str, saved: Path, out: Path, dtype: str, into: Into = "original") -> None:
         """Write a whole model into the empty folder `out`: the merged weights, and the base's other files as they are.
 
-        Raises `Refused` where `out` holds something, where the base's config.json tells of no model, or as
-        `AdapterMethod.merge` does.
+        `identity` is that of the base that was trained on. Raises `Refused` where `base` is another, where `out` holds
+        something, where the base's config.json tells of no model, or as `AdapterMethod.merge` does.
         """
         if any(out.iterdir()):
             raise Refused(f"{out.name} is not empty: what was merged before is not merged into again",
                           fix="give an empty folder")  # fmt: skip
+        found = self.identify(base)
+        if found != identity:
+            raise Refused(
+                f"the base in {base.name} ({found[:12]}) is not the one that was trained on ({identity[:12]})",
+                fix="merge into the base that the training names; it is fetched anew by `run`",
+            )
         outline = self.outline(base)
         held = self.quantizer.held(outline, self.dtype) if into == "dequantized" else None
-        self.method.merge(ModelDir(base, outline, self.dtype, held), saved, out, dtype or self.dtype)
+        self.method.merge(ModelDir(base, outline, self.dtype, held), saved, out, dtype)
         for file in sorted(filter(Path.is_file, base.iterdir())):  # tokenizer, template, licence
             weights = any(file.match(pattern) for pattern in WEIGHTS)
             if not weights and file.name not in OURS and not (out / file.name).exists():

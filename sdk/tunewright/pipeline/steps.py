@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 from tunewright.parts import Cap, Quantizer
 from tunewright.parts.model_source import Pin
-from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
@@ -72,8 +71,8 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
     spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
     model, parent, given = before.model, {}, None
     if before.trained and training.adapter == "merge":
-        whole = Whole(resolved.loader, resolved.quantizer, adapter, spec.model.dtype)
-        merge = Merge(whole, before.trained.removeprefix("train-"))
+        opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, adapter, spec.model.dtype)
+        merge = Merge(opener.whole, before.trained.removeprefix("train-"))
         model = training.suffix("merge")
         yield Step(model, merge, {"model": before.model, "trained": before.trained})
     elif before.trained:

@@ -14,6 +14,7 @@ from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import difference
 from tunewright.testing.desk import Desk
@@ -210,8 +211,9 @@ class ExporterExercise(TrainedWorld):
     def _what(self, saved: Path) -> Trained:
         world = self.world
         adapts = Cap.ADAPTS in world.method.offers()
-        whole = Whole(world.loader, world.quantizer, world.method, world.dtype)
-        return Trained(saved, world.base, "0" * 64, "kit/base", world.engine.kind, world.tokenizer, adapts, whole)
+        whole = Whole(world.loader, world.quantizer, world.method, world.dtype, identity_of)
+        identity = identity_of(world.base)
+        return Trained(saved, world.base, identity, "kit/base", world.engine.kind, world.tokenizer, adapts, whole)
 
     def _reopened(self, form: Form, out: Path, digest: str, report: Report) -> None:
         """As parity does it: attached to the base, or as a model by itself."""

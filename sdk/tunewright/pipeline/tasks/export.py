@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.handoff.verify import model_identity
 from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
-from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.forms import Opener, identity_of
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -54,6 +53,6 @@ class Export(Task):
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
         about = {**asdict(form), "digest": outcome["digest"], "bytes": size}
         if form.dtype is not None:  # weights of its own: they are told apart by an identity of their own
-            about["identity"] = model_identity(out / FILES)["identity"]
+            about["identity"] = identity_of(out / FILES)
         disk.write(out / FORM, canonical_json(about))
         return {"bytes": size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
@@ -14,6 +15,7 @@ from tunewright.pipeline.tasks.fetch import MODEL, RECORD, base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
+
 
 class Merge(Task):
     """A whole model in `model/`, merged into the base's own weights: those before quantization, in the spec's dtype."""
@@ -32,9 +34,10 @@ class Merge(Task):
         folder = out / MODEL
         disk.make_folder(folder)
         context.emit({"event": "progress", "what": f"merging {self.after} into the base"})
-        self.whole.write(base, trained.path / TRAINED, folder)
+        record = inputs["model"].json(RECORD)
+        self.whole.write(base, record["identity"]["identity"], trained.path / TRAINED, folder, self.whole.dtype)
         identity = model_identity(folder)
-        name = f"{inputs['model'].json(RECORD)['name']}+{self.after}"
+        name = f"{record['name']}+{self.after}"
         merged = {"after": self.after, "digest": trained.json(OUTCOME)["digest"]}
         disk.write(out / RECORD, canonical_json({"name": name, "merged": merged, "identity": identity}))
         return {"identity": identity["identity"]}

@@ -74,7 +74,6 @@ class Parity(Task):
         disk.write(out / PARITY, canonical_json(table))
         return {"parity": table}
 
-
     def _asked(
         self, about: Mapping[str, Any], base: Path, files: Path, prompts: Sequence[Text], digest: str, scratch: Path
     ) -> tuple[str, list[Completion]]:
