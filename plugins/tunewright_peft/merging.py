@@ -72,15 +72,18 @@ class Merging:
         lacking = sorted(name for name in adapted if name not in self.places)
         if lacking:
             raise Refused(f"the base's files hold no `{lacking[0]}`, which the adapter changes", fix=KEEP)
+        shared = sorted(name for name in adapted if self.places[name] != self._own(name) and name not in self.tied)
+        if shared:
+            raise Refused(f"`{shared[0]}`, which the adapter changes, is shared with another layer", fix=KEEP)
         apart = {name for name in self.tied if self.tied & adapted.keys()}
         more = {name: self._shape(name) for name in sorted(apart) if self.places[name] != self._own(name)}
         called = {self._own(name): name for name in self.places}
-        self.last: tuple[str, dict[str, Any]] = ("", {})
+        self.waiting: dict[str, dict[str, Any]] = {}
 
         def change(place: str, tensor: Any) -> Any:
             name = called.get(place, place)
             if name in adapted:
-                return self._merged(adapted[name])[name]
+                return self._merged(adapted[name], name)
             return self._held(name, self.tensors.read(self.places[name]) if tensor is None else tensor)
 
         rewrite(self.tensors, out, Rewritten(dtype, change, more, self._kept(dtype)))
@@ -94,17 +97,22 @@ class Merging:
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.tensors.shape(self.places[name])
 
-    def _merged(self, path: str) -> dict[str, Any]:
-        """The tensors of one adapted module by name, merged by PEFT in fp32; the last one's are kept for its bias."""
-        if self.last[0] != path:
-            self.last = ("", {})
-            self.last = (path, self._merge(path))
-        return self.last[1]
+    def _merged(self, path: str, name: str) -> Any:
+        """A tensor of an adapted module, merged by PEFT in fp32.
+
+        Each module is merged once, and what a later file asks for waits: PEFT would not merge it a second time.
+        """
+        if path not in self.waiting:
+            self.waiting[path] = self._merge(path)
+        found = self.waiting[path].pop(name)
+        if not self.waiting[path]:
+            del self.waiting[path]
+        return found
 
     def _merge(self, path: str) -> dict[str, Any]:
         unit = self.units[path]
         kept = getattr(unit, "modules_to_save", unit)  # a module that was trained whole needs nothing of the base
-        # anew, whatever was merged before: a tied tensor is in two units, and a file may ask for one twice
+        # anew, whatever was merged before: a tied tensor is in two units
         self._give(kept, with_held=True)
         kept.float()
         try:

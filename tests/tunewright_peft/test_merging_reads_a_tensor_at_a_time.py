@@ -28,12 +28,24 @@ def trained(folder, out, dtype="fp32", **options):
     return method, model, save(method, model, out)
 
 
-def sharded(folder, out):
-    """The same model in many files, biases apart from their weights."""
+def biased(folder, out):
+    """The same model with biases that do something."""
+    shutil.copytree(folder, out)
+    found = load_file(out / "model.safetensors")
+    generator = torch.Generator().manual_seed(1)
+    for name in sorted(found):
+        if name.endswith("bias"):
+            found[name] = torch.randn(found[name].shape, generator=generator)
+    save_file(found, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+def sharded(folder, out, *, first):
+    """The same model in many files, biases apart from their weights: in the first ones, or in the last."""
     shutil.copytree(folder, out)
     found = load_file(out / "model.safetensors")
     (out / "model.safetensors").unlink()
-    names = sorted(found, key=lambda name: (name.endswith("bias"), name))
+    names = sorted(found, key=lambda name: (name.endswith("bias") is not first, name))
     parts = [names[start : start + 5] for start in range(0, len(names), 5)]
     where = {}
     for number, part in enumerate(parts, 1):
@@ -53,11 +65,13 @@ def whole(folder):
     return {name: tensors.read(name) for name in tensors.stored}
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["biases first", "weights first"])
 @pytest.mark.parametrize("options", [{}, {"targets": ["q_proj", "embed_tokens"]}], ids=["layers", "embedding"])
-def test_a_base_in_many_files_stays_in_them(tiny_folder, tmp_path, options):
-    method, model, saved = trained(tiny_folder("qwen2"), tmp_path / "saved", **options)
-    base = sharded(tiny_folder("qwen2"), tmp_path / "base")
-    one = merge(method, tiny_folder("qwen2"), saved, tmp_path / "one")
+def test_a_base_in_many_files_stays_in_them(tiny_folder, tmp_path, options, first):
+    plain = biased(tiny_folder("qwen2"), tmp_path / "plain")
+    method, model, saved = trained(plain, tmp_path / "saved", **options)
+    base = sharded(plain, tmp_path / "base", first=first)
+    one = merge(method, plain, saved, tmp_path / "one")
     many = merge(method, base, saved, tmp_path / "many")
     assert {path.name for path in many.iterdir()} == {path.name for path in base.iterdir()}
     where = json.loads((many / INDEX).read_text())
@@ -119,6 +133,7 @@ def test_numbers_are_rounded_once_at_the_end(tiny_folder, tmp_path, stored, trai
         assert torch.equal(rounded[name], tensor.to(torch.bfloat16)), name
         changed = "proj" in name or name == "model.norm.weight"
         assert torch.equal(tensor, base[name].float()) is not changed, name
+        assert "proj" not in name or not torch.equal(tensor, rounded[name].float()), "it was summed in bf16"
     kept = load_file(saved / "adapter_model.safetensors")["base_model.model.model.norm.weight"]
     assert torch.equal(exact["model.norm.weight"], kept.float())
 
