@@ -8,6 +8,8 @@ QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -51,7 +53,7 @@ class FourBit(Packed[O]):
         return options.compute_dtype
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT})
+        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS})
 
     def derive(self, facts: Facts) -> dict[str, Argument]:
         """The library's names of types, and its list of skipped modules."""
@@ -60,6 +62,39 @@ class FourBit(Packed[O]):
         set_by: Literal["spec", "tunewright"] = "spec" if "compute_dtype" in options.model_fields_set else "tunewright"
         dtype = Argument(COMPUTE[options.compute_dtype], set_by, "compute_dtype")
         return {"bnb_4bit_compute_dtype": dtype, **super().derive(facts)}
+
+    def held(self, outline: Any, dtype: str) -> Callable[[str, Any], Any]:
+        """Each weight packed as the loader packs it, and unpacked again, without a layer that could pack it anew.
+
+        Which layers are packed, and how, transformers itself says on a copy of the outline.
+        """
+        config = self.config()
+        import torch
+        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes.nn import Linear4bit, Params4bit
+        from transformers.pytorch_utils import Conv1D
+        from transformers.quantizers import AutoHfQuantizer
+
+        kept, device = getattr(torch, COMPUTE[dtype]), "cuda" if torch.cuda.is_available() else "cpu"
+        packed = copy.deepcopy(outline)
+        AutoHfQuantizer.from_config(config, pre_quantized=False).preprocess_model(
+            model=packed, dtype=kept, device_map={"": device}
+        )
+        layers = {f"{path}.weight": layer for path, layer in packed.named_modules() if isinstance(layer, Linear4bit)}
+
+        def unpacked(name: str, weight: Any) -> Any:
+            if not weight.is_floating_point():
+                return weight
+            weight = weight.to(kept)  # as it was loaded, of a type of its own or not
+            if name not in layers:
+                return weight
+            turned = issubclass(layers[name].source_cls, Conv1D)  # GPT-2's layers hold theirs the other way round
+            weight = weight.T.contiguous() if turned else weight
+            made = Params4bit(weight, requires_grad=False, **vars(layers[name].weight)).to(device)
+            plain = dequantize_4bit(made.data, made.quant_state).cpu()
+            return plain.T.contiguous() if turned else plain
+
+        return unpacked
 
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
         """Keep every layer's weights in the layout that has a gradient.

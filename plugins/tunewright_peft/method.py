@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from tunewright.digest import digest_tensors
 from tunewright.errors import EnvironmentFault, MissingExtra, Refused, TunewrightError
 from tunewright.parts import AdapterMethod
+from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption, O, To
 from tunewright_peft.arguments import OURS
 
@@ -29,6 +30,9 @@ class PeftMethod(AdapterMethod[O]):
     """Fields of the config that only say how fresh weights begin: a parent may have begun otherwise."""
     calls: ClassVar[Mapping[str, str]] = {}
     """Fields of the config, and the options they follow from where no `To` says it."""
+
+    stateless: ClassVar[bool] = True
+    """Whether all that its layers hold beside the base's weights is saved, and nothing is taken from them again."""
 
     @property
     @abstractmethod
@@ -119,11 +123,14 @@ class PeftMethod(AdapterMethod[O]):
         self._fill(wrapped, saved)
         return wrapped
 
-    def merge(self, model: Any, saved: Path, out: Path) -> None:
-        """Fold the adapter into the base's weights, in their type, and write the whole model. Raises `Refused`."""
-        from tunewright_peft.merging import fold
+    def merge(self, base: ModelDir, saved: Path, out: Path, dtype: str) -> None:
+        """One layer after another gets its weights, is merged by PEFT in fp32, and written. Raises `Refused`."""
+        from tunewright_peft.merging import Merging
 
-        fold(self.attach(model, saved), out)
+        with_weights = Merging(base, self.stateless)
+        with with_weights.while_adapted():
+            wrapped = self.attach(with_weights.model, saved)
+        with_weights.fold(wrapped, out, dtype)
 
     def count(self, model: Any) -> tuple[int, int]:
         """(trainable, all) parameters; a packed 4-bit weight counts as the two that it holds a byte."""

@@ -36,6 +36,7 @@ class Tuner(PeftMethod[TunerOptions]):
     accepts = "peft:PeftConfig"
     fixed: ClassVar = {"task_type": "CAUSAL_LM"}
     reads = frozenset({"args"})
+    stateless = False  # some draw matrices, or take them from the base's weights, and save neither
 
     def __init__(self, options: TunerOptions) -> None:
         super().__init__(options)

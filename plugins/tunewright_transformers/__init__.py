@@ -19,4 +19,5 @@ def tunewright_backends() -> dict[str, str]:
         "quantizer/none": "tunewright_transformers.unquantized:NoQuantizer",
         "adapter/none": "tunewright_transformers.full:FullTuning",
         "exporter/adapter": "tunewright_transformers.export:AdapterExporter",
+        "exporter/merged": "tunewright_transformers.merged:MergedExporter",
     }

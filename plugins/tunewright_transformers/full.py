@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,7 +13,7 @@ from pydantic import Field
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
 from tunewright.parts import AdapterMethod, Cap, Need
-from tunewright.parts.adapter import AdapterOptions
+from tunewright.parts.adapter import AdapterOptions, ModelDir
 from tunewright.parts.base import BadOption
 from tunewright_transformers.layout import PICKLES, WEIGHTS
 
@@ -77,9 +78,26 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         model.load_state_dict(weights, strict=False)
         return model
 
-    def merge(self, model: Any, saved: Path, out: Path) -> None:
-        """The saved weights themselves, in the type that `model` has: they are a whole model."""
-        save_model(self.attach(model, saved), out)
+    def merge(self, base: ModelDir, saved: Path, out: Path, dtype: str) -> None:
+        """The saved weights themselves in `dtype`: they are a whole model. Raises `Refused` as `attach` does."""
+        from tunewright_transformers.tensors import Rewritten, Tensors, placed, rewrite, write_config
+
+        weights = Tensors(saved)
+        if base.outline is None:
+            raise Refused(
+                "the base's modules cannot be told from its config.json", fix="keep what was trained as it is"
+            )
+        expected, places = base.outline.state_dict(), placed(base.outline, weights)
+        shapes = {place: tuple(expected[name].shape) for name, place in places.items()}
+        unlike = (set(expected) - set(places)) | (set(weights.stored) - set(shapes))
+        unlike |= {name for name in set(shapes) & set(weights.stored) if weights.shape(name) != shapes[name]}
+        if unlike:
+            raise Refused(f"{saved.name} is not a training of this base: `{min(unlike)}` does not match")
+        rewrite(weights, out, Rewritten(dtype, lambda name, tensor: tensor))
+        write_config(saved / "config.json", out, dtype)
+        generation = saved / "generation_config.json"
+        if generation.is_file():
+            shutil.copyfile(generation, out / generation.name)
 
     def count(self, model: Any) -> tuple[int, int]:
         """(trainable, all) parameters; a tied weight counts once."""

@@ -21,6 +21,7 @@ from tunewright.cli.main import app
 from tunewright.host import Host
 from tunewright.parts import Cap, Facts
 from tunewright.pipeline import rehearse
+from tunewright.pipeline.tasks.parity import compared
 from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
-    "track-a-training",
+    "track-a-training", "export-a-model",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -211,6 +212,12 @@ def test_the_learning_rates_are_those_that_the_trainers_choose(host):
         offers = ({"adapter": frozenset({Cap.ADAPTS})}, {"adapter": frozenset()})
         chosen = [trainer.derive(Facts(offers=offer))["learning_rate"].value for offer in offers]
         assert chosen == pytest.approx(expected)
+
+
+def test_every_exporter_is_listed_and_so_is_every_number_of_a_form(host):
+    assert sorted(cells[0].strip("`") for cells in table("export-a-model", "kind")) == sorted(host.kinds("exporter"))
+    keys = {*compared([], []), "bytes", "identity"}
+    assert {cells[0].strip("`") for cells in table("export-a-model", "key")} == keys
 
 
 def test_every_tracker_is_listed_and_each_option_that_is_named_is_one(host):

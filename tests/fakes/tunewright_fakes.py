@@ -187,8 +187,8 @@ class FakeAdapter(AdapterMethod):
             raise Refused(f"{saved.name} cannot be read: {error}") from error
         return model
 
-    def merge(self, model, saved, out):
-        table = self.attach(model, saved).table
+    def merge(self, base, saved, out, dtype):
+        table = self.attach(Model(), saved).table
         (out / "config.json").write_text('{"model_type": "fake"}')
         write_safetensors(out / "model.safetensors", "base", json.dumps(table, sort_keys=True).encode())
 

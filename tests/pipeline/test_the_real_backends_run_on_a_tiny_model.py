@@ -28,9 +28,17 @@ data:
 trainer: {kind: sft, epochs: 8, batch_size: 4, learning_rate: 1.0e-2, optimizer: paged_adamw_8bit}
 evals: [{kind: heldout, metrics: [exact_match, macro_f1], max_new_tokens: 8}]
 gates: [{kind: threshold, metric: heldout.exact_match, at_least: 0.0}]
+exports: %s
 seed: 3
 """
-QUANTIZED = {"nf4": ("fp32", "{kind: nf4, compute_dtype: fp32}"), "none": ("bf16", "{kind: none}")}
+QUANTIZED = {
+    "nf4": (
+        "fp32",
+        "{kind: nf4, compute_dtype: fp32}",
+        "[{kind: merged}, {kind: merged, name: first, into: original}]",
+    ),
+    "none": ("bf16", "{kind: none}", "[{kind: merged, dtype: fp32}]"),
+}
 ROWS = [("where is my parcel", "delivery"), ("the parcel is late", "delivery"), ("I cannot sign in", "account")]
 ROWS += [("my password is lost", "account"), ("when does it arrive", "delivery"), ("sign me in", "account")]
 
@@ -76,6 +84,28 @@ def test_the_adapters_are_bf16_and_only_they_are_trained(made):
         assert len(list(file.keys())) == 2 * 2 * 7  # A and B, two layers, seven projections
     outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
     assert 0 < outcome["trainable"] < outcome["total"]
+
+
+def test_a_merged_model_is_asked_in_a_fresh_process_and_told_apart(made):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    kind, folder, summary = made
+    merged, adapter = summary["parity"]["merged"], summary["parity"]["adapter"]
+    assert (adapter["agreement"], adapter["diverged"], adapter["first_divergence"]) == (1.0, 0, None)
+    assert merged["identity"] != adapter["identity"]
+    assert merged["prompts"] == 4
+    assert merged["bytes"] > adapter["bytes"]
+    if kind == "nf4":  # in fp32, on the weights that were trained on, it is the same function
+        assert (merged["agreement"], merged["diverged"], merged["first_divergence"]) == (1.0, 0, None)
+        original = summary["parity"]["first"]
+        assert original["identity"] != merged["identity"]
+        assert (original["diverged"] > 0) == (original["first_divergence"] is not None)
+    files = Path(summary["artifacts"]["merged"])
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (files / name).read_bytes() == (folder / "base" / name).read_bytes()
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(files), AutoTokenizer.from_pretrained(files)
+    assert str(model.dtype) == "torch.float32"
+    assert tokenizer.chat_template
 
 
 def test_plain_peft_in_a_fresh_process_gives_the_recorded_answers(made):

@@ -145,7 +145,14 @@ _SAMPLE: dict[str, Any] = {
     ],
     "parity": {
         "adapter": {"agreement": 1.0, "prompts": 8, "bytes": 9_800_000},
-        "merged": {"agreement": 0.984, "prompts": 8, "bytes": 269_000_000, "identity": "5e0c" * 16},
+        "merged": {
+            "agreement": 0.984,
+            "prompts": 8,
+            "diverged": 1,
+            "first_divergence": 4,
+            "bytes": 269_000_000,
+            "identity": "5e0c" * 16,
+        },
     },
     "steps": [
         {"name": "fetch", "seconds": 21.4, "peak_rss_bytes": 1_100_000_000},

@@ -747,6 +747,23 @@ class AnswersOtherwise(sound.Adapter):
         return model
 
 
+@breaks("merge-differs")
+class MergesNothing(sound.Adapter):
+    def merge(self, base, saved, out, dtype):
+        (out / "config.json").write_text('{"model_type": "fake"}')
+        (out / "model.safetensors").write_bytes((base.path / "model.safetensors").read_bytes())
+
+
+@breaks("merge-differs")
+class DatesWhatItMerges(sound.Adapter):
+    merges = 0
+
+    def merge(self, base, saved, out, dtype):
+        super().merge(base, saved, out, dtype)
+        type(self).merges += 1
+        (out / "README").write_text(f"merged {self.merges}")
+
+
 @breaks("parent-ignored")
 class ForgetsTheParent(sound.Adapter):
     def wrap(self, model, parent):

@@ -129,7 +129,7 @@ def test_a_skip_of_nothing_or_of_everything_is_refused(tiny_folder, skip):
 
 @FOUR
 def test_packed_weights_carry_gradients_and_take_none(four):
-    assert backend(four).offers() == {Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT}
+    assert backend(four).offers() == {Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS}
 
 
 def test_a_base_that_is_quantized_already_is_refused():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from tiny import backend
+from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_transformers.unquantized import NoQuantizer
@@ -35,6 +37,14 @@ def wrap(folder, method=None, kind=NoQuantizer, dtype="fp32", seed=0, **options)
 def save(method, model, out):
     out.mkdir()
     method.save(model, out)
+    return out
+
+
+def merge(method, folder, saved, out, dtype="fp32", *, trained="fp32", kind=NoQuantizer, into="original", identity=""):
+    """The whole model of a base and what was saved, in the folder `out`."""
+    out.mkdir(exist_ok=True)
+    whole = Whole(backend(TransformersLoader), backend(kind), method, trained, identity_of)
+    whole.write(folder, identity or identity_of(folder), saved, out, dtype, into)
     return out
 
 

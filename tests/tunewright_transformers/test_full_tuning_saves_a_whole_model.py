@@ -12,6 +12,8 @@ from tunewright.parts import Cap
 from tunewright.parts.base import BadOption
 from tunewright.parts.engine import Served
 from tunewright.parts.exporter import Trained
+from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright_transformers.engine import TransformersEngine
 from tunewright_transformers.export import AdapterExporter
 from tunewright_transformers.full import FullTuning
@@ -161,10 +163,12 @@ def test_merging_gives_the_trained_model_itself(tiny_folder, tmp_path):
     saved = save(model, tmp_path / "saved")
     out = tmp_path / "out"
     out.mkdir()
-    method.merge(load(tiny_folder(), use="infer"), saved, out)
-    assert {path.name for path in out.iterdir()} == {path.name for path in saved.iterdir()}
+    whole = Whole(backend(TransformersLoader), backend(NoQuantizer), method, "fp32", identity_of)
+    whole.write(tiny_folder(), identity_of(tiny_folder()), saved, out, "fp32")
+    assert {path.name for path in out.iterdir()} == {path.name for path in tiny_folder().iterdir()}
     for path in out.iterdir():
-        assert path.read_bytes() == (saved / path.name).read_bytes()
+        source = saved if (saved / path.name).is_file() else tiny_folder()
+        assert path.read_bytes() == (source / path.name).read_bytes()
         assert path.stat().st_mode & 0o777 == 0o644
 
 

@@ -75,8 +75,9 @@ A complete method, which adds one trained vector to the output of each target la
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -91,6 +92,19 @@ class AdapterOptions(Options):
         SpecPath | None,
         Field(description="A package, or a folder that this method saved, whose weights the training goes on from."),
     ] = None
+
+
+class ModelDir(NamedTuple):
+    """A base that lies in a folder and is not loaded: what a merge reads, tensor by tensor."""
+
+    path: Path
+    outline: Any
+    """The model without its numbers, as `Loader.outline` makes it; the merge may change it."""
+    dtype: str
+    """`bf16`, `fp16` or `fp32`: the type that the base was loaded in when it was trained on."""
+    held: Callable[[str, Any], Any] | None = None
+    """What the base held in training in place of a tensor of the folder, by the tensor's name in the model
+    (`Quantizer.held`); None for the folder's own."""
 
 
 class AdapterMethod(Backend[O]):
@@ -119,11 +133,13 @@ class AdapterMethod(Backend[O]):
     def attach(self, model: Any, saved: Path) -> Any:
         """A freshly loaded base with what `save` wrote put on it, for inference."""
 
-    def merge(self, model: Any, saved: Path, out: Path) -> None:
-        """Fold what `save` wrote into the weights of `model`, a freshly loaded unquantized base, and write the whole
-        model into the empty folder `out`: config, generation config, safetensors; mode 0644, no path of this machine.
+    def merge(self, base: ModelDir, saved: Path, out: Path, dtype: str) -> None:
+        """Fold what `save` wrote into the weights of `base`, and write config.json and the weights as safetensors into
+        the empty folder `out`, every float in `dtype` (`bf16`, `fp16`, `fp32`): mode 0644, no path of this machine,
+        equal inputs give equal bytes. `base` is read tensor by tensor, never loaded whole, and never changed.
 
-        `Cap.MERGES` offers it. Raises `Refused` where that cannot be, or a number would not be finite.
+        Sums are made in fp32 and rounded once. `Cap.MERGES` offers it. Raises `Refused` where that cannot be, or by
+        the tensor's name where a number would not be finite; nothing is then left in `out`.
         """
         raise Refused(f"what `{self.kind}` trains cannot be merged into its base", fix="keep it apart from its base")
 

@@ -207,6 +207,7 @@ class Cap(StrEnum):
     FULLY_TRAINABLE = "fully-trainable"  # a quantizer whose base weights themselves can be trained
     FOUR_BIT = "packed in 4 bits"  # a quantizer whose layers hold 4-bit weights, and can be unpacked to compare
     TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
+    UNPACKS = "able to give back the weights that it packed"  # a quantizer that tells what its base held in training
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own

@@ -41,7 +41,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Name, O, Options
+from tunewright.parts.whole import Into, Whole
 
 
 class ExporterOptions(Options):
@@ -51,7 +53,7 @@ class ExporterOptions(Options):
 
 
 class Trained(NamedTuple):
-    """What was trained, and on which base."""
+    """What was trained, and on which base; `merge` gives the whole model that both are together."""
 
     saved: Path
     base: Path
@@ -60,6 +62,30 @@ class Trained(NamedTuple):
     engine: str
     tokenizer: Any
     adapts: bool
+    whole: Whole | None = None
+
+    @property
+    def dtype(self) -> str:
+        """`bf16`, `fp16` or `fp32`: the type that the base was loaded in when it was trained on."""
+        return self._merging.dtype
+
+    @property
+    def trained_on(self) -> Into:
+        """Which of the base's weights were trained on: its own, or what a quantization left of them."""
+        return self._merging.trained_on
+
+    def merge(self, out: Path, dtype: str, into: Into) -> None:
+        """Write the merged model with its tokenizer, template and licence into the empty folder `out`.
+
+        `dtype` is `bf16`, `fp16` or `fp32`. Raises `Refused`, as where `base` has another identity than `identity`.
+        """
+        self._merging.write(self.base, self.identity, self.saved, out, dtype, into)
+
+    @property
+    def _merging(self) -> Whole:
+        if self.whole is None:
+            raise Refused("what was trained cannot be merged here", fix="export it as it is")
+        return self.whole
 
 
 @dataclass(frozen=True)
@@ -68,6 +94,9 @@ class Form:
 
     engine: str
     attach: bool
+    dtype: str | None = None
+    """`bf16`, `fp16` or `fp32`: the type of weights that were computed anew, as merged ones are, and are opened as
+    they are. None where the form holds the trained tensors themselves: then it is opened as the spec says."""
 
 
 class Exporter(Backend[O]):

@@ -36,8 +36,10 @@ A complete quantizer, which rounds the base's weights as a number of few bits wo
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+from tunewright.errors import Refused
 from tunewright.parts.base import Backend, O
 
 
@@ -58,6 +60,14 @@ class Quantizer(Backend[O]):
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Right after loading: set what the scheme needs on the model, in place."""
+
+    def held(self, outline: Any, dtype: str) -> Callable[[str, Any], Any]:
+        """A function of a tensor's name in the model and the base's own tensor: what a base that was loaded in `dtype`
+        with this quantizer holds in its place, unpacked; the tensor itself where the scheme leaves it as it is.
+
+        `outline` is the model without its numbers, and stays as it is. `Cap.UNPACKS` offers it.
+        """
+        raise Refused(f"what `{self.kind}` packs is not unpacked here", fix="merge into the original weights")
 
     def describe(self) -> dict[str, Any]:
         """What the library alone needs to load the base the same way; plain JSON, {} for no quantization."""

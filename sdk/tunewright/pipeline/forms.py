@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunewright.errors import Refused
+from tunewright.handoff.verify import model_identity
 from tunewright.parts import AdapterMethod, Backend, Engine, Loader, Quantizer
 from tunewright.parts.engine import Served, Subject
+from tunewright.parts.whole import Whole
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Opener:
     quantizer: Quantizer
     adapter: AdapterMethod
     dtype: str
+
+    @property
+    def whole(self) -> Whole:
+        """The same backends, for a merge of what was trained into its base."""
+        return Whole(self.loader, self.quantizer, self.adapter, self.dtype, identity_of)
 
     def parts(self) -> tuple[Backend, ...]:
         """In the order in which their signatures enter a key."""
@@ -37,6 +44,14 @@ class Opener:
         with self.served(folder, saved) as subject:
             refuse_other(subject.identity, digest)
             yield subject
+
+
+def identity_of(folder: Path) -> str:
+    """The identity of the model in a folder. Raises `Refused` where it holds none."""
+    try:
+        return model_identity(folder)["identity"]
+    except (OSError, ValueError) as error:
+        raise Refused(f"{folder.name} holds no whole model: {error}", fix="fetch it again") from error
 
 
 def refuse_other(identity: str, digest: str) -> None:

@@ -55,7 +55,8 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
-    parity = Parity(opener, ClaimRows(_golden(resolved), seed), seed, tuple(resolved.host.blocked))
+    asked = ClaimRows(_golden(resolved), seed)
+    parity = Parity(opener, _plain(resolved), asked, seed, tuple(resolved.host.blocked))
     yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
@@ -70,9 +71,8 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
     spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
     model, parent, given = before.model, {}, None
     if before.trained and training.adapter == "merge":
-        whole_weights = Cap.FULLY_TRAINABLE in resolved.quantizer.offers()
-        plain = resolved.quantizer if whole_weights else cast(Quantizer, bare(resolved.host, "quantizer", "none"))
-        merge = Merge(resolved.loader, plain, adapter, spec.model.dtype, before.trained.removeprefix("train-"))
+        opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, adapter, spec.model.dtype)
+        merge = Merge(opener.whole, before.trained.removeprefix("train-"))
         model = training.suffix("merge")
         yield Step(model, merge, {"model": before.model, "trained": before.trained})
     elif before.trained:
@@ -84,6 +84,13 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
     made = Made(model, training.suffix("train"), training.suffix("prepare"))
     yield Step(made.trained, train, {"model": model, "rows": made.rows, **parent}, device)
     return made
+
+
+def _plain(resolved: Resolved) -> Quantizer:
+    """The quantizer by which a merged model is opened: one that leaves weights as they are."""
+    if Cap.FULLY_TRAINABLE in resolved.quantizer.offers():
+        return resolved.quantizer
+    return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
 
 
 def _stages(resolved: Resolved) -> dict[str, str]:

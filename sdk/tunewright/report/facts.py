@@ -109,12 +109,15 @@ class Substituted(Fact):
 class Parity(Fact):
     """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
 
-    `identity` is the digest of the trained tensors that it carries.
+    `diverged` prompts get another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the
+    digest of the trained tensors that it carries, or of the whole model where its weights were computed anew.
     """
 
     agreement: float
     prompts: int
     bytes: int
+    diverged: int = 0
+    first_divergence: int | None = None
     identity: str | None = None
 
 

@@ -13,6 +13,8 @@ from tunewright.parts import Cap, Engine, Exporter
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.prompt_format import Text
+from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import difference
 from tunewright.testing.desk import Desk
@@ -209,14 +211,16 @@ class ExporterExercise(TrainedWorld):
     def _what(self, saved: Path) -> Trained:
         world = self.world
         adapts = Cap.ADAPTS in world.method.offers()
-        return Trained(saved, world.base, "0" * 64, "kit/base", world.engine.kind, world.tokenizer, adapts)
+        whole = Whole(world.loader, world.quantizer, world.method, world.dtype, identity_of)
+        identity = identity_of(world.base)
+        return Trained(saved, world.base, identity, "kit/base", world.engine.kind, world.tokenizer, adapts, whole)
 
     def _reopened(self, form: Form, out: Path, digest: str, report: Report) -> None:
         """As parity does it: attached to the base, or as a model by itself."""
         if form.engine != self.world.engine.kind:
             return  # an engine of another environment: parity asks it there
         world = self.world
-        served = Served(world.base if form.attach else out, world.loader, world.quantizer, world.dtype)
+        served = Served(world.base if form.attach else out, world.loader, world.quantizer, form.dtype or world.dtype)
         if form.attach:
             served = served._replace(method=world.method, trained=out)
         try:

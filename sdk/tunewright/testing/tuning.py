@@ -17,6 +17,8 @@ from tunewright.data.pack import pack
 from tunewright.parts import AdapterMethod, Cap, Trainer
 from tunewright.parts.base import Facts
 from tunewright.parts.trainer import AnyRow, Checkpoint, PairRow, TokenRow, TrainJob, TrainOutcome
+from tunewright.parts.whole import Whole
+from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import alike, difference
 from tunewright.testing.desk import Desk, unwatched
@@ -66,6 +68,8 @@ class AdapterExercise(InWorld):
             self._for_vllm(first, report)
         said = world.say(model)
         self._attached(made, first, digest, said, before if adapts else None, report)
+        if Cap.MERGES in made.offers() and not report.violations:  # what is saved wrong cannot be merged right
+            self._merged(made, first, said, desk, report)
         return {"digest": digest, "count": list(count), "files": content(first), "said": said}
 
     def _count(self, count: tuple[int, int], adapts: bool, report: Report) -> None:
@@ -108,6 +112,22 @@ class AdapterExercise(InWorld):
         again = made.digest(made.wrap(self.world.fresh(), saved))
         says = "`wrap` with a parent does not start from what the parent saved: a second training forgets the first"
         report.expect(again == digest, "parent-ignored", says)
+
+    def _merged(self, made: AdapterMethod, saved: Path, said: Any, desk: Desk, report: Report) -> None:
+        """Merged twice, it is one model, by itself, that answers as the base with the adapter did."""
+        world, base = self.world, content(self.world.base)
+        first, second = desk.give("out"), desk.give("out")
+        whole = Whole(world.loader, world.quantizer, made, world.dtype, identity_of)
+        for out in (first, second):
+            whole.write(world.base, identity_of(world.base), saved, out, world.dtype)
+        where = difference(content(first), content(second))
+        says = f"one adapter was merged twice into one base and the bytes differ: {where}"
+        report.expect(not where, "merge-differs", says)
+        report.expect(content(world.base) == base, "writes-outside", "`merge` changes the base that it reads")
+        if not world.quantizer.describe():  # else it stands on other weights than it was trained on
+            merged = world.loader.model(first, world.quantizer, world.dtype, "infer")
+            says = "what is merged answers otherwise than the base with what was saved put on it"
+            report.expect(alike(said, world.say(merged)), "merge-differs", says)
 
     def abuse(self, make: Make, desk: Desk) -> Iterator[Attempt]:
         made, world = make(), self.world

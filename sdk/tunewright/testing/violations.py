@@ -34,6 +34,7 @@ CODES: Mapping[str, str] = {
     "save-differs": "equal weights are saved as different bytes",
     "save-changes-model": "saving changes the model",
     "attach-differs": "what is attached is not what was saved",
+    "merge-differs": "what is merged is not what was saved, or is another model each time",
     "parent-ignored": "a second training does not start from the first",
     "count-wrong": "a method counts parameters that cannot be",
     "head-differs": "a source's head and its rows disagree",

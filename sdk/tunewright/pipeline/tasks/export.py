@@ -10,7 +10,7 @@ from typing import Any
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
-from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.forms import Opener, identity_of
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -27,7 +27,10 @@ class Export(Task):
         self.exporter, self.opener = exporter, opener
 
     def parts(self) -> tuple[Backend, ...]:
-        return (self.exporter, self.opener.loader, self.opener.adapter)
+        return (self.exporter, self.opener.loader, self.opener.quantizer, self.opener.adapter)
+
+    def settings(self) -> dict[str, Any]:
+        return {"dtype": self.opener.dtype}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         record, outcome, base = (
@@ -44,8 +47,12 @@ class Export(Task):
             engine=self.opener.engine.kind,
             tokenizer=self.opener.loader.tokenizer(base),
             adapts=Cap.ADAPTS in self.opener.adapter.offers(),
+            whole=self.opener.whole,
         )
         form = self.exporter.export(trained, out / FILES)
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
-        disk.write(out / FORM, canonical_json({**asdict(form), "digest": outcome["digest"], "bytes": size}))
+        about = {**asdict(form), "digest": outcome["digest"], "bytes": size}
+        if form.dtype is not None:  # weights of its own: they are told apart by an identity of their own
+            about["identity"] = identity_of(out / FILES)
+        disk.write(out / FORM, canonical_json(about))
         return {"bytes": size}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.parts import Backend
+from tunewright.parts import Backend, Quantizer
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.prompt_format import Text
@@ -29,20 +31,22 @@ BEGINNING = 200  # characters of a plain text that it is asked to go on with
 
 
 class Parity(Task):
-    """Token agreement of each form with the trained one; a form that carries other weights is refused."""
+    """Token agreement of each form with the trained one; one that should carry the trained weights, and does not, is
+    refused."""
 
     def __init__(
         self,
         opener: Opener,
+        plain: Quantizer,
         rows: ClaimRows,
         seed: int,
         blocked: Sequence[str],
     ) -> None:
-        self.opener, self.rows, self.seed = opener, rows, seed
+        self.opener, self.plain, self.rows, self.seed = opener, plain, rows, seed
         self.blocked = blocked  # of this process's host: the fresh one leaves out the same plugins
 
     def parts(self) -> tuple[Backend, ...]:
-        return (*self.opener.parts(), *self.rows.parts())
+        return (self.plain, *self.opener.parts(), *self.rows.parts())
 
     def settings(self) -> dict[str, Any]:
         asked = {"rows": self.rows.settings(), "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
@@ -64,17 +68,24 @@ class Parity(Task):
             if port.startswith("export-"):
                 name = port.removeprefix("export-")
                 context.emit({"event": "progress", "what": f"reopening {name} in a fresh process"})
-                form = form_of(self.opener, base, exported.path / FILES, self.blocked)
-                identity, answers = ask_apart(form, prompts, LIMIT, context.scratch)
-                refuse_other(identity, digest)
-                table[name] = {
-                    "agreement": agreement(reference, answers),
-                    "prompts": len(prompts),
-                    "bytes": exported.json(FORM)["bytes"],
-                    "identity": identity,
-                }
+                about = exported.json(FORM)
+                identity, answers = self._asked(about, base, exported.path / FILES, prompts, digest, context.scratch)
+                table[name] = {**compared(reference, answers), "bytes": about["bytes"], "identity": identity}
         disk.write(out / PARITY, canonical_json(table))
         return {"parity": table}
+
+    def _asked(
+        self, about: Mapping[str, Any], base: Path, files: Path, prompts: Sequence[Text], digest: str, scratch: Path
+    ) -> tuple[str, list[Completion]]:
+        """(identity, answers) of an exported form. Raises `Refused` where it should hold the trained tensors and does
+        not; weights that were computed anew can only be compared by what they answer."""
+        if about["dtype"] is None:
+            form = form_of(self.opener, base, files, self.blocked)
+            identity, answers = ask_apart(form, prompts, LIMIT, scratch)
+            refuse_other(identity, digest)
+            return identity, answers
+        form = form_of(replace(self.opener, quantizer=self.plain, dtype=about["dtype"]), files, None, self.blocked)
+        return about["identity"], ask_apart(form, prompts, LIMIT, scratch)[1]
 
 
 def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:
@@ -97,6 +108,30 @@ def _golden(row: TestRow, answer: Completion) -> dict[str, Any]:
         "answer_ids": answer.ids,
         "answer": answer.text,
     }
+
+
+def compared(reference: Sequence[Completion], other: Sequence[Completion]) -> dict[str, Any]:
+    """How near a form's answers are to the trained form's, as numbers.
+
+    `agreement`: share of tokens; `prompts`: how many were asked; `diverged`: of how many the answer is another, or the
+    prompt's token ids are; `first_divergence`: the earliest token, counted from 0, at which an answer is another one,
+    None where none is.
+    """
+    places = [place for one, two in zip(reference, other, strict=True) if (place := divergence(one, two)) is not None]
+    return {
+        "agreement": agreement(reference, other),
+        "prompts": len(reference),
+        "diverged": len(places),
+        "first_divergence": min(places, default=None),
+    }
+
+
+def divergence(one: Completion, two: Completion) -> int | None:
+    """The first token, counted from 0, that two answers differ in; 0 for prompts of other ids, None for equal ones."""
+    if one.prompt_ids != two.prompt_ids:
+        return 0
+    pairs = zip_longest(one.ids, two.ids)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), None)
 
 
 def agreement(reference: Sequence[Completion], other: Sequence[Completion]) -> float:

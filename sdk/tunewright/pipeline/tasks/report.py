@@ -73,7 +73,7 @@ class Report(Task):
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
             "parity": {
-                form: _only(measured, "agreement", "prompts", "bytes")
+                form: _only(measured, "agreement", "prompts", "diverged", "first_divergence", "bytes")
                 for form, measured in inputs["parity"].json(PARITY).items()
             },
             "examples": self._examples(inputs),
