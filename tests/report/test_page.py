@@ -178,7 +178,8 @@ def shown(given: ReportFacts) -> Iterator[str]:
     for form, parity in given.parity.items():
         identity = f" {parity.identity[:12]}" if parity.identity else ""
         place = "" if parity.first_divergence is None else f" from token {parity.first_divergence + 1}"
-        yield f"{form}{identity} {share(parity.agreement)} {parity.prompts} {parity.diverged}{place} {size(parity.bytes)}"
+        other = f"{parity.diverged}{place}"
+        yield f"{form}{identity} {share(parity.agreement)} {parity.prompts} {other} {size(parity.bytes)}"
     for part in (given.trainer, given.adapter, given.quantization):
         for name, argument in part.arguments.items():
             yield f"{name} {value(argument.value)} {argument.set_by} {argument.field or ''}".strip()
