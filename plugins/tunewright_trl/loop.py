@@ -110,7 +110,7 @@ class TrlTrainer(Trainer[O]):
                 tokens=watch.tokens,
                 supervised=watch.supervised,
                 row_order=digest_json(watch.order),
-                observed=observed(trainer.args),
+                observed=observed(trainer.args, self._passed(job)),
                 substituted=substituted(self._passed(job), trainer, found),
                 losses=tuple(watch.losses),
                 best_step=watch.best_step if self.options.keep == "best" else None,

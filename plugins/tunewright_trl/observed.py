@@ -14,10 +14,16 @@ from tunewright.parts.trainer import Substitution
 _OURS = frozenset({"output_dir"})  # a folder of this machine says nothing about the training
 
 
-def observed(config: Any) -> dict[str, Json]:
+def observed(config: Any, asked: Mapping[str, Argument]) -> dict[str, Json]:
     """The library's arguments as they are now, as plain data; what JSON cannot hold is left out."""
-    values = {name: plain(value) for name, value in config.to_dict().items()}
+    values = {name: _as_asked(value, asked.get(name)) for name, value in config.to_dict().items()}
     return {name: value for name, value in sorted(values.items()) if name not in _OURS and _is_json(value)}
+
+
+def _as_asked(value: Any, asked: Argument | None) -> Any:
+    """Plain data; a list of the one thing that was asked is that thing: so DPO's config holds its loss."""
+    found = plain(value)
+    return found[0] if asked is not None and found == [plain(asked.value)] else found
 
 
 def plain(value: Any) -> Any:
@@ -69,8 +75,8 @@ def substituted(asked: Mapping[str, Argument], trainer: Any, before: Found) -> t
 
 def _arguments(asked: Mapping[str, Argument], config: Any) -> Iterator[Substitution]:
     for name, argument in asked.items():
-        got = plain(getattr(config, name))
-        if got not in (plain(argument.value), [plain(argument.value)]):  # DPO's loss becomes a list of one
+        got = _as_asked(getattr(config, name), argument)
+        if got != plain(argument.value):
             yield Substitution(name, argument.value, got, "TRL or transformers changed this argument")
 
 
