@@ -160,6 +160,7 @@ FULL = [
     "adapter={kind: none}",
     "quantization={kind: none}",
     "model.dtype=fp32",
+    "exports=[]",
     "trainer.optimizer=adamw_torch",
     "trainer.learning_rate=2.0e-3",
 ]
