@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
 from tunewright.parts import Argument, Cap, Facts, To
-from tunewright.parts.base import O
 from tunewright_bitsandbytes.packed import Packed, PackedOptions
 
 COMPUTE = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -35,7 +34,10 @@ class FourBitOptions(PackedOptions):
     ] = "bf16"
 
 
-class FourBit(Packed[O]):
+F = TypeVar("F", bound=FourBitOptions)
+
+
+class FourBit(Packed[F]):
     """Linear layers in 4 bits. A scheme says which sixteen values a weight can have."""
 
     caveat: ClassVar = (
@@ -48,9 +50,7 @@ class FourBit(Packed[O]):
 
     def computes_in(self) -> str:
         """As `compute_dtype` says."""
-        options = self.options
-        assert isinstance(options, FourBitOptions)
-        return options.compute_dtype
+        return self.options.compute_dtype
 
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS})
@@ -58,7 +58,6 @@ class FourBit(Packed[O]):
     def derive(self, facts: Facts) -> dict[str, Argument]:
         """The library's names of types, and its list of skipped modules."""
         options = self.options
-        assert isinstance(options, FourBitOptions)
         set_by: Literal["spec", "tunewright"] = "spec" if "compute_dtype" in options.model_fields_set else "tunewright"
         dtype = Argument(COMPUTE[options.compute_dtype], set_by, "compute_dtype")
         return {"bnb_4bit_compute_dtype": dtype, **super().derive(facts)}

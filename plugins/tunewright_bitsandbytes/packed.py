@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
 from tunewright.errors import MissingExtra
 from tunewright.parts import Argument, Facts, Finding, Options, Quantizer
-from tunewright.parts.base import BadOption, O
+from tunewright.parts.base import BadOption
 
 
 class PackedOptions(Options):
@@ -21,7 +21,10 @@ class PackedOptions(Options):
     ] = []
 
 
-class Packed(Quantizer[O]):
+P = TypeVar("P", bound=PackedOptions)
+
+
+class Packed(Quantizer[P]):
     """Linear layers packed by bitsandbytes while loading. A scheme says which layers they become."""
 
     extra = "train"
@@ -82,4 +85,4 @@ class Packed(Quantizer[O]):
 
     @property
     def _skipped(self) -> list[str]:
-        return sorted(getattr(self.options, "skip", ()))
+        return sorted(self.options.skip)

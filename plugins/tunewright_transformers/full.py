@@ -16,9 +16,7 @@ from tunewright.parts import AdapterMethod, Cap, Need
 from tunewright.parts.adapter import AdapterOptions, ModelDir
 from tunewright.parts.base import BadOption
 from tunewright_transformers.layout import PICKLES, WEIGHTS
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
-"""The options' names of types, and torch's."""
+from tunewright_transformers.loader import DTYPES
 
 
 class FullTuningOptions(AdapterOptions):
