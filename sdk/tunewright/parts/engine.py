@@ -89,7 +89,11 @@ from tunewright.parts.quantizer import Quantizer
 
 
 class Served(NamedTuple):
-    """A form of a model, as an engine opens it: the base, how it is loaded, and what is put on it."""
+    """A form of a model, as an engine opens it: the base, how it is loaded, and what is put on it.
+
+    `base` is the folder of the weights: of a whole model that was exported, its own. `speaks` is the folder that the
+    loader's tokenizer is read from where that is another one.
+    """
 
     base: Path
     loader: Loader
@@ -97,6 +101,12 @@ class Served(NamedTuple):
     dtype: str
     method: AdapterMethod | None = None
     trained: Path | None = None
+    speaks: Path | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the base that was trained on."""
+        return self.loader.tokenizer(self.speaks or self.base)
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,13 @@ class Engine(Backend[O]):
     """Opens a form of a model for asking."""
 
     part: ClassVar[str] = "engine"
+
+    def lacking(self) -> str | None:
+        """What must be installed before it can open anything here, as a sentence with the command; None for nothing.
+
+        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
+        """
+        return None
 
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:

@@ -35,14 +35,15 @@ A complete exporter, which puts a note beside the trained files:
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Name, O, Options
+from tunewright.parts.base import Backend, Json, Name, O, Options
 from tunewright.parts.whole import Into, Whole
 
 
@@ -97,12 +98,18 @@ class Form:
     dtype: str | None = None
     """`bf16`, `fp16` or `fp32`: the type of weights that were computed anew, as merged ones are, and are opened as
     they are. None where the form holds the trained tensors themselves: then it is opened as the spec says."""
+    options: Mapping[str, Json] = field(default_factory=dict)
+    """Options of the engine, beside its kind: plain JSON."""
+    quantizer: Mapping[str, Json] | None = None
+    """The quantizer, as a spec would write it, by which weights that were computed anew are opened; None for none."""
 
 
 class Exporter(Backend[O]):
     """Writes one form of what was trained."""
 
     part: ClassVar[str] = "exporter"
+    engine: ClassVar[str] = ""
+    """Kind of the engine that opens what it writes; empty for the one that the spec's loader names."""
 
     @property
     def name(self) -> str:

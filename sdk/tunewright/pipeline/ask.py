@@ -60,7 +60,8 @@ def main(form_file: str, prompts_file: str, out: str) -> None:
     form = json.loads(Path(form_file).read_text(encoding="utf-8"))
     asked = json.loads(Path(prompts_file).read_text(encoding="utf-8"))
     opener, saved = _opener(form), form["saved"]
-    opened = opener.served(Path(form["base"]), None if saved is None else Path(saved))
+    speaks = Path(form["speaks"]) if "speaks" in form else None
+    opened = opener.served(Path(form["base"]), None if saved is None else Path(saved), speaks)
     with opened as subject:
         answers = subject.complete(asked["prompts"], asked["limit"], together=False)
         result = {"identity": subject.identity, "answers": [asdict(answer) for answer in answers]}

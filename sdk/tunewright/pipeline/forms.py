@@ -33,10 +33,10 @@ class Opener:
         """In the order in which their signatures enter a key."""
         return (self.loader, self.engine, self.quantizer, self.adapter)
 
-    def served(self, folder: Path, saved: Path | None) -> AbstractContextManager[Subject]:
-        """The base in `folder`, with what was saved put on it if there is any."""
+    def served(self, folder: Path, saved: Path | None, speaks: Path | None = None) -> AbstractContextManager[Subject]:
+        """The base in `folder`, with what was saved put on it if there is any; `speaks` as in `Served`."""
         method = self.adapter if saved is not None else None
-        return self.engine.open(Served(folder, self.loader, self.quantizer, self.dtype, method, saved))
+        return self.engine.open(Served(folder, self.loader, self.quantizer, self.dtype, method, saved, speaks))
 
     @contextmanager
     def tuned(self, folder: Path, saved: Path, digest: str) -> Iterator[Subject]:

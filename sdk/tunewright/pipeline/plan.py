@@ -9,8 +9,8 @@ from typing import Any
 
 from tunewright.data.rows import BadSource
 from tunewright.digest import digest_json
-from tunewright.errors import TunewrightWarning
-from tunewright.parts import Backend, DataSource
+from tunewright.errors import EnvironmentFault, TunewrightWarning
+from tunewright.parts import Backend, DataSource, Engine
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
@@ -81,6 +81,7 @@ def make_plan(resolved: Resolved) -> Plan:
 
     Warns of rows that judge the model and were shown to it, and of a type that this machine has no instructions for.
     """
+    _refuse_lacking(resolved)
     problems, repeated = _check_rows(resolved)
     resolved.refuse(problems)
     for one in repeated:
@@ -110,6 +111,13 @@ def make_plan(resolved: Resolved) -> Plan:
     for step in steps:
         keys[step.name] = step.key(keys)
     return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated)
+
+
+def _refuse_lacking(resolved: Resolved) -> None:
+    """What an engine needs is missed now, not when the training is done. Raises `EnvironmentFault`."""
+    for backend in resolved.backends():
+        if isinstance(backend, Engine) and (why := backend.lacking()):
+            raise EnvironmentFault(f"engine `{backend.kind}`: {why}")
 
 
 def slow_types(resolved: Resolved) -> dict[str, str]:

@@ -56,7 +56,7 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
         yield Step(name, Export(exporter, opener), trained)
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     asked = ClaimRows(_golden(resolved), seed)
-    parity = Parity(opener, _plain(resolved), asked, seed, tuple(resolved.host.blocked))
+    parity = Parity(opener, _plain(resolved), resolved.opened_by, asked, seed, tuple(resolved.host.blocked))
     yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)

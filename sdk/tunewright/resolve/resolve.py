@@ -115,6 +115,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
     if not any(exporter.kind == "adapter" for exporter in exporters):
         # the trained form is always exported
         exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
+    engine = cast(Engine, bare(host, "engine", loader.engine))
     form, evaluators, read = one("data", "format"), several("evals"), _read(found)
     split = spec.data.test if isinstance(spec.data.test, Split) else None
     test = Claims(form, several("data", "train" if split else "test"), split, read)
@@ -129,7 +130,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         host=host,
         source=one("model", "source"),
         loader=loader,
-        engine=cast(Engine, bare(host, "engine", loader.engine)),
+        engine=engine,
         quantizer=one("quantization"),
         adapter=one("adapter"),
         format=form,
@@ -140,6 +141,10 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
+        opened_by={
+            exporter.name: cast(Engine, bare(host, "engine", exporter.engine)) if exporter.engine else engine
+            for exporter in exporters
+        },
         target=cast("Exporter | None", found.get(("package", "target"))),
         keys={id(backend): key for key, backend in found.items()},
     )

@@ -83,6 +83,8 @@ class Resolved(NamedTuple):
     trackers: tuple[Tracker, ...]
     gates: tuple[Gate, ...]
     exporters: tuple[Exporter, ...]
+    opened_by: Mapping[str, Engine]
+    """The engine that opens what each exporter writes, by the exporter's name."""
     target: Exporter | None
     """What the package is made for, checked but not exported by itself."""
     keys: Mapping[int, Key]
@@ -96,7 +98,7 @@ class Resolved(NamedTuple):
             parts += [training.format, *training.sources(), training.trainer]
         for claims in (self.test, *self.asked.values()):
             parts += [claims.format, *claims.sources]
-        parts += [*self.evaluators, *self.gates, *self.exporters, *self.trackers]
+        parts += [*self.evaluators, *self.gates, *self.exporters, *self.opened_by.values(), *self.trackers]
         yield from {id(part): part for part in [*parts, self.target] if part is not None}.values()
 
     def data_sources(self) -> tuple[DataSource, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.parts import Backend, Quantizer
+from tunewright.parts import Backend, Engine, Quantizer
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.prompt_format import Text
@@ -38,15 +38,17 @@ class Parity(Task):
         self,
         opener: Opener,
         plain: Quantizer,
+        engines: Mapping[str, Engine],
         rows: ClaimRows,
         seed: int,
         blocked: Sequence[str],
     ) -> None:
-        self.opener, self.plain, self.rows, self.seed = opener, plain, rows, seed
+        self.opener, self.plain, self.engines, self.rows, self.seed = opener, plain, engines, rows, seed
         self.blocked = blocked  # of this process's host: the fresh one leaves out the same plugins
 
     def parts(self) -> tuple[Backend, ...]:
-        return (self.plain, *self.opener.parts(), *self.rows.parts())
+        parts = (self.plain, *self.engines.values(), *self.opener.parts(), *self.rows.parts())
+        return tuple(dict.fromkeys(parts))
 
     def settings(self) -> dict[str, Any]:
         asked = {"rows": self.rows.settings(), "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
@@ -85,6 +87,10 @@ class Parity(Task):
             refuse_other(identity, digest)
             return identity, answers
         form = form_of(replace(self.opener, quantizer=self.plain, dtype=about["dtype"]), files, None, self.blocked)
+        form |= {"speaks": str(base)} if about["engine"] != self.opener.engine.kind else {}
+        form["parts"]["engine"] = {"kind": about["engine"], **about["options"]}
+        if about["quantizer"] is not None:
+            form["parts"]["quantizer"] = dict(about["quantizer"])
         return about["identity"], ask_apart(form, prompts, LIMIT, scratch)[1]
 
 
