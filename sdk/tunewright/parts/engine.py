@@ -8,7 +8,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
     from pydantic import Field, PositiveInt
     from tunewright import BadInput
     from tunewright.data.mask import prompt_ids
-    from tunewright.parts import Engine, Options
+    from tunewright.parts import Cap, Engine, Options
     from tunewright.parts.engine import Completion
     from tunewright.testing import check_engine
 
@@ -20,6 +20,9 @@ A complete engine, which asks one prompt after the other by the likeliest token:
         kind, Options, libraries = "plain", PlainOptions, ("torch",)
         reads = frozenset({"longest"})
         vary = {"longest": (1, 2048)}  # for the kit: two values that must make a difference
+
+        def offers(self):
+            return frozenset({Cap.SCORES})  # it has a `score`; without, leave this out
 
         @contextmanager
         def open(self, served):
@@ -139,7 +142,10 @@ class Subject(Protocol):
 
     @property
     def identity(self) -> str:
-        """Digest of the trained tensors that the model carries in memory; `base` for a bare base."""
+        """Digest of the trained tensors that the model carries in memory; `base` for a bare base.
+
+        Of an engine that never sees them, whatever names the model where it is served: no digest, and not `base`.
+        """
         ...
 
     @property
@@ -184,6 +190,9 @@ class Engine(Backend[O]):
     """Opens a form of a model for asking."""
 
     part: ClassVar[str] = "engine"
+    sees_weights: ClassVar[bool] = True
+    """Whether a subject's identity is worked out from the tensors that answer, in memory. Where they lie in a server's
+    it cannot be: then nothing is claimed of them, and a tuned model that answers all as the base does is refused."""
 
     def lacking(self) -> str | None:
         """What must be installed before it can open anything here, as a sentence with the command; None for nothing.

@@ -50,7 +50,9 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     model = {"model": made.model}
     trained = {**model, "trained": made.trained}
     if resolved.evaluators:
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
+        # weights that an engine never sees are told apart from the base's by what was answered with these
+        compared = {} if all(one.sees_weights for one in resolved.asked_by.values()) else {"base": "evaluate-base"}
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
@@ -107,4 +109,5 @@ def _golden(resolved: Resolved) -> Claims:
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
     seed = resolved.spec.seed
-    return Evaluate(opener, {e: ClaimRows(resolved.asked[e.name], seed) for e in resolved.evaluators})
+    asked = {evaluator: ClaimRows(resolved.asked[evaluator.name], seed) for evaluator in resolved.evaluators}
+    return Evaluate(opener, asked, resolved.asked_by)
