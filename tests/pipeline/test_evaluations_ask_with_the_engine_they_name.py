@@ -19,8 +19,6 @@ from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Store
 
-ALL = ("fetch", "prepare", "evaluate-base", "train", "export-adapter", "parity")
-
 
 @pytest.fixture
 def opened(fakes, monkeypatch):
@@ -139,13 +137,8 @@ def test_an_engine_that_asks_anew_redoes_the_evaluations_and_no_training(run):
     first = run()
     with pytest.warns(TunewrightWarning, match="not proven"):
         again = statuses(run("evals=[{kind: fake, engine: blind}]"))
-    assert [name for name in again if again[name] == "cached"] == [
-        "fetch",
-        "prepare",
-        "train",
-        "export-adapter",
-        "parity",
-    ]
+    kept = ["fetch", "prepare", "train", "export-adapter", "parity"]
+    assert [name for name in again if again[name] == "cached"] == kept
     assert statuses(run()) == {**dict.fromkeys(statuses(first), "cached")}
     named = statuses(run("evals=[{kind: fake, engine: fake}]"))  # the loader's own, by its name
     assert named["evaluate-tuned"] == named["evaluate-base"] == "cached"

@@ -318,7 +318,7 @@ def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
 
 
 def _read_as_secret(resolved: Resolved, key: Key) -> bool:
-    """By the innermost part around it: an evaluation holds sources, a format and an engine, whose options are theirs."""
+    """By the innermost part around it: an evaluation holds sources, a format and an engine with their own options."""
     around = {
         place: backend
         for backend in resolved.backends()
