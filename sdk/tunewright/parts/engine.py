@@ -18,8 +18,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 
     class Plain(Engine[PlainOptions]):
         kind, Options, libraries = "plain", PlainOptions, ("torch",)
-        reads = frozenset({"longest"})
-        vary = {"longest": (1, 2048)}  # for the kit: two values that must make a difference
+        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # for the kit: values that must differ
 
         def offers(self):
             return frozenset({Cap.SCORES})  # it has a `score`; without, leave this out
@@ -27,8 +26,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
         @contextmanager
         def open(self, served):
             tokenizer = served.loader.tokenizer(served.base)
-            model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
-            identity = "base"
+            model, identity = served.loader.model(served.base, served.quantizer, served.dtype, "infer"), "base"
             if served.method is not None:
                 model = served.method.attach(model, served.trained).eval()
                 identity = served.method.digest(model)  # of what is in memory: parity compares it
@@ -45,11 +43,10 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             return self._each(rows, self._score, progress)
 
         def _each(self, asked, ask, progress):
-            found = []
+            found, hear = [], progress or (lambda done: None)
             for one in asked:  # an engine that can batch does so where `together` allows it
                 found.append(ask(one))
-                if progress is not None:
-                    progress(len(found))
+                hear(len(found))
             return found
 
         def _answer(self, prompt, limit):
@@ -67,8 +64,8 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             import torch  # late: `validate` waits for no library
             if not 0 < len(prompt) <= self.most:
                 raise BadInput(f"a prompt has {len(prompt)} tokens, not 1 to {self.most}")
-            ids = torch.tensor([[*prompt, *answer]], device=self.model.device)
             with torch.no_grad():
+                ids = torch.tensor([[*prompt, *answer]], device=self.model.device)
                 return self.model(input_ids=ids).logits[0].float()
 
     def test_it_keeps_its_contract(tmp_path):
