@@ -79,7 +79,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import Backend, O
@@ -177,6 +177,17 @@ class Subject(Protocol):
         `together` are those of `complete`. Raises `BadInput` where a prompt is empty or a row does not fit into the
         model's context, `WorkFailed` where what the model says is no finite number.
         """
+        ...
+
+
+@runtime_checkable
+class Likeliest(Protocol):
+    """What a subject may offer besides, where its engine tells more than the chosen token: certificates measure by it
+    how far the distributions of two forms are apart."""
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row, in order, and each token of its answer: the `top` likeliest tokens in that place, by their ids,
+        with their log-probabilities in nats, given all before it. Raises as `Subject.score`."""
         ...
 
 

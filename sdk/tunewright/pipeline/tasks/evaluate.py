@@ -72,7 +72,7 @@ class Evaluate(Task):
         scores: dict[str, float] = {}
         items: dict[str, int] = {}
         for evaluator, data in rows.items():
-            graded = _measured(evaluator, subject, data, context)
+            graded = measured(evaluator, subject, data, context)
             items[evaluator.name] = len(graded)
             disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
@@ -98,7 +98,7 @@ def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokeniz
             )
 
 
-def _measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
+def measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
     what = f"{'asking' if evaluator.asks else 'scoring'} {evaluator.name}"
 
     def progress(done: int, of: int) -> None:
