@@ -22,7 +22,7 @@ from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.pipeline.apart import apart
-from tunewright.pipeline.certificate import Answers, certificate, kl
+from tunewright.pipeline.certificate import Answers, certificate, compared, kl
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 
@@ -183,6 +183,19 @@ def test_two_percent_of_what_is_better_when_smaller(times, out):
 def test_answers_that_never_end_are_a_lost_stop_token():
     (why,) = refused([1, 1, 1], [1, 1, 1], stopped="limit")
     assert "none of its answers ends" in why
+
+
+def test_tokens_are_counted_where_they_stand_and_only_after_the_same_prompt():
+    def said(*ids, prompt=(1,), stopped="terminator"):
+        return Completion(list(ids), "", stopped, list(prompt))
+
+    trained = [said(5, 6, 7, 9), said(5, 9), said(5, 9), said(8, 9)]
+    form = [said(5, 6, 8, 9), said(5, 9), said(5, 9, prompt=(2,)), said(8, 8, 8, stopped="limit")]
+    assert compared(trained, form) == {
+        "agreement": (3 + 2 + 0 + 1) / 10, "prompts": 4, "diverged": 3, "first_divergence": 0, "retokenized": 1,
+        "unended": 1,
+    }  # fmt: skip
+    assert compared(trained, trained)["first_divergence"] is None
 
 
 def distribution(**chances):
