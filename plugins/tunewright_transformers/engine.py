@@ -42,7 +42,7 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
 
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:
-        tokenizer = served.loader.tokenizer(served.base)
+        tokenizer = served.tokenizer
         model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
         identity = "base"
         if served.method is not None and served.trained is not None:
@@ -111,6 +111,15 @@ class TransformersSubject:
             self._refuse_unscorable(row, place)
         report = progress or (lambda done: None)
         return score.scores(self.model, rows, self.batch_tokens if together else None, report)
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row and each token of its answer, the `top` likeliest tokens there with log-probabilities in nats,
+        from fp32 logits; each row alone. Raises as `score` does."""
+        from tunewright_transformers import score
+
+        for place, row in enumerate(rows):
+            self._refuse_unscorable(row, place)
+        return score.likeliest(self.model, rows, top)
 
     def _refuse_unscorable(self, row: Continuation, place: int) -> None:
         name, length = row.origin or f"row {place + 1}", len(row.prompt) + len(row.answer)

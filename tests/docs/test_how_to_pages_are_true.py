@@ -23,8 +23,8 @@ from tunewright.cli.main import app
 from tunewright.host import Host
 from tunewright.parts import Cap, Facts
 from tunewright.pipeline import rehearse
+from tunewright.pipeline.certificate import Answers, certificate
 from tunewright.pipeline.tasks import evaluate
-from tunewright.pipeline.tasks.parity import compared
 from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
@@ -220,7 +220,8 @@ def test_the_learning_rates_are_those_that_the_trainers_choose(host):
 
 def test_every_exporter_is_listed_and_so_is_every_number_of_a_form(host):
     assert sorted(cells[0].strip("`") for cells in table("export-a-model", "kind")) == sorted(host.kinds("exporter"))
-    keys = {*compared([], []), "bytes", "identity"}
+    nothing = Answers(())
+    keys = {*certificate(nothing, nothing, None, 0), "bytes", "identity", "tokens_per_second", "peak_rss_bytes"}
     assert {cells[0].strip("`") for cells in table("export-a-model", "key")} == keys
 
 

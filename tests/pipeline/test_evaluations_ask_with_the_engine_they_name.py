@@ -137,7 +137,7 @@ def test_an_engine_that_asks_anew_redoes_the_evaluations_and_no_training(run):
     first = run()
     with pytest.warns(TunewrightWarning, match="not proven"):
         again = statuses(run("evals=[{kind: fake, engine: blind}]"))
-    kept = ["fetch", "prepare", "train", "export-adapter", "parity"]
+    kept = ["fetch", "prepare", "train", "export-adapter"]
     assert [name for name in again if again[name] == "cached"] == kept
     assert statuses(run()) == {**dict.fromkeys(statuses(first), "cached")}
     named = statuses(run("evals=[{kind: fake, engine: fake}]"))  # the loader's own, by its name
@@ -208,7 +208,7 @@ def served(run, opened, fakes, tmp_path):
     table = next((Path(first["run_dir"]) / "steps" / "train" / "trained").resolve().rglob("*.safetensors"))
     tuned = its.Model()
     tuned.table = json.loads(its.read_safetensors(table))
-    with serving(base=its.FakeSubject(its.Model(), "base"), tuned=its.FakeSubject(tuned, "tuned")) as server:
+    with serving(base=its.FakeSubject(its.Model(), "base", its.FakeTokenizer()), tuned=its.FakeSubject(tuned, "tuned", its.FakeTokenizer())) as server:
         yield server
 
 

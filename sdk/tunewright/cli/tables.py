@@ -25,6 +25,11 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
+    if len(summary["parity"]) > 1:
+        out.print(_forms(summary["parity"]))
+    for form, found in summary["parity"].items():
+        for why in found["refused"]:
+            out.print(Text(f"left out of the package: {form}; {why}"))
     trained = summary.get("trained")
     if trained:
         share = 100 * trained["trainable"] / trained["total"]
@@ -53,6 +58,24 @@ def _scores(scores: Mapping[str, Any]) -> Table:
             f"{low:+.3f} to {high:+.3f}", f"{score['p_value']:.2g}",
         )  # fmt: skip
     return table
+
+
+def _forms(parity: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("form")
+    for name in ("same tokens", "KL, nats", "change", "95 % interval", "MB", "tokens/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in parity.items():
+        interval = "" if found["ci95"] is None else "{:+.3f} to {:+.3f}".format(*found["ci95"])
+        table.add_row(
+            name, f"{found['agreement']:.1%}", _given(found["kl"], ".2g"), _given(found["delta"], "+.3f"), interval,
+            f"{found['bytes'] / 1e6:,.1f}", _given(found["tokens_per_second"], ",.0f"),
+        )  # fmt: skip
+    return table
+
+
+def _given(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def print_plan(found: Mapping[str, Any]) -> None:

@@ -18,19 +18,19 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 
     class Plain(Engine[PlainOptions]):
         kind, Options, libraries = "plain", PlainOptions, ("torch",)
-        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # for the kit: values that must differ
+        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # `vary`: two that differ
 
         def offers(self):
             return frozenset({Cap.SCORES})  # it has a `score`; without, leave this out
 
         @contextmanager
         def open(self, served):
-            tokenizer = served.loader.tokenizer(served.base)
-            model, identity = served.loader.model(served.base, served.quantizer, served.dtype, "infer"), "base"
+            model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
+            identity = "base"
             if served.method is not None:
                 model = served.method.attach(model, served.trained).eval()
                 identity = served.method.digest(model)  # of what is in memory: parity compares it
-            yield Asked(model, tokenizer, identity, self.options.longest)
+            yield Asked(model, served.tokenizer, identity, self.options.longest)
 
     class Asked:
         def __init__(self, model, tokenizer, identity, most):
@@ -79,7 +79,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import Backend, O
@@ -180,6 +180,17 @@ class Subject(Protocol):
         `together` are those of `complete`. Raises `BadInput` where a prompt is empty or a row does not fit into the
         model's context, `WorkFailed` where what the model says is no finite number.
         """
+        ...
+
+
+@runtime_checkable
+class Likeliest(Protocol):
+    """What a subject may offer besides, where its engine tells more than the chosen token: certificates measure by it
+    how far the distributions of two forms are apart."""
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row, in order, and each token of its answer: the `top` likeliest tokens in that place, by their ids,
+        with their log-probabilities in nats, given all before it. Raises as `Subject.score`."""
         ...
 
 

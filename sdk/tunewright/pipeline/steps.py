@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from tunewright.parts import Cap, Quantizer
+from tunewright.parts import Cap, Evaluator, Quantizer
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
@@ -57,14 +57,19 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
-    asked = ClaimRows(_golden(resolved), seed)
-    parity = Parity(opener, _plain(resolved), resolved.opened_by, asked, seed, tuple(resolved.host.blocked))
-    yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
+    forms = {name: name for name in exports}
+    # what weights that nobody sees have answered is nothing to measure a form against
+    known = {one: rows for one, rows in _asked(resolved).items() if resolved.asked_by[one.name].sees_weights}
+    parity = Parity(
+        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), known, seed,
+        tuple(resolved.host.blocked),
+    )  # fmt: skip
+    yield Step("parity", parity, {**trained, **forms, **judged}, device)
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
     shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
-    packed = {**shown, "report": "report"}
+    packed = {**shown, **forms, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
@@ -108,6 +113,10 @@ def _golden(resolved: Resolved) -> Claims:
 
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
+    return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _asked(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
+    """The rows of every evaluation."""
     seed = resolved.spec.seed
-    asked = {evaluator: ClaimRows(resolved.asked[evaluator.name], seed) for evaluator in resolved.evaluators}
-    return Evaluate(opener, asked, resolved.asked_by)
+    return {evaluator: ClaimRows(resolved.asked[evaluator.name], seed) for evaluator in resolved.evaluators}

@@ -17,7 +17,7 @@ from tunewright.store.publish import Artifact
 def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str, str], why: str) -> dict[str, Any]:
     """Steps, scores, gates, parity and where everything is; paths are absolute."""
     evidence = done["gate"].json(EVIDENCE) if "gate" in done else {"scores": {}, "gates": []}
-    parity = done["parity"].json(PARITY) if "parity" in done else {}
+    parity = _certificates(done["parity"]) if "parity" in done else {}
     gates = evidence["gates"]
     failed = bool(why) or any(not gate["passed"] for gate in gates)
     return {
@@ -31,6 +31,12 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "trained": _trained(done),
         "artifacts": _artifacts(folder, done),
     }
+
+
+def _certificates(parity: Artifact) -> dict[str, Any]:
+    """Each form's row of the certificate, with what only this machine measures."""
+    figures = parity.manifest["notes"]["figures"]
+    return {form: {**found, **figures[form]} for form, found in parity.json(PARITY).items()}
 
 
 def _trained(done: Mapping[str, Artifact]) -> dict[str, int] | None:

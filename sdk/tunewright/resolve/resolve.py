@@ -16,6 +16,7 @@ from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
+from tunewright.parts.gate import AGREEMENT, KL, form_score
 from tunewright.resolve import rules
 from tunewright.resolve.resolved import Claims, Resolved, Training
 from tunewright.resolve.structure import structure
@@ -228,6 +229,7 @@ def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
 
 def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
     made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
+    made |= {form_score(one.name, of) for one in resolved.exporters for of in (AGREEMENT, KL, *made)}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()

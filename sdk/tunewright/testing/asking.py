@@ -235,6 +235,7 @@ class ExporterExercise(TrainedWorld):
             return  # an engine of another environment: parity asks it there
         world = self.world
         served = Served(world.base if form.attach else out, world.loader, world.quantizer, form.dtype or world.dtype)
+        served = served._replace(speaks=out if form.speaks else world.base)
         if form.attach:
             served = served._replace(method=world.method, trained=out)
         try:

@@ -58,19 +58,19 @@ class Evaluate(Task):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         self._refuse_what_cannot_be_graded(rows, base_folder(inputs["model"]))
-        measured, about = Measured(), dict[str, Any]()
+        answered, about = Measured(), dict[str, Any]()
         for opener, evaluators in self._openers():
             with self._subject(opener, inputs) as subject:
-                found = {evaluator: _measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
+                found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
                 seen = opener.engine.sees_weights
                 told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen}
             if "trained" in inputs and not seen:
                 _refuse_the_base(found, inputs["base"], subject.identity)
                 for evaluator in evaluators:
                     context.warn(TunewrightWarning(_unproven(evaluator.name, told)))
-            measured |= found
+            answered |= found
             about |= {evaluator.name: told for evaluator in evaluators}
-        return self._write(measured, about, out)
+        return self._write(answered, about, out)
 
     def _openers(self) -> list[tuple[Opener, list[Evaluator]]]:
         """Each engine once, with the evaluators that ask with it; two of equal options are one, and open one model."""
@@ -97,14 +97,14 @@ class Evaluate(Task):
             if evaluator.asks:
                 _refuse_long_references(evaluator, items, tokenizer)
 
-    def _write(self, measured: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    def _write(self, answered: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
         scores: dict[str, float] = {}
         for evaluator in self.asked:
-            graded = measured[evaluator]
+            graded = answered[evaluator]
             disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = summary(graded)
-        items = {evaluator.name: len(measured[evaluator]) for evaluator in self.asked}
+        items = {evaluator.name: len(answered[evaluator]) for evaluator in self.asked}
         disk.write(out / SUBJECT, canonical_json({"asked": about, "scores": scores, "items": items}))
         return {"asked": about, "scores": scores}
 
@@ -156,7 +156,7 @@ def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokeniz
             )
 
 
-def _measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
+def measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
     what = f"{'asking' if evaluator.asks else 'scoring'} {evaluator.name}"
 
     def progress(done: int, of: int) -> None:
