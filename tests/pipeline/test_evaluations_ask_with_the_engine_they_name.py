@@ -208,7 +208,10 @@ def served(run, opened, fakes, tmp_path):
     table = next((Path(first["run_dir"]) / "steps" / "train" / "trained").resolve().rglob("*.safetensors"))
     tuned = its.Model()
     tuned.table = json.loads(its.read_safetensors(table))
-    with serving(base=its.FakeSubject(its.Model(), "base", its.FakeTokenizer()), tuned=its.FakeSubject(tuned, "tuned", its.FakeTokenizer())) as server:
+    with serving(
+        base=its.FakeSubject(its.Model(), "base", its.FakeTokenizer()),
+        tuned=its.FakeSubject(tuned, "tuned", its.FakeTokenizer()),
+    ) as server:
         yield server
 
 
