@@ -226,6 +226,7 @@ def test_a_served_model_scores_as_the_one_in_the_process_and_the_report_says_wha
     assert summary["scores"] == before["scores"]
     assert {ask.body["model"] for ask in served.completions} == {"base", "tuned"}
     says = "that it holds what was trained here is not proven"
+    assert [sentence.endswith(says) for sentence in summary["unproven"]] == [True]
     package = Path(summary["artifacts"]["package"])
     assert says in (package / "REPORT.html").read_text()
     assert says in (package / "MODEL_CARD.md").read_text()
