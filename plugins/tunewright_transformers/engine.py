@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import BadInput
-from tunewright.parts import Engine, Options
+from tunewright.parts import Cap, Engine, Options
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
@@ -36,6 +36,9 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
     libraries = ("torch", "transformers")
     reads = frozenset({"batch_tokens"})
     vary: ClassVar = {"batch_tokens": (64, 8192)}  # seen in how often progress is told, never in an answer
+
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.SCORES})
 
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:

@@ -386,6 +386,9 @@ class FakeSubject:
 class FakeEngine(Engine):
     kind, Options = "fake", KindOnly
 
+    def offers(self):
+        return frozenset({Cap.SCORES})
+
     @contextmanager
     def open(self, served):
         model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")

@@ -79,7 +79,7 @@ def _given(value: float | None, form: str) -> str:
 
 
 def print_plan(found: Mapping[str, Any]) -> None:
-    """Steps with what is cached, then every effective argument and who set it."""
+    """Steps with what is cached, who asks for each evaluation, every effective argument and who set it."""
     out = console()
     steps = Table(box=None, pad_edge=False, header_style="bold")
     steps.add_column("step")
@@ -88,6 +88,9 @@ def print_plan(found: Mapping[str, Any]) -> None:
     for step in found["steps"]:
         steps.add_row(step["name"], step["key"][:12], "reused" if step["cached"] else "will run")
     out.print(steps)
+    out.print()
+    for name, engine in found["asked_by"].items():
+        out.print(Text(f"{name} is asked with {engine['kind']}"))
     for backend, names in found["arguments"].items():
         out.print()
         out.print(_arguments(backend, names))

@@ -212,6 +212,7 @@ class Cap(StrEnum):
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
+    SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
 
 
 class Need(NamedTuple):

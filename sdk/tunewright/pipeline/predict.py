@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunewright.errors import BadInput
+from tunewright.errors import BadInput, TunewrightWarning
 from tunewright.host import Host
-from tunewright.parts import DataSource, PromptFormat
+from tunewright.parts import DataSource, Engine, PromptFormat
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
-from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.forms import Opener, refuse_lacking
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean
@@ -39,25 +41,37 @@ def answer_rows(
     host: Host,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[Completion]:
     """One answer a row, by the tuned model of a run's folder. Raises `BadInput`.
 
     An answer has at most `limit` tokens: by default what the run's evaluations allowed, or 64 where there are none.
+    `engine` as in `open_tuned`.
     """
     lock = lock_of(run)
     limit = limit or limit_of(lock)
     form = host.make("prompt_format", lock["data"]["format"])
     prompts = [form.prompt(row) for row in rows]
-    with open_tuned(run, host) as subject:
+    with open_tuned(run, host, engine) as subject:
         return subject.complete(prompts, limit, progress)
 
 
-def open_tuned(run: Path, host: Host) -> AbstractContextManager[Subject]:
-    """The tuned model of a run's folder, opened for asking."""
+def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> AbstractContextManager[Subject]:
+    """The tuned model of a run's folder, opened for asking: by `engine`, or by the one that the run's loader names.
+
+    Raises `EnvironmentFault` where the engine is not installed. Warns where it never sees the weights that answer.
+    """
     lock = lock_of(run)
     base, trained = (step_of(run, name) for name in steps_of(lock))
     digest = trained.json(OUTCOME)["digest"]
-    return opener_of(lock, host).tuned(base_folder(base), trained.path / TRAINED, digest)
+    opener = opener_of(lock, host)
+    if engine is not None:
+        opener = replace(opener, engine=engine)
+        refuse_lacking([engine])
+        if not engine.sees_weights:
+            says = f"engine `{engine.kind}` asks a model that is served elsewhere: that it holds what this run trained"
+            warnings.warn(TunewrightWarning(f"{says} is not proven"), stacklevel=2)
+    return opener.tuned(base_folder(base), trained.path / TRAINED, digest)
 
 
 def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:
@@ -131,13 +145,21 @@ def _asked(row: Row | Broken, form: PromptFormat) -> dict[str, Any]:
 
 
 def answer_file(
-    run: Path, path: Path, host: Host, limit: int | None = None, progress: Callable[[int], None] | None = None
+    run: Path,
+    path: Path,
+    host: Host,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Answered:
-    """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded."""
+    """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded.
+
+    `engine` as in `open_tuned`.
+    """
     lock = lock_of(run)
     rows = read_file(path, host.make("prompt_format", lock["data"]["format"]), host)
     limit = limit or limit_of(lock)
-    answers = answer_rows(run, rows, host, limit, progress) if rows else []
+    answers = answer_rows(run, rows, host, limit, progress, engine) if rows else []
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, [*columns, ANSWER], restval="", lineterminator="\n")

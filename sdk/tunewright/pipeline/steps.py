@@ -50,7 +50,9 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     model = {"model": made.model}
     trained = {**model, "trained": made.trained}
     if resolved.evaluators:
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
+        # weights that an engine never sees are told apart from the base's by what was answered with these
+        compared = {} if all(one.sees_weights for one in resolved.asked_by.values()) else {"base": "evaluate-base"}
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         yield Step(name, Export(exporter, opener), trained)
@@ -58,7 +60,7 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
     parity = Parity(
-        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _asked(resolved), seed,
+        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved), seed,
         tuple(resolved.host.blocked),
     )  # fmt: skip
     yield Step("parity", parity, {**trained, **forms, **judged}, device)
@@ -109,7 +111,14 @@ def _golden(resolved: Resolved) -> Claims:
 
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
-    return Evaluate(opener, _asked(resolved))
+    return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
+    """Those whose answers are the loader's own engine's: forms are compared with what it answers."""
+    asked = _asked(resolved)
+    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name] is resolved.engine}
+    return {evaluator: rows for evaluator, rows in asked.items() if evaluator in own}
 
 
 def _asked(resolved: Resolved) -> dict[Evaluator, ClaimRows]:

@@ -189,6 +189,8 @@ class ReportFacts(Fact):
     parent: Parent | None = None
     data: Data
     scores: Mapping[str, Score] = {}
+    unproven: tuple[str, ...] = ()
+    """Which scores come from weights that nothing here has seen, a sentence each."""
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
     examples: Examples = Examples()

@@ -12,7 +12,7 @@ from tunewright.handoff.package import build, zip_folder
 from tunewright.parts import Backend, Evaluator, Quantizer
 from tunewright.parts.gate import Verdict
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import asked
+from tunewright.pipeline.tasks.evaluate import asked, unproven
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import MODEL, RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE, score_of
@@ -82,7 +82,7 @@ class Package(Task):
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],
-            limits=[self.quantizer.caveat] if self.quantizer.caveat else [],
+            limits=[*([self.quantizer.caveat] if self.quantizer.caveat else []), *unproven(inputs)],
             licences={"base": self.about["license"]} if self.about["license"] else {},
         )
 

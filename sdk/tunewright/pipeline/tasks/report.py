@@ -9,7 +9,7 @@ from typing import Any
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.prompt_format import said
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import asked, read_graded
+from tunewright.pipeline.tasks.evaluate import asked, read_graded, unproven
 from tunewright.pipeline.tasks.export import FORM
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
@@ -69,6 +69,7 @@ class Report(Task):
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
             **_only(evidence, "scores", "gates"),
+            "unproven": unproven(inputs),
             "loss": outcome["losses"],
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
