@@ -105,7 +105,7 @@ def _halves(tensors: Mapping[str, Any], family: Family) -> Iterator[Half]:
             raise Refused(f"`{saved}` has no place in a GGUF adapter, which holds matrices A and B alone", fix=APART)
         weight = f"{found['module']}.weight"
         if weight == EMBEDDING or (weight == HEAD and tied):
-            why = "the model's head and embeddings are one tensor" if tied else "embeddings take theirs another way round"
+            why = "the model's head and embeddings are one tensor" if tied else "embeddings stand the other way round"
             raise Refused(f"`{saved}` has no place in a GGUF adapter: {why}, and llama.cpp would not answer as trained",
                           fix=APART)  # fmt: skip
         placed = family.place(weight)

@@ -52,7 +52,7 @@ class Opened(NamedTuple):
 
 
 class LlamaCpp(Engine[LlamaCppOptions]):
-    """Starts `llama-server` on a free port, watches it while it is asked, and stops it on leaving, however that comes."""
+    """Starts `llama-server` on a free port, watches it while it is asked, and stops it on leaving, whatever happens."""
 
     kind = "llama-cpp"
     Options: ClassVar = LlamaCppOptions
@@ -118,7 +118,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
 
 def _files(served: Served, scratch: Path) -> Opened:
     """What the server is given: files that are there already, or GGUFs made of them in `scratch`."""
-    from tunewright_llamacpp import adapter, model
+    from tunewright_llamacpp import adapter
 
     method, trained = served.method, served.trained
     if method is None or trained is None:
@@ -143,7 +143,7 @@ def _model(served: Served, folder: Path, scratch: Path) -> Path:
         return folder / model.FILE
     if Cap.FULLY_TRAINABLE not in served.quantizer.offers():
         raise Refused(
-            f"a base in `{served.quantizer.kind}` is not what llama.cpp would hold: its answers would be another model's",
+            f"a base in `{served.quantizer.kind}` is not what llama.cpp would hold: another model would answer",
             fix="ask it by the engine `transformers`; for llama.cpp, export `gguf`, which is measured by itself",
         )
     made = scratch / model.FILE

@@ -1,6 +1,6 @@
 """`gguf`: base and adapter as one GGUF file, which llama.cpp and what is built on it opens.
 
-The merged model is written into a temporary folder beside the output first, and removed: for a while the disk holds
+The merged model is written into a temporary folder in the output first, and removed: for a while the disk holds
 both. Tokenizer, chat template and the tokens that end an answer stand in the file itself.
 """
 
@@ -65,8 +65,8 @@ class GgufExporter(Exporter[GgufOptions]):
         from tunewright_llamacpp import model
 
         kind = self.options.type
-        # beside the output, on its disk: `out` itself is what is exported
-        with tempfile.TemporaryDirectory(prefix=".merged-", dir=out.parent) as folder:
+        # in the output, since that is on the disk with room for a model
+        with tempfile.TemporaryDirectory(prefix=".merged-", dir=out) as folder:
             merged = Path(folder)
             trained.merge(merged, MERGED[kind], self.options.into or trained.trained_on)
             model.write_model(merged, trained.tokenizer, out / model.FILE, kind, trained.base_name)

@@ -47,7 +47,7 @@ class Family:
         return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads)
 
     def place(self, name: str) -> Placed:
-        """Where a tensor of the model goes, by its name in transformers. Raises `Refused` where GGUF has none for it."""
+        """Where a tensor of the model goes, by its name in transformers. Raises `Refused` where GGUF has none."""
         found = self.names.get_name(name, try_suffixes=SUFFIXES)
         if found is None:
             raise Refused(f"GGUF has no place for the tensor `{name}` of a {self.architecture}: nothing is written",

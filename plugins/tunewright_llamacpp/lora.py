@@ -12,7 +12,8 @@ from tunewright.parts.exporter import ExporterOptions, Form, Trained
 from tunewright_llamacpp.export import ENGINE, unknown_family
 
 WHY = (
-    "it loads plain LoRA on projections: no DoRA, no `modules_to_save`, no `alpha_pattern`, nothing on embeddings or head"
+    "it loads plain LoRA on projections: no DoRA, no `modules_to_save`, no `alpha_pattern`, nothing on embeddings or "
+    "head"
 )
 
 

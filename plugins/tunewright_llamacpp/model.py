@@ -14,17 +14,19 @@ from tunewright.errors import Refused
 from tunewright.parts.loader import Tokenizer
 from tunewright_llamacpp import metadata, vocabulary
 from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library, order
+from tunewright_llamacpp.header import read_header
 from tunewright_transformers.loader import load
 from tunewright_transformers.tensors import Tensors, give_back
 
 TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
 """Our names of types, and the package `gguf`'s."""
 FILE = "model.gguf"
+ALIGNED = 32  # bytes to which the format pads a tensor
 AT_ONCE = 1 << 22  # numbers that are converted and checked together
 
 
 class Planned(NamedTuple):
-    """A tensor to write: its name in transformers (empty for one that is computed), in the GGUF, and its numbers there."""
+    """A tensor to write: its name in transformers (empty for one that is computed), and what it is in the GGUF."""
 
     source: str
     name: str
@@ -49,10 +51,8 @@ def write_model(folder: Path, tokenizer: Tokenizer, out: Path, kind: str, name: 
         vocabulary.write(writer, tokenizer, _vocabulary(planned))
         for one in planned:
             types = gguf.GGMLQuantizationType[one.kind]
-            size = gguf.GGML_QUANT_SIZES[types]
-            count = _count(one.shape)
-            # a shape in numbers, and the bytes that they take: their numpy type is of no matter then
-            writer.add_tensor_info(one.name, one.shape, None, count // size[0] * size[1], raw_dtype=types)
+            # beside the type and the bytes, numpy's type is of no matter
+            writer.add_tensor_info(one.name, one.shape, None, _bytes(one), raw_dtype=types)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -94,7 +94,8 @@ def _refuse_other_head(tensors: Tensors) -> None:
     import torch
 
     if EMBEDDING not in tensors or not torch.equal(tensors.read(HEAD), tensors.read(EMBEDDING)):
-        raise Refused(f"config.json ties `{HEAD}` to the embeddings, and the files hold another one", fix="merge it again")
+        raise Refused(f"config.json ties `{HEAD}` to the embeddings, and the files hold another one",
+                      fix="merge it again")  # fmt: skip
 
 
 def _kind(source: str, shape: tuple[int, ...], kind: str) -> str:
@@ -118,7 +119,7 @@ def _write(writer: Any, planned: list[Planned], tensors: Tensors, computed: Mapp
 
 
 def _parts(tensor: Any, one: Planned) -> Iterator[Any]:
-    """The tensor's rows in llama.cpp's order and type, a block at a time. Raises `Refused` for a number that is none."""
+    """The tensor's rows in llama.cpp's order and type, a block at a time. Raises `Refused` for what is no number."""
     import numpy as np
     import torch
 
@@ -141,14 +142,26 @@ def _parts(tensor: Any, one: Planned) -> Iterator[Any]:
 
 
 def _prove(out: Path, planned: list[Planned]) -> None:
-    """The file, read again, holds what was planned and nothing else. Raises `Refused`."""
-    found = {tensor.name: [*reversed([int(axis) for axis in tensor.shape])] for tensor in library().GGUFReader(out).tensors}
-    meant = {one.name: list(one.shape) for one in planned}
-    if found != meant:
-        unlike = sorted(name for name in found.keys() | meant.keys() if found.get(name) != meant.get(name))
+    """The file, read again, holds what was planned and nothing else, to its last byte. Raises `Refused`."""
+    gguf, header = library(), read_header(out)
+    meant = {one.name: (one.shape, int(gguf.GGMLQuantizationType[one.kind])) for one in planned}
+    found = {name: (held.shape, held.kind) for name, held in header.tensors.items()}
+    unlike = sorted(name for name in found.keys() | meant.keys() if found.get(name) != meant.get(name))
+    last = max(planned, key=lambda one: header.tensors[one.name].offset) if not unlike else planned[0]
+    end = 0 if unlike else header.data + header.tensors[last.name].offset + _bytes(last)
+    if unlike or not end <= out.stat().st_size < end + ALIGNED:
         out.unlink()
-        raise Refused(f"of {len(meant)} tensors, {len(unlike)} do not stand in the GGUF as meant: `{unlike[0]}`",
-                      fix="check the disk, then export again")  # fmt: skip
+        what = f"`{unlike[0]}` does not stand in the GGUF as meant" if unlike else "the GGUF has another length"
+        raise Refused(
+            f"of {len(meant)} tensors, {len(found)} were written: {what}", fix="check the disk, then export again"
+        )
+
+
+def _bytes(one: Planned) -> int:
+    """Of a tensor in its type: so many numbers are packed into so many bytes."""
+    gguf = library()
+    numbers, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[one.kind]]
+    return int(_count(one.shape) // numbers * size)
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -160,9 +173,8 @@ def _count(shape: tuple[int, ...]) -> int:
 
 def context(file: Path) -> int:
     """Tokens of context that a GGUF says its model was made for. Raises `Refused` where it is none."""
-    try:
-        reader = library().GGUFReader(file)
-        (field,) = (field for name, field in reader.fields.items() if name.endswith(".context_length"))
-        return int(field.parts[-1][0])
-    except (OSError, ValueError, IndexError) as error:
-        raise Refused(f"{file.name} is no whole GGUF of a model: {error}", fix="export it again") from error
+    values = read_header(file).values
+    found = values.get(f"{values.get('general.architecture')}.context_length")
+    if not isinstance(found, int):
+        raise Refused(f"{file.name} says no length of context: it holds no language model", fix="export it again")
+    return found

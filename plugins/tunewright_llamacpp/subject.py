@@ -80,7 +80,7 @@ class LlamaSubject:
         try:
             return str(self.server.ask("/apply-template", {"messages": messages})["prompt"])
         except Answered as error:
-            raise BadInput(f"the chat template refuses the conversation, as llama.cpp reads it: {error.words}") from error
+            raise BadInput(f"the chat template, as llama.cpp reads it, refuses this: {error.words}") from error
 
     def _score(self, place: int, row: Continuation) -> list[float]:
         name = row.origin or f"row {place + 1}"

@@ -62,7 +62,7 @@ def write(writer: Any, tokenizer: Tokenizer, size: int) -> None:
 
 
 def pre_type(rules: Mapping[str, Any]) -> str:
-    """llama.cpp's name of how a tokenizer, given as its tokenizer.json, cuts texts. Raises `Refused` for another way."""
+    """llama.cpp's name of how a tokenizer, given as its tokenizer.json, cuts texts. Raises `Refused` for others."""
     model = rules.get("model") or {}
     if model.get("type") != "BPE" or model.get("byte_fallback"):
         raise _unknown("it is not a byte-level BPE")
@@ -133,9 +133,10 @@ def _write_ends(writer: Any, tokenizer: Tokenizer, tokens: list[str]) -> None:
     """BOS, EOS and what else ends an answer. llama.cpp has room for three, and knows some by their text."""
     native, begin = tokenizer.native, tokenizer.begin
     if begin not in ([], [native.bos_token_id]):
-        raise Refused(f"a text begins with the tokens {begin}, where llama.cpp puts BOS or nothing", fix="export `merged`")
+        raise Refused(f"a text begins with the tokens {begin}, where llama.cpp puts BOS or nothing",
+                      fix="export `merged`")  # fmt: skip
     if native.bos_token_id is None and "bos_token" in tokenizer.template:
-        raise Refused("the chat template names `bos_token`, and the tokenizer has none: llama.cpp would put another one",
+        raise Refused("the chat template names `bos_token`, and the tokenizer has none: llama.cpp puts another",
                       fix="give the tokenizer a `bos_token`, or take it out of the template")  # fmt: skip
     writer.add_add_bos_token(bool(begin))
     writer.add_add_eos_token(False)

@@ -43,7 +43,7 @@ class Environment(NamedTuple):
         return self.record() is not None and self.python.exists()
 
     def record(self) -> dict[str, Any] | None:
-        """What its installation wrote: `requirements`, `packages` with their versions, `bytes`; None for no whole one."""
+        """What its installation wrote: `requirements`, `packages` with versions, `bytes`; None for no whole one."""
         try:
             found = json.loads((self.folder / RECORD).read_text("utf-8"))
             return dict(found) if found["requirements"] == list(self.requirements) else None

@@ -164,7 +164,7 @@ def _start(name: str, words: Sequence[str], log: Path, more: Mapping[str, str]) 
 
 
 def _with_parent() -> Callable[[], object] | None:
-    """What a child calls first, so that it ends with us even if we are killed; None where the system has no such call."""
+    """What a child calls first, so that it ends with us even if we are killed; None where no system call does it."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
