@@ -50,6 +50,7 @@ def write_adapter(saved: Path, base: Path, out: Path, name: str) -> None:
     gguf = library()
     config, tensors, family = _config(saved), _tensors(saved), Family(load("AutoConfig", base))
     halves = list(_halves(tensors, family))
+    _refuse_less(config, tensors, family)
     writer = gguf.GGUFWriter(out, family.architecture)
     try:
         writer.add_type(gguf.GGUFType.ADAPTER)
@@ -113,6 +114,17 @@ def _halves(tensors: Mapping[str, Any], family: Family) -> Iterator[Half]:
         if other not in tensors:
             raise Refused(f"`{saved}` stands without `{other}`: the adapter is not whole", fix="train it again")
         yield Half(saved, f"{placed.name}.{HALVES[found['half']]}", placed.heads if found["half"] == "B" else 0)
+
+
+def _refuse_less(config: Mapping[str, Any], tensors: Mapping[str, Any], family: Family) -> None:
+    """Raise `Refused` where a module that the config names has no matrices: what was trained of it is lost."""
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or config.get("layers_to_transform") or config.get("exclude_modules"):
+        return
+    for module in _modules(family):
+        named = any(f".{module}".endswith(f".{target}") for target in targets)
+        if named and f"base_model.model.{module}.lora_A.weight" not in tensors:
+            raise Refused(f"the adapter names `{module}` and holds no matrices of it", fix="train it again")
 
 
 def _alpha(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> float:

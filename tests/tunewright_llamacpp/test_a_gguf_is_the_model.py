@@ -1,4 +1,4 @@
-"""A model as GGUF answers as it did: transformers' own reader, which undoes llama.cpp's order, gives the same logits."""
+"""A model as GGUF answers as it did: transformers' own reader, which undoes llama.cpp's order, finds its logits."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def test_our_reader_of_the_head_sees_what_the_librarys_sees(written):
     assert {name: held.shape for name, held in header.tensors.items()} == {
         tensor.name: tuple(int(axis) for axis in reversed(tensor.shape)) for tensor in theirs.tensors
     }
-    ours = {key: value for key, value in header.values.items()}
-    assert ours == {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
+    said = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
+    assert header.values == said
     assert header.data == theirs.data_offset
 
 

@@ -113,7 +113,9 @@ def split(expression, **changes):
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False, **changes}
 
 
-QWEN, LLAMA3 = (next(steps[0] for (steps, _), name in CUTS.items() if name == asked) for asked in ("qwen2", "llama-bpe"))
+QWEN, LLAMA3 = (
+    next(steps[0] for (steps, _), name in CUTS.items() if name == asked) for asked in ("qwen2", "llama-bpe")
+)
 DIGITS = {"type": "Digits", "individual_digits": True}
 
 
