@@ -20,7 +20,6 @@ from tunewright.parts import Engine
 from tunewright.store import disk
 
 SHOWN = 12  # lines of pip's that a message shows
-PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
 def install(engine: type[Engine], say: Callable[[str], None]) -> Environment:
@@ -45,11 +44,11 @@ def _make(environment: Environment, building: Mapping[str, str]) -> None:
     folder, log = environment.folder, environment.folder.with_suffix(".log")
     disk.remove(folder)  # what a killed installation left
     try:
-        _run([sys.executable, "-m", "venv", str(folder)], log, variables())
+        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], log, variables())
         cores = str(os.cpu_count() or 1)
         given = {name: value.format(cores=cores) for name, value in building.items()}
-        _run([str(environment.python), *PIP, "install", *environment.requirements], log, {**given, **variables()})
-        packages = _packages(environment.python)
+        _run([*_pip(environment), "install", *environment.requirements], log, {**given, **variables()})
+        packages = _packages(environment)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -68,13 +67,27 @@ def _run(words: Sequence[str], log: Path, variables: Mapping[str, str]) -> None:
         last = "\n  ".join(log.read_text("utf-8", "replace").strip().splitlines()[-SHOWN:])
         raise EnvironmentFault(
             f"`{' '.join(words[1:4])} …` failed, and nothing is installed:\n  {last}",
-            fix=f"all that was said is in {log}; check the network and pip's index (`pip config list`), and whether a "
-            "compiler that it asks for is there",
+            fix=_remedy(last, log),
         )
 
 
-def _packages(python: Path) -> list[str]:
-    words = [str(python), *PIP, "list", "--format", "freeze"]
+def _remedy(said: str, log: Path) -> str:
+    if "No module named pip" in said:
+        return f"bring pip into this environment: {Path(sys.executable).name} -m ensurepip"
+    return (
+        f"all that was said is in {log}; check the network and pip's index (`pip config list`), and whether a compiler "
+        "that it asks for is there"
+    )
+
+
+def _pip(environment: Environment) -> list[str]:
+    """Our own pip, working in the environment: one of its own would take longer than all the rest."""
+    own = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    return [*own, "--python", str(environment.python)]
+
+
+def _packages(environment: Environment) -> list[str]:
+    words = [*_pip(environment), "list", "--format", "freeze"]
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=variables(), check=True)
     return sorted(done.stdout.split())
 
