@@ -147,7 +147,8 @@ def _model(served: Served, folder: Path, scratch: Path) -> Path:
             fix="ask it by the engine `transformers`; for llama.cpp, export `gguf`, which is measured by itself",
         )
     made = scratch / model.FILE
-    model.write_model(folder, served.tokenizer, made, TYPES[served.dtype], served.base.name)
+    tokenizer = served.loader.tokenizer(served.base)  # the form's own: what it says must be what is heard
+    model.write_model(folder, tokenizer, made, TYPES[served.dtype], served.base.name)
     return made
 
 
@@ -160,7 +161,7 @@ def _context(file: Path) -> int:
 def _proved(server: Server, opened: Opened) -> int:
     """The context that the server keeps. Raises `Refused` where another server answers, or the adapter is not on."""
     props = server.ask("/props")
-    if Path(str(props.get("model_path"))).name != opened.model.name:
+    if props.get("model_path") != str(opened.model):
         raise Refused(f"on port {server.port} another server answers, which serves {props.get('model_path')}")
     on = [(one["path"], one["scale"]) for one in server.ask("/lora-adapters")]
     if on != ([(str(opened.adapter), 1.0)] if opened.adapter else []):

@@ -164,7 +164,10 @@ def _start(name: str, words: Sequence[str], log: Path, more: Mapping[str, str]) 
 
 
 def _with_parent() -> Callable[[], object] | None:
-    """What a child calls first, so that it ends with us even if we are killed; None where no system call does it."""
+    """What a child calls first, so that it ends with us even if we are killed; None where no system call does it.
+
+    With us means with the thread that starts it: that one has to stay for as long as the server is used.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
