@@ -35,7 +35,7 @@ BASES: Mapping[str, type[Options]] = {
 
 CAPS: Mapping[str, frozenset[Cap]] = {
     "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS}),
-    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.LORA, Cap.VLLM}),
+    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.LORA, Cap.VLLM, Cap.LLAMACPP}),
     "engine": frozenset({Cap.SCORES}),
 }
 """What a part can claim; the others claim nothing."""
