@@ -342,8 +342,8 @@ class FakeTrainer(Trainer):
 
 
 class FakeSubject:
-    def __init__(self, model, identity, tokenizer):
-        self.model, self.identity, self.tokenizer = model, identity, tokenizer
+    def __init__(self, model, identity, tokenizer=None):
+        self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
         return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
