@@ -245,7 +245,7 @@ def test_a_served_model_is_asked_by_every_option_that_is_listed(host):
     options = host.backend("engine", "endpoint").Options.model_fields
     listed = [cells[0].strip("`") for cells in table("ask-a-served-model", "option")]
     assert listed == [name for name in options if name != "kind"]
-    ways = [cells[0].strip("`") for cells in table("ask-a-served-model", "`prompts`")]
+    ways = [cells[0].strip("`") for cells in table("ask-a-served-model", "way")]
     assert ways == list(get_args(options["prompts"].annotation))
     page = " ".join(PAGES["ask-a-served-model"].split())
     assert f"is asked up to {client.TRIES} times" in page

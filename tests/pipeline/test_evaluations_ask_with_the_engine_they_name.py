@@ -14,7 +14,6 @@ from endpoint_server import serving
 from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightWarning
 from tunewright.host import Host, hookimpl
-from tunewright.parts import Cap
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Store
@@ -137,7 +136,7 @@ def test_an_engine_that_asks_anew_redoes_the_evaluations_and_no_training(run):
     first = run()
     with pytest.warns(TunewrightWarning, match="not proven"):
         again = statuses(run("evals=[{kind: fake, engine: blind}]"))
-    kept = ["fetch", "prepare", "train", "export-adapter", "parity"]
+    kept = ["fetch", "prepare", "train", "export-adapter"]
     assert [name for name in again if again[name] == "cached"] == kept
     assert statuses(run()) == {**dict.fromkeys(statuses(first), "cached")}
     named = statuses(run("evals=[{kind: fake, engine: fake}]"))  # the loader's own, by its name
@@ -208,7 +207,10 @@ def served(run, opened, fakes, tmp_path):
     table = next((Path(first["run_dir"]) / "steps" / "train" / "trained").resolve().rglob("*.safetensors"))
     tuned = its.Model()
     tuned.table = json.loads(its.read_safetensors(table))
-    with serving(base=its.FakeSubject(its.Model(), "base"), tuned=its.FakeSubject(tuned, "tuned")) as server:
+    with serving(
+        base=its.FakeSubject(its.Model(), "base", its.FakeTokenizer()),
+        tuned=its.FakeSubject(tuned, "tuned", its.FakeTokenizer()),
+    ) as server:
         yield server
 
 
@@ -266,13 +268,27 @@ def test_an_endpoints_key_is_named_in_the_lock_and_its_value_is_nowhere(run, ser
     assert any(b"${env:ACME_KEY}" in path.read_bytes() for path in written if path.name == "spec.lock.yaml")
 
 
-def test_predict_asks_with_the_engine_that_is_named(run, served, fake_spec, host, tmp_path):
-    project, rows = Project(fake_spec, host=host), [{"text": "my parcel"}, {"text": "the pump"}]
-    own = list(project.predict(rows, tmp_path / "root"))
+def test_predict_asks_with_the_engine_that_is_named_and_tells_what_is_known_of_its_weights(
+    run, served, fake_spec, host, tmp_path
+):
+    project, rows, root = (
+        Project(fake_spec, host=host),
+        [{"text": "my parcel"}, {"text": "the pump"}],
+        tmp_path / "root",
+    )
+    own = list(project.predict(rows, root))
     engine = json.dumps({"kind": "endpoint", "url": served.url, "model": "tuned"})
-    with pytest.warns(TunewrightWarning, match="engine `endpoint` asks a model that is served elsewhere"):
-        assert list(project.predict(rows, tmp_path / "root", engine)) == own == ["delivery", "repair"]
-    assert len(served.completions) == 2
+    with pytest.warns(TunewrightWarning, match="of 3 golden prompts it answers 3 as what was trained did$"):
+        assert list(project.predict(rows, root, engine)) == own == ["delivery", "repair"]
+    served.subjects["tuned"] = served.subjects["base"]
+    with pytest.warns(TunewrightWarning, match="answers 0 as what was trained did: it is another"):
+        assert list(project.predict(rows, root, engine)) == ["I do not know."] * 2
     with pytest.raises(SpecError, match="did you mean `endpoint`"):
-        project.predict(rows, tmp_path / "root", "endpont")
-    assert Cap.SCORES in host.backend("engine", "fake")(None).offers()
+        project.predict(rows, root, "endpont")
+
+
+def test_what_an_engine_lacks_is_said_before_predict_loads_anything(run, fake_spec, host, tmp_path, opened):
+    run()
+    with pytest.raises(EnvironmentFault, match="engine `blind`: install it"):
+        Project(fake_spec, host=host).predict([{"text": "?"}], tmp_path / "root", "{kind: blind, lacks: install it}")
+    assert opened.notes == []

@@ -18,19 +18,19 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 
     class Plain(Engine[PlainOptions]):
         kind, Options, libraries = "plain", PlainOptions, ("torch",)
-        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # for the kit: values that must differ
+        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # `vary`: two that differ
 
         def offers(self):
             return frozenset({Cap.SCORES})  # it has a `score`; without, leave this out
 
         @contextmanager
         def open(self, served):
-            tokenizer = served.loader.tokenizer(served.base)
-            model, identity = served.loader.model(served.base, served.quantizer, served.dtype, "infer"), "base"
+            model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
+            identity = "base"
             if served.method is not None:
                 model = served.method.attach(model, served.trained).eval()
                 identity = served.method.digest(model)  # of what is in memory: parity compares it
-            yield Asked(model, tokenizer, identity, self.options.longest)
+            yield Asked(model, served.tokenizer, identity, self.options.longest)
 
     class Asked:
         def __init__(self, model, tokenizer, identity, most):

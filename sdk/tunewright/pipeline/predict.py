@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
 from tunewright.pipeline.forms import Opener, refuse_lacking
 from tunewright.pipeline.tasks.fetch import base_folder
+from tunewright.pipeline.tasks.parity import GOLDEN, LIMIT
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, read_artifact
@@ -56,22 +57,36 @@ def answer_rows(
         return subject.complete(prompts, limit, progress)
 
 
-def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> AbstractContextManager[Subject]:
+@contextmanager
+def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> Iterator[Subject]:
     """The tuned model of a run's folder, opened for asking: by `engine`, or by the one that the run's loader names.
 
-    Raises `EnvironmentFault` where the engine is not installed. Warns where it never sees the weights that answer.
+    Raises `EnvironmentFault` where the engine is not installed. Where it never sees the weights that answer, it is
+    asked the run's golden prompts first, and a warning says how many it answers as what was trained did.
     """
     lock = lock_of(run)
     base, trained = (step_of(run, name) for name in steps_of(lock))
-    digest = trained.json(OUTCOME)["digest"]
     opener = opener_of(lock, host)
     if engine is not None:
         opener = replace(opener, engine=engine)
         refuse_lacking([engine])
-        if not engine.sees_weights:
-            says = f"engine `{engine.kind}` asks a model that is served elsewhere: that it holds what this run trained"
-            warnings.warn(TunewrightWarning(f"{says} is not proven"), stacklevel=2)
-    return opener.tuned(base_folder(base), trained.path / TRAINED, digest)
+    with opener.tuned(base_folder(base), trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
+        if not opener.engine.sees_weights:
+            warnings.warn(TunewrightWarning(_evidence(run, subject)), stacklevel=3)
+        yield subject
+
+
+def _evidence(run: Path, subject: Subject) -> str:
+    """What can be told of weights that nobody sees, in a sentence."""
+    says = f"`{subject.identity}` is served elsewhere: that it holds what this run trained is not proven"
+    parity = read_artifact((run / "steps" / "parity").resolve())
+    golden = [] if parity is None else json.loads((parity.path / GOLDEN).read_text(encoding="utf-8"))
+    if not golden:
+        return says
+    found = subject.complete([one.get("messages", one.get("text")) for one in golden], LIMIT)
+    same = sum(answer.text == one["answer"] for one, answer in zip(golden, found, strict=True))
+    told = f"{says}; of {len(golden)} golden prompts it answers {same} as what was trained did"
+    return told if same else f"{told}: it is another model, or it is asked otherwise"
 
 
 def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:

@@ -58,7 +58,7 @@ class Evaluate(Task):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         self._refuse_what_cannot_be_graded(rows, base_folder(inputs["model"]))
-        graded, about = Measured(), dict[str, Any]()
+        answered, about = Measured(), dict[str, Any]()
         for opener, evaluators in self._openers():
             with self._subject(opener, inputs) as subject:
                 found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
@@ -68,9 +68,9 @@ class Evaluate(Task):
                 _refuse_the_base(found, inputs["base"], subject.identity)
                 for evaluator in evaluators:
                     context.warn(TunewrightWarning(_unproven(evaluator.name, told)))
-            graded |= found
+            answered |= found
             about |= {evaluator.name: told for evaluator in evaluators}
-        return self._write(graded, about, out)
+        return self._write(answered, about, out)
 
     def _openers(self) -> list[tuple[Opener, list[Evaluator]]]:
         """Each engine once, with the evaluators that ask with it; two of equal options are one, and open one model."""
@@ -97,13 +97,14 @@ class Evaluate(Task):
             if evaluator.asks:
                 _refuse_long_references(evaluator, items, tokenizer)
 
-    def _write(self, graded: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    def _write(self, answered: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
         scores: dict[str, float] = {}
         for evaluator in self.asked:
-            disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded[evaluator])) + b"\n")
+            graded = answered[evaluator]
+            disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
-                scores[f"{evaluator.name}.{metric}"] = summary(graded[evaluator])
-        items = {evaluator.name: len(graded[evaluator]) for evaluator in self.asked}
+                scores[f"{evaluator.name}.{metric}"] = summary(graded)
+        items = {evaluator.name: len(answered[evaluator]) for evaluator in self.asked}
         disk.write(out / SUBJECT, canonical_json({"asked": about, "scores": scores, "items": items}))
         return {"asked": about, "scores": scores}
 
