@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FIRST_PARTY = ("basics", "files", "transformers", "bitsandbytes", "peft", "trl", "vllm", "sql", "trackers")
+FIRST_PARTY = ("basics", "files", "transformers", "bitsandbytes", "peft", "trl", "gptqmodel", "vllm", "sql", "trackers")
 
 
 def write_fake_spec(folder: Path) -> Path:

@@ -41,6 +41,8 @@ UNSAFE = frozenset({
 # what vLLM refuses to load beside a plain LoRA, and what PEFT cannot fold into the base's weights
 NOT_FOR_VLLM = ("lora_bias", "trainable_token_indices", "alora_invocation_tokens", "target_parameters")
 NOT_MERGED = ("lora_bias", "alora_invocation_tokens")
+# what PEFT's layers over packed weights of other libraries refuse, or leave out without a word
+NOT_BESIDE = ("alora_invocation_tokens", "target_parameters", "use_qalora")
 VLLM_MAX_RANK = 512
 
 

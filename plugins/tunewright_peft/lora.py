@@ -112,7 +112,8 @@ class Lora(PeftMethod[LoraOptions]):
     def offers(self) -> frozenset[Cap]:
         merges = {Cap.MERGES} if not self._has(arguments.NOT_MERGED) else set()
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm})
+        beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *beside})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
@@ -209,6 +210,11 @@ class Lora(PeftMethod[LoraOptions]):
         largest = max([self.options.r, *self.options.rank_pattern.values()]) * (2 if self._in_weights else 1)
         beside = self.options.dora or self.options.modules_to_save or self._has(arguments.NOT_FOR_VLLM)
         return largest <= arguments.VLLM_MAX_RANK and not beside
+
+    def _reads_outputs_alone(self) -> bool:
+        """Whether B A x is all that it adds to a layer: what else it can be needs the weights, or another forward."""
+        begins_plain = self.options.init in ("default", *PLAIN)
+        return begins_plain and not self.options.dora and not self._has(arguments.NOT_BESIDE)
 
     def _targets(self, model: Any) -> list[str]:
         """The names of the modules that get an adapter. Raises `BadOption` for any name that is none of the model's."""

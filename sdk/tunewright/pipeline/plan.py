@@ -10,7 +10,7 @@ from typing import Any
 from tunewright.data.rows import BadSource
 from tunewright.digest import digest_json
 from tunewright.errors import EnvironmentFault, TunewrightWarning
-from tunewright.parts import Backend, DataSource, Engine
+from tunewright.parts import Backend, DataSource
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
@@ -114,10 +114,10 @@ def make_plan(resolved: Resolved) -> Plan:
 
 
 def _refuse_lacking(resolved: Resolved) -> None:
-    """What an engine needs is missed now, not when the training is done. Raises `EnvironmentFault`."""
+    """What a backend needs is missed now, not when the training is done. Raises `EnvironmentFault`."""
     for backend in resolved.backends():
-        if isinstance(backend, Engine) and (why := backend.lacking()):
-            raise EnvironmentFault(f"engine `{backend.kind}`: {why}")
+        if why := backend.lacking():
+            raise EnvironmentFault(f"{backend.part.replace('_', ' ')} `{backend.kind}`: {why}")
 
 
 def slow_types(resolved: Resolved) -> dict[str, str]:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from tunewright.errors import BadInput
 from tunewright.host import Host
-from tunewright.parts import DataSource, PromptFormat
+from tunewright.parts import Cap, DataSource, PromptFormat, Quantizer
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.tasks.fetch import base_folder
+from tunewright.pipeline.tasks.quantize import QUANTIZE
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, read_artifact
@@ -55,16 +56,18 @@ def answer_rows(
 def open_tuned(run: Path, host: Host) -> AbstractContextManager[Subject]:
     """The tuned model of a run's folder, opened for asking."""
     lock = lock_of(run)
-    base, trained = (step_of(run, name) for name in steps_of(lock))
+    opener = opener_of(lock, host)
+    base, trained = (step_of(run, name) for name in steps_of(lock, opener.quantizer))
     digest = trained.json(OUTCOME)["digest"]
-    return opener_of(lock, host).tuned(base_folder(base), trained.path / TRAINED, digest)
+    return opener.tuned(base_folder(base), trained.path / TRAINED, digest)
 
 
-def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:
+def steps_of(lock: Mapping[str, Any], quantizer: Quantizer) -> tuple[str, str]:
     """The steps that made the base which a run serves, and what it trained last."""
+    first = QUANTIZE if Cap.MAKES in quantizer.offers() else "fetch"
     stages = lock.get("stages") or [{"name": "", "adapter": "continue"}]
     merged = [f"merge-{stage['name']}" for stage in stages[1:] if stage["adapter"] == "merge"]
-    return ["fetch", *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
+    return [first, *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
 
 
 def limit_of(lock: Mapping[str, Any]) -> int:

@@ -1,0 +1,43 @@
+"""`awq`: the weights that matter most to a layer's outputs are scaled up before all are rounded, its inputs down.
+
+AWQ, Lin et al. 2023, https://arxiv.org/abs/2306.00978. It is laid out for the GEMM kernels, which every engine reads;
+the GEMV layouts are for single requests on CUDA cards, and neither vLLM nor a CPU takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tunewright.parts import To
+from tunewright_gptqmodel.calibrated import Calibrated, CalibratedOptions
+
+
+class AwqOptions(CalibratedOptions):
+    """Options of AWQ."""
+
+    kind: str = "awq"
+    zero_point: Annotated[
+        bool, To("zero_point"), Field(description="Each group has a zero of its own; else values lie evenly about it.")
+    ] = True
+
+
+class Awq(Calibrated[AwqOptions]):
+    """A base packed by AWQ."""
+
+    kind = "awq"
+    Options: ClassVar = AwqOptions
+    caveat: ClassVar = (
+        "The base is packed by AWQ: plain transformers needs gptqmodel beside it, and answers by the kernel that it "
+        "finds fastest; `backend=\"awq_torch\"` in an AwqConfig names the one that was measured."
+    )
+    formats = frozenset({"gemm"})
+    kernel = "awq_torch"
+    vary: ClassVar = {**Calibrated.vary, "zero_point": (True, False)}
+
+    def library_config(self, **arguments: Any) -> Any:
+        from transformers import AwqConfig
+
+        return AwqConfig(bits=self.options.bits, **arguments)
