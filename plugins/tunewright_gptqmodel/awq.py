@@ -6,7 +6,7 @@ the GEMV layouts are for single requests on CUDA cards, and neither vLLM nor a C
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from tunewright_gptqmodel.calibrated import Calibrated, CalibratedOptions
 
 
 class AwqOptions(CalibratedOptions):
-    """Options of AWQ."""
+    """Options of AWQ, 4 bits a weight."""
 
     kind: str = "awq"
     zero_point: Annotated[
@@ -33,6 +33,7 @@ class Awq(Calibrated[AwqOptions]):
         "The base is packed by AWQ: plain transformers needs gptqmodel beside it, and answers by the kernel that it "
         "finds fastest; `backend=\"awq_torch\"` in an AwqConfig names the one that was measured."
     )
+    fixed: ClassVar = {"bits": 4}
     formats = frozenset({"gemm"})
     kernel = "awq_torch"
     vary: ClassVar = {**Calibrated.vary, "zero_point": (True, False)}
@@ -40,4 +41,22 @@ class Awq(Calibrated[AwqOptions]):
     def library_config(self, **arguments: Any) -> Any:
         from transformers import AwqConfig
 
-        return AwqConfig(bits=self.options.bits, **arguments)
+        return AwqConfig(bits=4, **arguments)
+
+    def settle(self, layer: Any) -> None:
+        """gptqmodel's own layer multiplies in fp16 what comes in fp32: slow on a CPU, and small gradients are lost."""
+        layer.__class__ = _layer()
+
+
+@cache
+def _layer() -> type:
+    """gptqmodel's plain layer, multiplying in the type of its inputs; a class imports its parent."""
+    from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear, dequantize_gemm
+
+    class Plain(AwqTorchLinear):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            packed = (self.qweight, self.qzeros, self.scales, self.bits, self.group_size)
+            out = x @ dequantize_gemm(*packed).to(x.dtype)
+            return out if self.bias is None else out + self.bias.to(x.dtype)
+
+    return Plain

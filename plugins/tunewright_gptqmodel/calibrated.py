@@ -1,22 +1,24 @@
 """What `gptq` and `awq` do alike: a base is packed once, by rows that are trained on, and opened as it is stored.
 
-gptqmodel packs it in a process of its own: it patches other libraries when it is imported, keeps threads, and what
-memory it took is given back when it ends. What was packed is loaded through transformers, and always by the one
-kernel that is the same function in train and eval mode and has a gradient. The faster ones of gptqmodel lay the
-weights out anew at the first answer; a serving engine brings its own.
+gptqmodel packs it in a process of its own: it keeps threads and files, and what memory it took is given back when it
+ends. What was packed is loaded through transformers, and always by the one kernel that unpacks a layer's weights and
+multiplies by them: it is the same function in train and eval mode, and has a gradient. The faster ones of gptqmodel
+lay the weights out anew at the first answer; a serving engine brings its own.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, PositiveInt
 
-from tunewright.errors import BadInput, Refused
-from tunewright.parts import Argument, Cap, Facts, Finding, Need, Options, Quantizer, To
+from tunewright.errors import BadInput, EnvironmentFault, Refused
+from tunewright.parts import Argument, Cap, Facts, Finding, Need, Options, Quantizer
 from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption
 from tunewright.parts.quantizer import Calibration, stored
@@ -29,12 +31,11 @@ MAKING = ("calibration_rows", "skip")
 class CalibratedOptions(Options):
     """Options of both schemes."""
 
-    bits: Annotated[Literal[2, 3, 4, 8], To("bits"), Field(description="Bits that a weight is held in.")] = 4
     group_size: Annotated[
-        Literal[-1, 16, 32, 64, 128] | None,
+        Literal[16, 32, 64, 128] | None,
         Field(
-            description="Weights that share a scale; -1: all of one output. By default the largest of 128, 64, 32 and "
-            "16 that divides the base's widths."
+            description="Weights that share a scale; by default the largest of 128, 64, 32 and 16 that divides the "
+            "base's widths."
         ),
     ] = None
     skip: Annotated[
@@ -59,10 +60,6 @@ class Calibrated(Quantizer[C]):
     """How its weights may be laid out in files that are opened."""
     kernel: ClassVar[str]
     """gptqmodel's name of the kernel that a base is opened by."""
-
-    def written(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The library's arguments as a config.json has them."""
-        return dict(arguments)
 
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.TRAINABLE, Cap.MAKES})
@@ -99,7 +96,8 @@ class Calibrated(Quantizer[C]):
         group divides the base's widths or `skip` names no layer of it."""
         from tunewright_gptqmodel import packing
 
-        library.prepare_import(f"quantizer/{self.kind}")
+        if why := self.lacking():
+            raise EnvironmentFault(f"quantizer `{self.kind}`: {why}")
         config = _config(model.path)
         arguments = {name: argument.value for name, argument in self.arguments().items()}
         arguments["group_size"] = widths.chosen(config, self.options.group_size)
@@ -108,20 +106,30 @@ class Calibrated(Quantizer[C]):
 
     def config(self) -> Any:
         """transformers' config of the scheme, of which a packed base takes the kernel alone. Raises `MissingExtra`."""
-        library.prepare_import(f"quantizer/{self.kind}")
+        library.library(f"quantizer/{self.kind}")
+        # it warns that of this config only the kernel counts, which is what is meant
+        warnings.filterwarnings("ignore", message="You passed `quantization_config`", category=UserWarning)
         return self.library_config(backend=self.kernel)
 
+    @abstractmethod
     def library_config(self, **arguments: Any) -> Any:
         """transformers' config of the scheme."""
-        raise NotImplementedError
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
-        """Compare with the options what was loaded. Raises `BadOption` where it is packed otherwise."""
+        """Compare with the options what was loaded, and settle its layers. Raises `BadOption` where it is packed
+        otherwise."""
         config = model.config.to_dict()
         if not stored(config):
             raise Refused("the base is not packed yet", fix=f"`{self.kind}` is made by the step `quantize`")
         for finding in self._unlike(_plain(stored(config)), opening=True):
             raise BadOption(*finding[:4])
+        for module in model.modules():
+            if hasattr(module, "qweight"):
+                self.settle(module)
+
+    @abstractmethod
+    def settle(self, layer: Any) -> None:
+        """Make a packed layer one function, in train mode and in eval mode, of the type that it is given."""
 
     def _unlike(self, found: Mapping[str, Any], opening: bool = False) -> Iterator[Finding]:
         """Where a stored scheme is another than the options say; one that nobody wrote is taken as it is stored."""
@@ -135,12 +143,14 @@ class Calibrated(Quantizer[C]):
         if str(layout).lower() not in self.formats:
             message = f"the base's weights are laid out as `{layout}`, which is for kernels that are not used here"
             yield Finding(code, message, suggestion=f"take one that is laid out as {' or '.join(sorted(self.formats))}")
-        for argument, field in self._fields().items():
-            asked = self.written({argument: getattr(self.options, field)})
-            for name, value in asked.items():
-                if field in self.options.model_fields_set and value is not None and found.get(name, value) != value:
-                    message = f"the base is packed with `{name}: {found[name]}`"
-                    yield Finding(code, message, field, f"leave `{field}` out: it is opened as it is stored")
+        for name, value in self.fixed.items():
+            if found.get(name, value) != value:
+                yield Finding(code, f"the base is packed with `{name}: {found[name]}`, and `{self.kind}` is {value}")
+        for name, field in self._fields().items():
+            value = getattr(self.options, field)
+            if field in self.options.model_fields_set and value is not None and found.get(name, value) != value:
+                message = f"the base is packed with `{name}: {found[name]}`"
+                yield Finding(code, message, field, f"leave `{field}` out: it is opened as it is stored")
         for field in MAKING:
             if field in self.options.model_fields_set and not opening:
                 message = f"`{field}` does nothing here: the base is packed already"

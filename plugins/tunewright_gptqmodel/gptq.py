@@ -5,7 +5,7 @@ GPTQ, Frantar et al. 2022, https://arxiv.org/abs/2210.17323
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,14 @@ class GptqOptions(CalibratedOptions):
     """Options of GPTQ."""
 
     kind: str = "gptq"
+    bits: Annotated[Literal[2, 3, 4, 8], To("bits"), Field(description="Bits that a weight is held in.")] = 4
+    group_size: Annotated[
+        Literal[-1, 16, 32, 64, 128] | None,
+        Field(
+            description="Weights that share a scale, -1 for all of an output; by default the largest of 128, 64, 32 "
+            "and 16 that divides the base's widths."
+        ),
+    ] = None
     act_order: Annotated[
         bool,
         To("desc_act"),
@@ -44,3 +52,7 @@ class Gptq(Calibrated[GptqOptions]):
         from transformers import GPTQConfig
 
         return GPTQConfig(bits=self.options.bits, **arguments)
+
+    def settle(self, layer: Any) -> None:
+        """Take off the compiled form of the unpacking, which costs minutes and a C++ compiler at the first answer."""
+        vars(layer).pop("dequantize_weight", None)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
+from types import ModuleType
+from typing import cast
 
 from tunewright.errors import MissingExtra
 
@@ -24,15 +29,19 @@ def lacking() -> str | None:
 def environment() -> dict[str, str]:
     """Variables that gptqmodel is to find. Its pool of workers does not start with one, as it counts for two cores."""
     workers = min(12, max(2, (os.cpu_count() or 1) // 2))
-    return {"GPTQMODEL_CPU_WORKERS": str(workers), "LOGBAR_ANIMATION": "0"}
+    return {"GPTQMODEL_CPU_WORKERS": str(workers)}
 
 
-def prepare_import(backend: str) -> None:
-    """Import gptqmodel. Raises `MissingExtra` naming the backend that asked."""
+def library(backend: str) -> ModuleType:
+    """gptqmodel, which after this prints nothing. Raises `MissingExtra` naming the backend that asked."""
     os.environ.update(environment())
+    said = io.StringIO()  # a banner, and which kernels for cards are not here
     try:
-        with warnings.catch_warnings(action="ignore"):  # of kernels for cards that are not here
-            import gptqmodel  # noqa: F401
-            import optimum  # noqa: F401
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(said), redirect_stderr(said):
+            import gptqmodel
+            import optimum  # noqa: F401  transformers says that it is missing after minutes of loading
+            from logbar import LogBar
     except ImportError as error:
         raise MissingExtra(backend, EXTRA, error) from error
+    LogBar.shared().setLevel(logging.CRITICAL)  # it writes to stdout
+    return cast(ModuleType, gptqmodel)

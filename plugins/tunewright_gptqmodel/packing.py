@@ -22,6 +22,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """The spec's names of types, and torch's."""
 KEPT = ("*.safetensors", "*.safetensors.index.json")  # what else gptqmodel writes holds paths, or how long it took
 CONFIG = "config.json"
+NOTED = ("meta", "offload_to_disk", "pack_impl")
 SAID = 12  # lines of a failed process that are shown
 
 
@@ -82,7 +83,7 @@ def _config(config: dict[str, Any], asked: Asked, packed: list[str]) -> dict[str
     transformers does not read `dynamic`, in which gptqmodel names what it skipped: it would look for packed weights
     there. It is told by names of its own.
     """
-    found = {name: value for name, value in config["quantization_config"].items() if name not in ("meta", "offload_to_disk")}
+    found = {name: value for name, value in config["quantization_config"].items() if name not in NOTED}
     versions = config["quantization_config"].get("meta", {}).get("quantizer")
     found |= {"meta": {"quantizer": versions}} if versions else {}
     if asked.skip and asked.method == "awq":
@@ -104,8 +105,10 @@ def main(order: Path) -> None:
     if asked["method"] == "awq":
         arguments = {"sym": not arguments.pop("zero_point"), **arguments}
     made = {"awq": AWQConfig, "gptq": GPTQConfig}[asked["method"]]
-    config = made(**arguments, dynamic=patterns(asked["skip"]) or None, offload_to_disk=False)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    # by itself it compiles C++ for minutes, into a folder of the user's, to save the last seconds on a CPU
+    packer = {"pack_impl": "original"} if device == "cpu" else {}
+    config = made(**arguments, **packer, dynamic=patterns(asked["skip"]) or None, offload_to_disk=False)
     model = GPTQModel.load(
         asked["base"], config, device=device, dtype=getattr(torch, DTYPES[asked["dtype"]]), trust_remote_code=False
     )
