@@ -6,13 +6,18 @@ the GEMV layouts are for single requests on CUDA cards, and neither vLLM nor a C
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tunewright.parts import To
+from tunewright.parts import Facts, Finding, To
+from tunewright.parts.quantizer import stored
 from tunewright_gptqmodel.calibrated import Calibrated, CalibratedOptions
+from tunewright_gptqmodel.widths import outputs
+
+OUTPUTS = 64
 
 
 class AwqOptions(CalibratedOptions):
@@ -31,12 +36,22 @@ class Awq(Calibrated[AwqOptions]):
     Options: ClassVar = AwqOptions
     caveat: ClassVar = (
         "The base is packed by AWQ: plain transformers needs gptqmodel beside it, and answers by the kernel that it "
-        "finds fastest; `backend=\"awq_torch\"` in an AwqConfig names the one that was measured."
+        'finds fastest; `backend="awq_torch"` in an AwqConfig names the one that was measured.'
     )
     fixed: ClassVar = {"bits": 4}
     formats = frozenset({"gemm"})
     kernel = "awq_torch"
     vary: ClassVar = {**Calibrated.vary, "zero_point": (True, False)}
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """gptqmodel looks for the best range of 64 outputs at a time."""
+        yield from super().check(facts)
+        config = facts.model_config or {}
+        for name, width in outputs(config).items() if not stored(config) else ():
+            if width % OUTPUTS:
+                message = f"the base's layers have {width} outputs ({name}); AWQ packs {OUTPUTS} at a time"
+                yield Finding("bad-value", message, suggestion="take `gptq`")
+                return
 
     def library_config(self, **arguments: Any) -> Any:
         from transformers import AwqConfig

@@ -9,6 +9,7 @@ lay the weights out anew at the first answer; a serving engine brings its own.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ from tunewright.parts import Argument, Cap, Facts, Finding, Need, Options, Quant
 from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption
 from tunewright.parts.quantizer import Calibration, stored
-from tunewright_gptqmodel import library, widths
+from tunewright_gptqmodel import library, packing, widths
 
 MAKING = ("calibration_rows", "skip")
 """Options that only the packing of a base reads."""
@@ -94,11 +95,10 @@ class Calibrated(Quantizer[C]):
     def make(self, model: ModelDir, rows: Calibration, out: Path) -> None:
         """Pack the base in a process of its own. Raises `WorkFailed` with gptqmodel's last words, `BadInput` where no
         group divides the base's widths or `skip` names no layer of it."""
-        from tunewright_gptqmodel import packing
-
         if why := self.lacking():
             raise EnvironmentFault(f"quantizer `{self.kind}`: {why}")
         config = _config(model.path)
+        self._refuse_unknown(model.outline)
         arguments = {name: argument.value for name, argument in self.arguments().items()}
         arguments["group_size"] = widths.chosen(config, self.options.group_size)
         asked = packing.Asked(self.kind, arguments, sorted(self.options.skip), model.dtype)
@@ -155,6 +155,17 @@ class Calibrated(Quantizer[C]):
             if field in self.options.model_fields_set and not opening:
                 message = f"`{field}` does nothing here: the base is packed already"
                 yield Finding("argument-unused", message, field, "leave it out", at_key=True)
+
+    def _refuse_unknown(self, outline: Any) -> None:
+        """Raise `BadOption` by a name of `skip` that no linear layer has, nor a module that holds one."""
+        if outline is None or not self.options.skip:
+            return
+        from torch.nn import Linear
+
+        paths = [path for path, module in outline.named_modules() if isinstance(module, Linear)]
+        for name in self.options.skip:
+            if not any(re.search(packing.pattern(name), path) for path in paths):
+                raise BadOption("unknown-module", f"the model has no linear layer `{name}` to skip", "skip")
 
     def _fields(self) -> dict[str, str]:
         """The library's arguments of the scheme, and the options that they come from."""

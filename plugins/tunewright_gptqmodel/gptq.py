@@ -42,7 +42,7 @@ class Gptq(Calibrated[GptqOptions]):
     Options: ClassVar = GptqOptions
     caveat: ClassVar = (
         "The base is packed by GPTQ: plain transformers needs gptqmodel and optimum beside it, and answers by the "
-        "kernel that it finds fastest; `backend=\"gptq_torch\"` in a GPTQConfig names the one that was measured."
+        'kernel that it finds fastest; `backend="gptq_torch"` in a GPTQConfig names the one that was measured.'
     )
     formats = frozenset({"gptq", "gptq_v2"})
     kernel = "gptq_torch"

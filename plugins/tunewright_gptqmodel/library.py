@@ -1,4 +1,4 @@
-"""The one place that imports gptqmodel: with what it needs set, silent, and with the extra named where it is lacking."""
+"""The one place that imports gptqmodel: with what it needs, silent, and with the extra named where it is lacking."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ def pack(base: Path, asked: Asked, rows: Sequence[Sequence[int]], out: Path) -> 
             file.replace(out / file.name)
 
 
-def patterns(skip: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """gptqmodel's rules for modules that stay as they are: the named ones, and those within them."""
-    return {rf"-:^(.*\.)?{re.escape(name)}(\..*)?$": {} for name in skip}
+def pattern(name: str) -> str:
+    """The expression of the modules that a name of `skip` stands for: the named ones, and those within them."""
+    return rf"^(.*\.)?{re.escape(name)}(\..*)?$"
 
 
 def _packed(made: Path) -> list[str]:
@@ -108,7 +108,12 @@ def main(order: Path) -> None:
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     # by itself it compiles C++ for minutes, into a folder of the user's, to save the last seconds on a CPU
     packer = {"pack_impl": "original"} if device == "cpu" else {}
-    config = made(**arguments, **packer, dynamic=patterns(asked["skip"]) or None, offload_to_disk=False)
+    config = made(
+        **arguments,
+        **packer,
+        dynamic={f"-:{pattern(name)}": {} for name in asked["skip"]} or None,
+        offload_to_disk=False,
+    )
     model = GPTQModel.load(
         asked["base"], config, device=device, dtype=getattr(torch, DTYPES[asked["dtype"]]), trust_remote_code=False
     )

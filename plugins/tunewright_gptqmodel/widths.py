@@ -26,6 +26,16 @@ def widths(config: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
+def outputs(config: Mapping[str, Any]) -> dict[str, int]:
+    """The outputs of a base's linear layers, as far as its config.json names them."""
+    heads, kept = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    hidden, each = config.get("hidden_size"), config.get("head_dim")
+    if each is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        each = hidden // heads
+    narrow = {"num_key_value_heads × head_dim": kept * each} if isinstance(kept, int) and isinstance(each, int) else {}
+    return {**widths(config), **narrow}
+
+
 def fitting(config: Mapping[str, Any]) -> int | None:
     """The usual size that divides every width; None where none does."""
     found = widths(config).values()

@@ -74,7 +74,9 @@ def lines(base: Path, abstracts: list[str], others: list[str], kinds: list[str])
             folder, seconds = packed(base, host.make("quantizer", raw), rows, Path(made))
             size = held(loader.model(folder, host.make("quantizer", raw), "bf16", "infer"))
             quantizer = host.make("quantizer", {**raw, "compute_dtype": "fp32"} if "4" in raw["kind"] else raw)
-            asked, seen = (perplexity(loader.model(folder, quantizer, "fp32", use), texts) for use in ("infer", "train"))
+            asked, seen = (
+                perplexity(loader.model(folder, quantizer, "fp32", use), texts) for use in ("infer", "train")
+            )
         yield f"| {name} | {size / 1e6:.0f} MB | {asked:.2f} | {seen:.2f} | {seconds or '–'} |"
 
 

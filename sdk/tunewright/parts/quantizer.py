@@ -36,12 +36,12 @@ A complete quantizer, which rounds the base's weights as a number of few bits wo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Json, O
+from tunewright.parts.base import Backend, Finding, Json, O
 
 if TYPE_CHECKING:
     from tunewright.parts.adapter import ModelDir
@@ -56,6 +56,15 @@ def stored(config: Mapping[str, Json] | None) -> Mapping[str, Json]:
     with its whole weights, and for one that is not known yet."""
     found = (config or {}).get("quantization_config")
     return found if isinstance(found, Mapping) else {}
+
+
+def already_packed(config: Mapping[str, Json] | None) -> Iterator[Finding]:
+    """The finding of a scheme that packs a base while it is loaded, or leaves it as it is, on one that is packed."""
+    if found := stored(config):
+        method = str(found.get("quant_method") or "")
+        message = f"the base is already quantized{f', by {method}' if method else ''}"
+        fix = f"take its unquantized weights{f', or a quantization of the kind `{method}`' if method else ''}"
+        yield Finding("base-already-quantized", message, suggestion=fix)
 
 
 class Quantizer(Backend[O]):

@@ -59,8 +59,8 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
         yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
-        rows = {"rows": learnt} if exporter.calibrates else {}
-        yield Step(name, Export(exporter, opener, seed), {**trained, **rows}, device if exporter.calibrates else "")
+        calibrated = {"rows": learnt} if exporter.calibrates else {}
+        yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     asked = ClaimRows(_golden(resolved), seed)
     parity = Parity(opener, _plain(resolved), resolved.opened_by, asked, seed, tuple(resolved.host.blocked))

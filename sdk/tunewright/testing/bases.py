@@ -195,7 +195,9 @@ class QuantizerExercise(InWorld):
         before = content(world.base)
         model = ModelDir(world.base, world.loader.outline(_config(world.base)), world.dtype)
         made.make(model, world.calibration, out)
-        report.expect(content(world.base) == before, "writes-outside", "`make` changes the base: write into `out` alone")
+        report.expect(
+            content(world.base) == before, "writes-outside", "`make` changes the base: write into `out` alone"
+        )
         says = "`make` wrote no config.json that tells how the base is packed, as `quantization_config`"
         if report.expect(bool(stored(_config(out))), "layout-incomplete", says):
             findings = [finding.message for finding in made.check(Facts(model_config=_config(out)))]
