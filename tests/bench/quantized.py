@@ -4,7 +4,7 @@ python tests/bench/quantized.py BASE TEXTS [--texts N] [--rows N] [--kinds KINDâ
 
 BASE is a model folder, TEXTS PubMedQA's `ori_pqal.json`; its first N abstracts are read, 512 tokens of each at most.
 Prints a line of Markdown for each quantizer: perplexity asked as an evaluation asks, and as a training sees it, and the
-seconds that its base took to make. What stays unquantized counts as bf16, and is multiplied in fp32, which every CPU is
+CPU seconds that its base took to make. What stays unquantized counts as bf16, and is multiplied in fp32, which every CPU is
 quick at. What is calibrated is so by other abstracts, 200 tokens of each; without the extra `gptq`, name the other
 kinds.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,13 +81,14 @@ def lines(base: Path, abstracts: list[str], others: list[str], kinds: list[str])
 
 
 def packed(base: Path, quantizer: Any, rows: list[list[int]], out: Path) -> tuple[Path, int]:
-    """(the folder that the quantizer opens, seconds that making it took): the base's own, unless it makes one."""
+    """(the folder that the quantizer opens, CPU seconds that making it took): the base's own, unless it makes one."""
     if Cap.MAKES not in quantizer.offers():
         return base, 0
-    began = time.monotonic()
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
     quantizer.make(ModelDir(base, None, "fp32"), lambda count: rows, out)
     copy_beside(base, out)
-    return out, round(time.monotonic() - began)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return out, round(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime)
 
 
 def main() -> None:
