@@ -98,8 +98,12 @@ def main(order: Path) -> None:
     asked = json.loads(order.read_text("utf-8"))
     import torch
     from gptqmodel import BACKEND, GPTQModel
+    from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
     from gptqmodel.quantization.config import AWQConfig, GPTQConfig
 
+    # its AWQ layer refuses weights in fp32 when it is made, and packs them in fp16 all the same
+    if torch.float32 not in AwqTorchLinear.SUPPORTS_DTYPES:
+        AwqTorchLinear.SUPPORTS_DTYPES = [*AwqTorchLinear.SUPPORTS_DTYPES, torch.float32]
     torch.manual_seed(0)  # nothing is drawn that is known of; what is, is the same every time
     arguments = dict(asked["arguments"])
     if asked["method"] == "awq":
