@@ -217,13 +217,6 @@ class Engine(Backend[O]):
     def versions(self) -> dict[str, str]:
         return {**super().versions(), **{name: version for name, _, version in map(_pinned, self.environment)}}
 
-    def lacking(self) -> str | None:
-        """What must be installed before it can open anything here, as a sentence with the command; None for nothing.
-
-        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
-        """
-        return None
-
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:
         """Load the form and yield a subject; frees it on leaving."""
