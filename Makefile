@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BASE := build/base
+GPTQ := build/gptq
 
-.PHONY: quickstart test slow realdata realdata-short lint format reference bench clean
+.PHONY: quickstart test slow engines gptq realdata realdata-short lint format reference bench clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -16,11 +17,18 @@ test: $(READY)  ## the default tests
 slow: $(READY)  ## what takes minutes: fresh environments, the real model
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
 
+gptq: $(GPTQ)/.ready  ## GPTQ and AWQ, in an environment of their own: gptqmodel wants a newer torch than the rest
+	TEST_THREADS=2 $(GPTQ)/bin/python -m pytest -m engines --timeout 1800 tests/tunewright_gptqmodel
+
 realdata: $(READY)  ## real public data, where its folder is there
 	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --timeout 1800 tests
 
 realdata-short: $(READY)  ## the part of it that takes minutes
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests
+
+engines: $(READY)  ## the engines' own environments, and the tests that ask them
+	$(BIN)/tunewright engines install llama-cpp
+	TEST_THREADS=2 $(BIN)/python -m pytest -m engines --timeout 1800 tests
 
 lint: $(READY)  ## formatting, names, types and the direction of imports
 	$(BIN)/ruff check .
@@ -42,6 +50,13 @@ bench: $(READY)  ## figures: ratios within one run, in an environment with nothi
 	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
 	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python
 	$(BIN)/python tests/bench/hostile_time.py
+
+$(GPTQ)/.ready: pyproject.toml constraints.txt constraints-gptq.txt
+	@test -x $(GPTQ)/bin/python || $(PYTHON) -m venv $(GPTQ)
+	@sed '/^torch==/d' constraints.txt > $(GPTQ)/constraints.txt
+	@$(GPTQ)/bin/python -m pip install --constraint $(GPTQ)/constraints.txt --constraint constraints-gptq.txt \
+		--editable ".[dev,gptq]"
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	@echo "making $(VENV): about two minutes, mostly torch; the next time it is there"

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
-    "track-a-training", "export-a-model", "ask-a-served-model",
+    "track-a-training", "export-a-model", "ask-a-served-model", "engines",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -223,6 +223,12 @@ def test_every_exporter_is_listed_and_so_is_every_number_of_a_form(host):
     nothing = Answers(())
     keys = {*certificate(nothing, nothing, None, 0), "bytes", "identity", "tokens_per_second", "peak_rss_bytes"}
     assert {cells[0].strip("`") for cells in table("export-a-model", "key")} == keys
+
+
+def test_every_engine_is_listed_and_each_option_of_llama_cpp(host):
+    assert sorted(cells[0].strip("`") for cells in table("engines", "engine")) == sorted(host.kinds("engine"))
+    options = host.backend("engine", "llama-cpp").Options.model_fields.keys() - {"kind"}
+    assert {cells[0].strip("`") for cells in table("engines", "option")} == options
 
 
 def test_every_tracker_is_listed_and_each_option_that_is_named_is_one(host):

@@ -39,7 +39,7 @@ from tunewright.parts import (
     Trainer,
 )
 from tunewright.parts.adapter import AdapterOptions
-from tunewright.parts.base import BadOption, Head
+from tunewright.parts.base import BadOption, Finding, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
@@ -47,6 +47,7 @@ from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
+from tunewright.parts.quantizer import stored
 from tunewright.parts.trainer import TrainerOptions, TrainOutcome
 
 STOP = "\x03"
@@ -163,6 +164,33 @@ class FakeQuantizer(Quantizer):
 
     def config(self):
         return None
+
+
+class FakeMadeOptions(Options):
+    kind: str = "made"
+    rows: Annotated[int, Field(description="Rows to calibrate by.")] = 3
+
+
+class FakeMade(Quantizer):
+    """A base that is packed beforehand: its file holds the rows that it was packed by."""
+
+    kind, Options, reads = "made", FakeMadeOptions, frozenset({"rows"})
+
+    def offers(self):
+        return frozenset({Cap.TRAINABLE, Cap.MAKES})
+
+    def check(self, facts):
+        method = stored(facts.model_config).get("quant_method", self.kind)
+        if method != self.kind:
+            yield Finding("base-already-quantized", f"the base is packed by {method}", suggestion="take another")
+
+    def config(self):
+        return None
+
+    def make(self, model, rows, out):
+        texts = ["".join(map(chr, ids)) for ids in rows(self.options.rows)]
+        (out / "config.json").write_text('{"model_type": "fake", "quantization_config": {"quant_method": "made"}}')
+        write_safetensors(out / "model.safetensors", "base", json.dumps({"_packed_by": texts}).encode())
 
 
 class FakeAdapterOptions(AdapterOptions):
@@ -342,8 +370,8 @@ class FakeTrainer(Trainer):
 
 
 class FakeSubject:
-    def __init__(self, model, identity, tokenizer):
-        self.model, self.identity, self.tokenizer = model, identity, tokenizer
+    def __init__(self, model, identity, tokenizer=None):
+        self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
         return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
@@ -450,6 +478,23 @@ class FakeExporter(Exporter):
         return Form(trained.engine, attach=True)
 
 
+class FakeMadeExporterOptions(ExporterOptions):
+    kind: str = "made"
+    rows: Annotated[int, Field(description="Rows to calibrate by.")] = 3
+
+
+class FakeMadeExporter(Exporter):
+    """The merged model and, beside it, the rows that it was packed by."""
+
+    kind, Options, reads, calibrates = "made", FakeMadeExporterOptions, frozenset({"rows"}), True
+
+    def export(self, trained, out):
+        trained.merge(out, trained.dtype, "original")
+        texts = ["".join(map(chr, ids)) for ids in trained.calibration(self.options.rows)]
+        (out / "packed_by.json").write_text(json.dumps(texts))
+        return Form(trained.engine, attach=False, dtype=trained.dtype, quantizer={"kind": "made", "rows": 1})
+
+
 @hookimpl
 def tunewright_backends() -> dict[str, Any]:
     fakes = {
@@ -459,4 +504,5 @@ def tunewright_backends() -> dict[str, Any]:
     }  # fmt: skip
     table = {f"{part}/fake": f"tunewright_fakes:{fake.__name__}" for part, fake in fakes.items()}
     # the trained form is always exported, by the exporter of that name
-    return {**table, "exporter/adapter": "tunewright_fakes:FakeExporter"}
+    made = {"quantizer/made": "tunewright_fakes:FakeMade", "exporter/made": "tunewright_fakes:FakeMadeExporter"}
+    return {**table, **made, "exporter/adapter": "tunewright_fakes:FakeExporter"}

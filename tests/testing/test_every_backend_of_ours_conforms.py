@@ -13,6 +13,7 @@ import pytest
 
 from endpoint_server import serving
 from hub_server import hub  # noqa: F401
+from tiny import tiny_model
 from tunewright.digest import digest_file
 from tunewright.host import Host
 from tunewright.parts.engine import Served
@@ -146,19 +147,28 @@ def serving_world(world, saved):
 
 
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
+MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.mark.engines}
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=[pytest.mark.slow] if key in MINUTES else []) for key in FIRST_PARTY]
-)
+@pytest.mark.parametrize("key", [pytest.param(key, marks=[MARKS[key]] if key in MARKS else []) for key in FIRST_PARTY])
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
+    if backend.part == "engine" and (why := Host().make("engine", {"kind": backend.kind}).lacking()):
+        pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
     if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
         sample = {"world": kit_sound.world(fakes=True)}
+    if key == "exporter/ollama":
+        sample = {"world": chatml(tmp_path)}
     check(backend, options(key), folder=tmp_path / "kit", **sample)
+
+
+def chatml(folder):
+    """A world whose template Ollama can be given."""
+    tiny = tiny_world()
+    return World(tiny_model(folder / "chatml"), tiny.loader, tiny.quantizer, tiny.method, tiny.engine)
 
 
 @pytest.mark.slow
@@ -172,7 +182,7 @@ def test_what_is_exported_conforms_after_full_tuning_too(tmp_path):
     """The trained form is then a model by itself."""
     host, tiny = Host(), tiny_world()
     full = World(tiny.base, tiny.loader, tiny.quantizer, host.make("adapter", {"kind": "none"}), tiny.engine)
-    for number, kind in enumerate(("adapter", "vllm")):
+    for number, kind in enumerate(("adapter", "vllm", "gguf")):
         folder = tmp_path / str(number)
         check(host.backend("exporter", kind), folder=folder, world=full)
 

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from endpoint_server import serving
+from served_fakes import VOTES, fakes, subject
 from tiny import backend
 from tunewright_endpoint import client
 from tunewright_endpoint.engine import Endpoint
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-import tunewright_fakes as fakes
-
-sys.path.pop(0)  # left there, the fakes would be an installed plugin to every other test
-
-VOTES = {"parcel": {"delivery": 1.0}, "lamp": {"repair": 1.0}, "money": {"refund": 2.0}}
-
-
-def subject(votes=None):
-    """A fake model: a base, or what votes make of it."""
-    model = fakes.Model()
-    model.table = votes
-    return fakes.FakeSubject(model, "base" if votes is None else "digest", fakes.FakeTokenizer())
 
 
 @pytest.fixture

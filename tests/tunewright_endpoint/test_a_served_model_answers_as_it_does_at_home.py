@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import VOTES, subject
+from served_fakes import VOTES, subject
 from tiny import backend
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts import Cap

@@ -31,6 +31,8 @@ data_app = typer.Typer(help="Look at the rows that a spec will train on.", no_ar
 plugins_app = typer.Typer(help="What is installed, and what of it is broken.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(plugins_app, name="plugins")
+engines_app = typer.Typer(help="What asks models, and the environments that some of it needs.", no_args_is_help=True)
+app.add_typer(engines_app, name="engines")
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec's YAML file.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a project root, or a spec.")]
@@ -303,6 +305,26 @@ def plugins_new(
     from tunewright.cli.scaffold import new_plugin
 
     new_plugin(name, part, out, _host([], []))
+
+
+@engines_app.command("list")
+def engines_list(blocked: BlockOption = [], only: OnlyOption = [], as_json: JsonOption = False) -> None:
+    """Every engine: whether it can be used here, and where its own environment lies."""
+    from tunewright.cli.engines import list_engines
+
+    list_engines(_host(blocked, only), as_json)
+
+
+@engines_app.command("install")
+def engines_install(
+    kind: Annotated[str, typer.Argument(metavar="NAME", help="As in llama-cpp.")],
+    blocked: BlockOption = [],
+    only: OnlyOption = [],
+) -> None:
+    """Make an engine's own environment, by venv and pip as pip is configured here; nothing where it is there."""
+    from tunewright.cli.engines import install_engine
+
+    install_engine(kind, _host(blocked, only))
 
 
 def _only_typed() -> None:

@@ -168,7 +168,7 @@ def _adapter_code(contents: PackageContents) -> Iterator[str]:
     yield ""
     yield f"package = {contents.title!r}  # this folder"
     if base.get("folder"):
-        yield f'base = f"{{package}}/{base["folder"]}"  # earlier stages are merged into it'
+        yield f'base = f"{{package}}/{base["folder"]}"  # made in the run: what was trained belongs on it'
     else:
         yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
     if contents.quantization is not None:  # as it was in training: other rounding gives other answers

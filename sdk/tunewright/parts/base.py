@@ -208,11 +208,14 @@ class Cap(StrEnum):
     FOUR_BIT = "packed in 4 bits"  # a quantizer whose layers hold 4-bit weights, and can be unpacked to compare
     TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
     UNPACKS = "able to give back the weights that it packed"  # a quantizer that tells what its base held in training
+    MAKES = "made of the training rows"  # a quantizer that packs a base in a step of its own, before any training
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
+    BESIDE = "able to learn beside weights that it cannot read"  # an adapter method that needs a layer's output alone
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
     SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
+    LLAMACPP = "loadable by llama.cpp"  # an adapter that can be said as a GGUF, and that llama.cpp loads
 
 
 class Need(NamedTuple):
@@ -312,6 +315,13 @@ class Backend(ABC, Generic[O]):
         """Everything wrong that can be seen without fetching or importing anything heavy."""
         return ()
 
+    def lacking(self) -> str | None:
+        """What must be installed before it can do its work here, as a sentence with the command; None for nothing.
+
+        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
+        """
+        return None
+
     @final
     def arguments(self) -> dict[str, Argument]:
         """The library's arguments from options alone, sorted by name: `To` fields, `fixed`, then `args`."""
@@ -329,6 +339,10 @@ class Backend(ABC, Generic[O]):
         """Arguments that need the model, another part or the device: a pure function of keyed inputs."""
         return {}
 
+    def versions(self) -> dict[str, str]:
+        """What its results depend on beside its own code, by name: distributions and their versions."""
+        return {name: library_version(name) for name in self.libraries}
+
     @final
     def signature(self) -> str:
         """Digest of everything about this backend that can change a result: options, arguments, versions, code."""
@@ -337,7 +351,7 @@ class Backend(ABC, Generic[O]):
                 "backend": f"{self.part}/{self.kind}",
                 "options": self.settings(),
                 "arguments": {name: argument.value for name, argument in self.arguments().items()},
-                "libraries": {name: library_version(name) for name in self.libraries},
+                "libraries": self.versions(),
                 "code": code_digest(type(self).__module__),
             }
         )

@@ -75,7 +75,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,20 +195,32 @@ class Likeliest(Protocol):
 
 
 class Engine(Backend[O]):
-    """Opens a form of a model for asking."""
+    """Opens a form of a model for asking.
+
+    One whose libraries do not go with ours lives in an environment and a process of its own: see `tunewright.engines`.
+    """
 
     part: ClassVar[str] = "engine"
     sees_weights: ClassVar[bool] = True
     """Whether a subject's identity is worked out from the tensors that answer, in memory. Where they lie in a server's
     it cannot be: then nothing is claimed of them, and a tuned model that answers all as the base does is refused."""
+    environment: ClassVar[tuple[str, ...]] = ()
+    """Pinned requirements of that environment, `name==version` each, which stand in the key as libraries do. It is made
+    by `tunewright engines install KIND`."""
+    building: ClassVar[Mapping[str, str]] = {}
+    """Variables for its installation where the user sets no others; `{cores}` in one is the count of this machine's."""
+    proof: ClassVar[str] = ""
+    """Python that is run there once all is installed: where it fails, so did the installation."""
+    takes: ClassVar[str] = ""
+    """What its installation takes, in words: time, space, a compiler."""
 
-    def lacking(self) -> str | None:
-        """What must be installed before it can open anything here, as a sentence with the command; None for nothing.
-
-        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
-        """
-        return None
+    def versions(self) -> dict[str, str]:
+        return {**super().versions(), **{name: version for name, _, version in map(_pinned, self.environment)}}
 
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:
         """Load the form and yield a subject; frees it on leaving."""
+
+
+def _pinned(requirement: str) -> tuple[str, str, str]:
+    return requirement.partition("==")

@@ -44,6 +44,7 @@ from pydantic import Field
 
 from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Json, Name, O, Options
+from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
 
 
@@ -64,6 +65,8 @@ class Trained(NamedTuple):
     tokenizer: Any
     adapts: bool
     whole: Whole | None = None
+    calibration: Calibration | None = None
+    """Rows that were trained on, for an exporter that `calibrates`; None for the others."""
 
     @property
     def dtype(self) -> str:
@@ -113,6 +116,8 @@ class Exporter(Backend[O]):
     part: ClassVar[str] = "exporter"
     engine: ClassVar[str] = ""
     """Kind of the engine that opens what it writes; empty for the one that the spec's loader names."""
+    calibrates: ClassVar[bool] = False
+    """Whether it reads rows that were trained on (`Trained.calibration`): another row then makes another export."""
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ answers are compared token by token, the scores by row, and where the engine tel
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -34,6 +34,10 @@ class Answers(NamedTuple):
     """Of each golden answer of the trained form, token by token; None where the engine does not tell."""
     graded: Mapping[Evaluator, Sequence[Graded]] = {}
 
+    def only(self, evaluators: Collection[Evaluator]) -> Answers:
+        """Without the evaluations that another form was not asked."""
+        return self._replace(graded={one: rows for one, rows in self.graded.items() if one in evaluators})
+
     def said(self) -> list[Completion]:
         """Every answer in the model's own words, in one order."""
         graded = (one for evaluator, rows in self.graded.items() if evaluator.asks for one in rows)
@@ -45,8 +49,9 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
 
     `scores` holds a paired `Score` each, in which `base` is the trained form's and `tuned` this form's: of every metric
     of every evaluation, of `agreement`, and of `kl`. `delta` and `ci95` are those of the first metric. `refused` are
-    the reasons for which it is not handed over; where there is none, it is.
+    the reasons for which it is not handed over; where there is none, it is. What its engine was not asked is not there.
     """
+    trained, base = trained.only(form.graded), None if base is None else base.only(form.graded)
     answers = compared(trained.said(), form.said())
     scores = {AGREEMENT: _agreement(trained, form, seed)}
     if trained.likeliest is not None and form.likeliest is not None:

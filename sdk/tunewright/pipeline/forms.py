@@ -55,10 +55,10 @@ class Opener:
 
 
 def refuse_lacking(backends: Iterable[Backend]) -> None:
-    """What an engine needs is missed now, not hours later. Raises `EnvironmentFault`."""
+    """What a backend needs is missed now, not hours later. Raises `EnvironmentFault`."""
     for backend in backends:
-        if isinstance(backend, Engine) and (why := backend.lacking()):
-            raise EnvironmentFault(f"engine `{backend.kind}`: {why}")
+        if why := backend.lacking():
+            raise EnvironmentFault(f"{backend.part.replace('_', ' ')} `{backend.kind}`: {why}")
 
 
 def identity_of(folder: Path) -> str:

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from tunewright.errors import BadInput, TunewrightWarning
 from tunewright.host import Host
-from tunewright.parts import DataSource, Engine, PromptFormat
+from tunewright.parts import Cap, DataSource, Engine, PromptFormat, Quantizer
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
 from tunewright.pipeline.forms import Opener, refuse_lacking
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.parity import GOLDEN, LIMIT
+from tunewright.pipeline.tasks.quantize import QUANTIZE
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, read_artifact
@@ -65,8 +66,8 @@ def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> Iterator[
     asked the run's golden prompts first, and a warning says how many it answers as what was trained did.
     """
     lock = lock_of(run)
-    base, trained = (step_of(run, name) for name in steps_of(lock))
     opener = opener_of(lock, host)
+    base, trained = (step_of(run, name) for name in steps_of(lock, opener.quantizer))
     if engine is not None:
         opener = replace(opener, engine=engine)
         refuse_lacking([engine])
@@ -89,11 +90,12 @@ def _evidence(run: Path, subject: Subject) -> str:
     return told if same else f"{told}: it is another model, or it is asked otherwise"
 
 
-def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:
+def steps_of(lock: Mapping[str, Any], quantizer: Quantizer) -> tuple[str, str]:
     """The steps that made the base which a run serves, and what it trained last."""
+    first = QUANTIZE if Cap.MAKES in quantizer.offers() else "fetch"
     stages = lock.get("stages") or [{"name": "", "adapter": "continue"}]
     merged = [f"merge-{stage['name']}" for stage in stages[1:] if stage["adapter"] == "merge"]
-    return ["fetch", *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
+    return [first, *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
 
 
 def limit_of(lock: Mapping[str, Any]) -> int:

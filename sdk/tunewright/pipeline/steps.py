@@ -19,6 +19,7 @@ from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.quantize import QUANTIZE, Quantize
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare
@@ -42,9 +43,14 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
         options, rows = training.trainer.options, TrainingRows(training, seed)
         prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
-    if resolved.evaluators:
-        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": "fetch"}, device)
     made = Made("fetch", "", "")
+    learnt = resolved.trainings[-1].suffix("prepare")
+    if Cap.MAKES in resolved.quantizer.offers():
+        quantize = Quantize(resolved.loader, resolved.quantizer, spec.model.dtype, seed)
+        yield Step(QUANTIZE, quantize, {"model": "fetch", "rows": learnt}, device)
+        made = Made(QUANTIZE, "", "")
+    if resolved.evaluators:
+        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": made.model}, device)
     for training in resolved.trainings:
         made = yield from _training(resolved, training, made, device)
     model = {"model": made.model}
@@ -55,14 +61,13 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
         yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
-        yield Step(name, Export(exporter, opener), trained)
+        calibrated = {"rows": learnt} if exporter.calibrates else {}
+        yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
-    # what weights that nobody sees have answered is nothing to measure a form against
-    known = {one: rows for one, rows in _asked(resolved).items() if resolved.asked_by[one.name].sees_weights}
     parity = Parity(
-        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), known, seed,
+        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved), seed,
         tuple(resolved.host.blocked),
     )  # fmt: skip
     yield Step("parity", parity, {**trained, **forms, **judged}, device)
@@ -94,8 +99,12 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
 
 
 def _plain(resolved: Resolved) -> Quantizer:
-    """The quantizer by which a merged model is opened: one that leaves weights as they are."""
-    if Cap.FULLY_TRAINABLE in resolved.quantizer.offers():
+    """The quantizer by which a merged model is opened: one that leaves weights as they are.
+
+    Over a base that takes no merges there is none to open, and the spec's own stands in.
+    """
+    offers = resolved.quantizer.offers()
+    if Cap.FULLY_TRAINABLE in offers or Cap.TAKES_MERGES not in offers:
         return resolved.quantizer
     return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
 
@@ -114,6 +123,13 @@ def _golden(resolved: Resolved) -> Claims:
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
     return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
+    """Those whose answers are the loader's own engine's: forms are compared with what it answers."""
+    asked = _asked(resolved)
+    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name] is resolved.engine}
+    return {evaluator: rows for evaluator, rows in asked.items() if evaluator in own}
 
 
 def _asked(resolved: Resolved) -> dict[Evaluator, ClaimRows]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.data.mask import prompt_ids
+from tunewright.host import Host
 from tunewright.parts import Cap, Engine, Exporter
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
@@ -227,14 +228,16 @@ class ExporterExercise(TrainedWorld):
         adapts = Cap.ADAPTS in world.method.offers()
         whole = Whole(world.loader, world.quantizer, world.method, world.dtype, identity_of)
         identity = identity_of(world.base)
-        return Trained(saved, world.base, identity, "kit/base", world.engine.kind, world.tokenizer, adapts, whole)
+        engine, rows = world.engine.kind, world.calibration
+        return Trained(saved, world.base, identity, "kit/base", engine, world.tokenizer, adapts, whole, rows)
 
     def _reopened(self, form: Form, out: Path, digest: str, report: Report) -> None:
         """As parity does it: attached to the base, or as a model by itself."""
         if form.engine != self.world.engine.kind:
             return  # an engine of another environment: parity asks it there
         world = self.world
-        served = Served(world.base if form.attach else out, world.loader, world.quantizer, form.dtype or world.dtype)
+        quantizer = world.quantizer if form.quantizer is None else Host().make("quantizer", dict(form.quantizer))
+        served = Served(world.base if form.attach else out, world.loader, quantizer, form.dtype or world.dtype)
         served = served._replace(speaks=out if form.speaks else world.base)
         if form.attach:
             served = served._replace(method=world.method, trained=out)

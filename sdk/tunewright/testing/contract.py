@@ -34,8 +34,10 @@ BASES: Mapping[str, type[Options]] = {
 """Parts of which the core itself reads options: theirs must subclass these."""
 
 CAPS: Mapping[str, frozenset[Cap]] = {
-    "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS}),
-    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.LORA, Cap.VLLM}),
+    "quantizer": frozenset(
+        {Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS, Cap.MAKES}
+    ),
+    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.BESIDE, Cap.LORA, Cap.VLLM, Cap.LLAMACPP}),
     "engine": frozenset({Cap.SCORES}),
 }
 """What a part can claim; the others claim nothing."""

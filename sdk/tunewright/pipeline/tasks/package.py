@@ -60,7 +60,8 @@ class Package(Task):
         rows = inputs["rows"].json(FACTS)
         files = inputs["export"].path / FILES
         # an adapter over a base that is nowhere else would be of no use
-        merged = inputs["model"].path / MODEL if "merged" in record and inputs["export"].json(FORM)["attach"] else None
+        ours, attached = "cache_key" not in record, inputs["export"].json(FORM)["attach"]
+        merged = inputs["model"].path / MODEL if ours and attached else None
         return PackageContents(
             name=self.about["name"],
             version=self.package.version,

@@ -85,7 +85,7 @@ class Parity(Task):
                 with self._reopened(inputs["model"], exported, context) as subject:
                     if about["dtype"] is None:
                         refuse_other(subject.identity, inputs["trained"].json(OUTCOME)["digest"])
-                    form = self._asked(subject, about, trained, prompts, tests, context)
+                    form = self._asked(subject, name, about, trained, prompts, tests, context)
                 found = certificate(trained, form, base, self.seed)
                 identity = about["identity"] if about["dtype"] is not None else subject.identity
                 table[name] = {**found, "bytes": about["bytes"], "identity": identity}
@@ -121,6 +121,7 @@ class Parity(Task):
     def _asked(
         self,
         subject: Apart,
+        name: str,
         about: Mapping[str, Any],
         trained: Answers,
         prompts: Sequence[Text],
@@ -128,14 +129,20 @@ class Parity(Task):
         context: Context,
     ) -> Answers:
         """The test rows are asked where anything but the process is another than the trained form's: the trained
-        tensors in the same engine have its scores."""
+        tensors in the same engine have its scores. What an engine cannot do for an evaluation is not measured."""
         golden = subject.complete(prompts, LIMIT, together=False)
         known = trained.likeliest is not None and subject.gives_likeliest
         likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
         if about["dtype"] is None and about["engine"] == self.opener.engine.kind:
             return Answers(golden, likeliest, trained.graded)
-        graded = {evaluator: measured(evaluator, subject, rows, context) for evaluator, rows in tests.items()}
+        can = [evaluator for evaluator in tests if serves(self.engines[name], evaluator)]
+        graded = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in can}
         return Answers(golden, likeliest, graded)
+
+
+def serves(engine: Engine, evaluator: Evaluator) -> bool:
+    """Whether an engine can do what an evaluation asks of it."""
+    return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
 
 
 def _said(golden: Sequence[Completion]) -> list[Continuation]:
