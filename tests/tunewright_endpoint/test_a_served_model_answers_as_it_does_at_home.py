@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from served_fakes import VOTES, subject
@@ -60,7 +62,8 @@ def test_scores_are_not_offered_where_the_server_tokenizes(ask, prompts):
 
 
 def test_answers_keep_the_order_of_the_questions_and_every_one_is_counted(ask, server):
-    server.pause = 0.01
+    all_there = threading.Barrier(4)
+    server.faults += [lambda request: (all_there.wait(20), request.answer())] * 4
     heard = []
     with ask(concurrency=4) as tuned:
         found = tuned.complete(QUESTIONS * 4, 32, heard.append)
