@@ -80,7 +80,7 @@ class Client:
             try:
                 return self._read(path, body)
             except urllib.error.HTTPError as error:
-                with error:  # `from None`, here and below: the library's error holds the request, and so the key
+                with error:  # `from None`, here and below: the library's error holds what the server said, as it is
                     why, pause = self._answered(path, error), _asked_to_wait(error)
             except TimeoutError:
                 raise self._slow(path) from None

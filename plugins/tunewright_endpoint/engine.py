@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -12,8 +12,9 @@ from tunewright.errors import BadInput
 from tunewright.parts import Cap, Engine, Facts, Finding, Options, Secret
 from tunewright.parts.base import Unkeyed
 from tunewright.parts.engine import Served
-from tunewright_endpoint.client import Client
-from tunewright_endpoint.subject import EndpointSubject
+
+if TYPE_CHECKING:
+    from tunewright_endpoint.subject import EndpointSubject
 
 URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """Without a user's name in it: a password in a spec would be a secret in a file."""
@@ -80,6 +81,9 @@ class Endpoint(Engine[EndpointOptions]):
     @contextmanager
     def open(self, served: Served) -> Iterator[EndpointSubject]:
         """Raises `BadInput` where the server lists no such model, `EnvironmentFault` where there is no server."""
+        from tunewright_endpoint.client import Client  # late: `validate` waits for no HTTP
+        from tunewright_endpoint.subject import EndpointSubject
+
         options = self.options
         # a whole model that was exported is the tuned one as well
         name = options.base_model if served.trained is None and served.speaks is None else options.model

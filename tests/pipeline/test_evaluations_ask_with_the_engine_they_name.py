@@ -14,6 +14,7 @@ from endpoint_server import serving
 from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightWarning
 from tunewright.host import Host, hookimpl
+from tunewright.parts import Cap, Finding, Need
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Store
@@ -57,6 +58,13 @@ def opened(fakes, monkeypatch):
 
         def offers(self):
             return frozenset()
+
+        def needs(self):
+            yield Need("quantizer", Cap.TRAINABLE, "engine-opens-no-such-base", "take a base in 16 bits")
+
+        def check(self, facts):
+            if facts.dtype == "fp32":
+                yield Finding("engine-opens-no-such-base", "it computes in 16 bits")
 
     class ScoresOptions(tunewright_fakes.FakeEvaluatorOptions):
         kind: str = "scores"
@@ -183,6 +191,20 @@ def test_an_engine_that_cannot_score_is_refused_before_anything_runs(fake_spec, 
     assert codes(fake_spec, host, both) == []
 
 
+def test_an_engine_that_cannot_open_this_base_is_refused_at_its_own_line(fake_spec, host, monkeypatch):
+    import tunewright_fakes
+
+    deaf = "evals=[{kind: fake}, {kind: fake, name: far, engine: {kind: deaf}}]"
+    assert codes(fake_spec, host, deaf) == []
+    (problem,) = Project(fake_spec, [deaf, "model.dtype=fp32"], host).validate()
+    assert (problem.code, problem.position.column) == ("engine-opens-no-such-base", deaf.index("deaf") + 1)
+    monkeypatch.setattr(tunewright_fakes.FakeQuantizer, "offers", lambda self: frozenset())
+    monkeypatch.setattr(tunewright_fakes.FakeAdapter, "needs", lambda self: ())
+    (problem,) = Project(fake_spec, [deaf], host).validate()
+    assert problem.code == "engine-opens-no-such-base"
+    assert problem.message.startswith("engine `deaf` needs a quantizer that is trainable")
+
+
 def test_what_an_evaluations_engine_lacks_is_said_at_plan(fake_spec, host):
     override = "evals=[{kind: fake, engine: {kind: blind, lacks: 'install it with: pip install blind'}}]"
     with pytest.raises(EnvironmentFault, match="engine `blind`: install it with"):
@@ -226,6 +248,7 @@ def test_a_served_model_scores_as_the_one_in_the_process_and_the_report_says_wha
     assert summary["scores"] == before["scores"]
     assert {ask.body["model"] for ask in served.completions} == {"base", "tuned"}
     says = "that it holds what was trained here is not proven"
+    assert [sentence.endswith(says) for sentence in summary["unproven"]] == [True]
     package = Path(summary["artifacts"]["package"])
     assert says in (package / "REPORT.html").read_text()
     assert says in (package / "MODEL_CARD.md").read_text()

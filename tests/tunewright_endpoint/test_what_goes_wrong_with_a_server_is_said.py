@@ -159,11 +159,12 @@ def test_a_key_that_is_missing_or_wrong_is_named_by_its_variable(ask, server, mo
     assert "sk-wrong-one" not in str(told.value)
 
 
-def test_a_redirect_is_not_followed_to_where_the_key_would_go_along(ask, server, monkeypatch):
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_to_where_the_key_would_go_along(ask, server, monkeypatch, code):
     monkeypatch.setenv("ACME_KEY", KEY)
     with serving() as elsewhere, ask(api_key="${env:ACME_KEY}") as tuned:
-        server.faults.append(status(307, b"", Location=f"{elsewhere.url}/completions"))
-        with pytest.raises(BadInput, match="answers 307"):
+        server.faults.append(status(code, b"", Location=f"{elsewhere.url}/completions"))
+        with pytest.raises(BadInput, match=f"answers {code}"):
             tuned.complete(QUESTION, 32)
         assert elsewhere.asked == []
 

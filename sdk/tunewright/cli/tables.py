@@ -22,6 +22,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
     out = console()
     if summary["scores"]:
         out.print(_scores(summary["scores"]))
+    for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
+        out.print(Text(sentence))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))

@@ -277,6 +277,8 @@ class Facts:
     complete: bool = False
     validation: bool = False
     """Whether the training has rows for early stopping and selection."""
+    dtype: str = ""
+    """`model.dtype`: the type of the weights that stay unquantized."""
 
 
 O = TypeVar("O", bound=Options)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunewright.pipeline.tasks.evaluate import unproven
 from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.package import folder_of
@@ -26,6 +27,7 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "run_dir": str(folder.absolute()),
         "steps": [_step(name, status, done.get(name)) for name, status in statuses.items()],
         "scores": evidence["scores"],
+        "unproven": unproven({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
         "gates": gates,
         "parity": parity,
         "trained": _trained(done),
