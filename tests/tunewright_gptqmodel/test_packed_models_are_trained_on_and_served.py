@@ -15,16 +15,19 @@ import pytest
 
 from tiny import VOCABULARY, backend, tiny_model
 from tunewright.digest import digest_file
+from tunewright.host import Host
 from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption
 from tunewright.parts.whole import copy_beside
 from tunewright.project import Project
+from tunewright.testing import World, check
 from tunewright_gptqmodel.awq import Awq
 from tunewright_gptqmodel.gptq import Gptq
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_transformers.unquantized import NoQuantizer
 
+pytest.importorskip("gptqmodel", reason="`make gptq` installs it")
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1200)]
 
 BOTH = pytest.mark.parametrize("cls", [Gptq, Awq])
@@ -185,6 +188,19 @@ def test_a_base_that_is_packed_otherwise_than_the_options_say_is_not_opened(pack
     assert error.value.finding.field == "bits"
 
 
+@pytest.mark.parametrize("key", ["quantizer/gptq", "quantizer/awq", "exporter/gptq", "exporter/awq"])
+def test_it_keeps_its_contract(key, base, tmp_path):
+    host = Host()
+    parts = {
+        "loader": host.make("loader", {"kind": "transformers"}), "quantizer": host.make("quantizer", {"kind": "none"}),
+        "method": host.make("adapter", {"kind": "lora", "r": 4, "alpha": 8}),
+        "engine": host.make("engine", {"kind": "transformers"}),
+    }  # fmt: skip
+    (tmp_path / "kit").mkdir()
+    options = {"calibration_rows": 3, "group_size": 32}
+    check(host.backend(*key.split("/")), options, folder=tmp_path / "kit", world=World(base=base, **parts))
+
+
 @pytest.fixture(scope="module", params=["gptq", "awq"])
 def trained_on(request, tmp_path_factory):
     """(kind, summary) of a run whose base is packed."""
@@ -234,7 +250,10 @@ def test_a_merged_model_is_packed_by_its_training_rows_and_asked_again(exported)
     for name in ("gptq", "awq", "eight"):
         files = Path(summary["artifacts"][name])
         stored = json.loads((files / "config.json").read_text())["quantization_config"]
-        assert (stored["quant_method"], stored["bits"]) == (name if name != "eight" else "gptq", 8 if name == "eight" else 4)
+        assert (stored["quant_method"], stored["bits"]) == (
+            name if name != "eight" else "gptq",
+            8 if name == "eight" else 4,
+        )
         assert (files / "tokenizer.json").is_file()
         assert parity[name]["identity"] not in (parity["adapter"]["identity"], None)
         assert not any(path.name.startswith(".") for path in files.iterdir())
