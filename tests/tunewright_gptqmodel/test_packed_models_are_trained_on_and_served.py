@@ -247,13 +247,10 @@ def test_a_merged_model_is_packed_by_its_training_rows_and_asked_again(exported)
     parity = summary["parity"]
     assert parity["eight"]["agreement"] > 0.9
     assert parity["gptq"]["bytes"] < parity["eight"]["bytes"]
-    for name in ("gptq", "awq", "eight"):
+    for name, method, bits in (("gptq", "gptq", 4), ("awq", "awq", 4), ("eight", "gptq", 8)):
         files = Path(summary["artifacts"][name])
         stored = json.loads((files / "config.json").read_text())["quantization_config"]
-        assert (stored["quant_method"], stored["bits"]) == (
-            name if name != "eight" else "gptq",
-            8 if name == "eight" else 4,
-        )
+        assert (stored["quant_method"], stored["bits"]) == (method, bits)
         assert (files / "tokenizer.json").is_file()
         assert parity[name]["identity"] not in (parity["adapter"]["identity"], None)
         assert not any(path.name.startswith(".") for path in files.iterdir())
