@@ -238,7 +238,7 @@ def test_lora_trains_on_a_packed_base(trained_on):
     package = Path(summary["artifacts"]["package"])
     assert (package / "base/config.json").is_file()
     answers = list(Project.from_spec(spec).predict([{"text": ROWS[0][0]}], spec.parent / "root"))
-    assert answers == ["delivery"]
+    assert answers[0].startswith("delivery")
 
 
 def test_a_merged_model_is_packed_by_its_training_rows_and_asked_again(exported):
