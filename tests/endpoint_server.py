@@ -43,7 +43,6 @@ class FakeServer:
     """Puts a token of its own before a text."""
     most: int = 1 << 20
     """Tokens of its context."""
-    pause: float = 0.0
     asked: list[Asked] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
@@ -75,11 +74,10 @@ class Handler(BaseHTTPRequestHandler):
             served.most_under_way = max(served.most_under_way, served.under_way)
             fault = served.faults.pop(0) if served.faults else None
         try:
-            time.sleep(served.pause)
             if fault is not None:
                 fault(self)
             elif not self._refused():
-                self._answer(self.body)
+                self.answer()
         finally:
             with served.lock:
                 served.under_way -= 1
@@ -98,8 +96,9 @@ class Handler(BaseHTTPRequestHandler):
             return True
         return False
 
-    def _answer(self, body: Any) -> None:
-        served = self.server_of
+    def answer(self) -> None:
+        """Say what the model that is asked says."""
+        served, body = self.server_of, self.body
         subject = served.subjects.get(body["model"]) or served.subjects.get(served.any_name)
         if subject is None:
             return self.say(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})

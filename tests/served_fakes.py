@@ -17,4 +17,4 @@ def subject(votes=None):
     """A fake model: a base, or what votes make of it."""
     model = fakes.Model()
     model.table = votes
-    return fakes.FakeSubject(model, "base" if votes is None else "digest")
+    return fakes.FakeSubject(model, "base" if votes is None else "digest", fakes.FakeTokenizer())

@@ -23,7 +23,7 @@ MOST_BYTES = 64 << 20  # of one answer; a prompt of 100,000 tokens with log-prob
 SHOWN = 200  # characters of what a server said
 BUSY = (429, 503)
 REFUSED = (400, 413, 422)
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -52,7 +52,7 @@ class Client:
         listed = self._ask("/models", None, first=True).get("data")
         if not isinstance(listed, list):
             self._strange("/models", "it lists no models in `data`")
-        names = [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
+        names = [line_of(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
         if model not in names:
             message = f"{self.url} serves no model `{model}`"
             raise BadInput(message, fix=did_you_mean(model, names) or "it lists none: load one")
@@ -105,7 +105,7 @@ class Client:
                 raise http.client.IncompleteRead(data, response.length)
         found = _json(data)
         if not isinstance(found, dict):
-            self._strange(path, f"its answer is no JSON object: {_line(data)!r}")
+            self._strange(path, f"its answer is no JSON object: {line_of(data)!r}")
         return found
 
     def _answered(self, path: str, error: urllib.error.HTTPError) -> str:
@@ -130,7 +130,7 @@ class Client:
         return WorkFailed(says, fix="its own log says why")
 
     def _lost(self, error: Exception) -> str:
-        why = _line(getattr(error, "reason", error)) or type(error).__name__
+        why = line_of(getattr(error, "reason", error)) or type(error).__name__
         return f"the connection to {self.url} was not made or not held ({why})"
 
     def _slow(self, path: str) -> WorkFailed:
@@ -157,18 +157,18 @@ def _said(error: urllib.error.HTTPError) -> str:
     found = _json(data)
     inner = found.get("error", found) if isinstance(found, dict) else found
     text = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return _line(data if text is None else text)
+    return line_of(data if text is None else text)
 
 
 def _json(data: bytes) -> Any:
     """What a body holds; None where it is no JSON. The library's error holds the body, and goes no further."""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _line(said: object) -> str:
+def line_of(said: object) -> str:
     """What others said: the first line, not long, and no key in it, which a server may repeat."""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     first = next((line for line in redact(text).splitlines() if line.strip()), "")

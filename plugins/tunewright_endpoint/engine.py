@@ -43,7 +43,7 @@ class EndpointOptions(Options):
             " text, which it tokenizes; or the messages, which it renders by its own template."
         ),
     ] = "ids"
-    timeout: Annotated[float, Unkeyed(), Field(gt=0, description="Seconds that one answer may take.")] = 300.0
+    timeout: Annotated[float, Unkeyed(), Field(gt=0, description="Seconds that the server may be silent.")] = 300.0
     concurrency: Annotated[PositiveInt, Unkeyed(), Field(le=1024, description="Requests under way at once.")] = 8
 
     @model_validator(mode="after")

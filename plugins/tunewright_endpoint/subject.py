@@ -12,13 +12,14 @@ from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
-from tunewright_endpoint.client import Client
+from tunewright_endpoint.client import Client, line_of
 
 A = TypeVar("A")
 B = TypeVar("B")
 Progress = Callable[[int], None]
 Prompts = Literal["ids", "text", "messages"]
 GREEDY: dict[str, Any] = {"temperature": 0, "n": 1, "stream": False}
+MOST_IDS = 1 << 31  # no vocabulary has more
 COMPLETIONS, CHAT = "/completions", "/chat/completions"
 
 
@@ -72,13 +73,14 @@ class EndpointSubject:
         return [found[place] for place in range(len(asked))]
 
     def _answer(self, prompt: Text, ids: list[int], limit: int) -> Completion:
-        body = {"model": self.name, **GREEDY, "max_tokens": limit, "stop_token_ids": sorted(self.tokenizer.stops)}
+        body, stops = {"model": self.name, **GREEDY, "max_tokens": limit}, sorted(self.tokenizer.stops)
         if self.prompts == "ids":
-            body |= {"prompt": ids, "return_token_ids": True}
+            body |= {"prompt": ids, "stop_token_ids": stops, "return_token_ids": True}
         elif self.prompts == "text":
             # the text holds its special tokens: a server that adds its own begins twice
-            body |= {"prompt": self.tokenizer.decode(ids, special=True), "add_special_tokens": False}
-        else:
+            text = self.tokenizer.decode(ids, special=True)
+            body |= {"prompt": text, "stop_token_ids": stops, "add_special_tokens": False}
+        else:  # nothing but what OpenAI's own protocol has
             body |= {"messages": prompt}
         path = CHAT if self.prompts == "messages" else COMPLETIONS
         said = self._asked(path, body, ids)
@@ -89,7 +91,8 @@ class EndpointSubject:
         """Servers differ in whether the terminator is part of an answer: here it always is."""
         reason = said.get("finish_reason")
         if reason not in ("stop", "length"):
-            raise WorkFailed(f"`{self.name}` ended an answer with `{reason}`: it is neither its end nor the limit")
+            says = f"`{self.name}` ended an answer with `{line_of(reason)}`"
+            raise WorkFailed(f"{says}: that is neither its end nor the limit", fix="its own log says why")
         if len(answer) > limit:
             raise WorkFailed(f"`{self.name}` gave {len(answer)} tokens where at most {limit} were asked for")
         stops = self.tokenizer.stops
@@ -101,7 +104,7 @@ class EndpointSubject:
 
     def _ids(self, said: dict[str, Any]) -> list[int]:
         ids = said.get("token_ids")
-        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+        if not isinstance(ids, list) or not all(isinstance(token, int) and 0 <= token < MOST_IDS for token in ids):
             fix = "set `prompts: text` in the engine, or serve it by one that gives `token_ids`, as vLLM does"
             raise WorkFailed(f"`{self.name}` was sent token ids and gave none back", fix=fix)
         return ids
@@ -122,7 +125,9 @@ class EndpointSubject:
         told = place.get(str(token)) if isinstance(place, dict) else None
         value = told.get("logprob") if isinstance(told, dict) else told
         if not isinstance(value, (int, float)) or not math.isfinite(value):
-            says = f"`{self.name}` gives token {token} the log-probability {value!r}, which is no finite number"
+            says = (
+                f"`{self.name}` gives token {token} the log-probability `{line_of(value)}`, which is no finite number"
+            )
             raise WorkFailed(f"{row.origin or 'a row'}: {says}", fix="its weights are damaged, or its type overflows")
         return float(value)
 
@@ -132,7 +137,7 @@ class EndpointSubject:
         answered, choices, usage = found.get("model"), found.get("choices"), found.get("usage")
         if answered not in (None, self.name):
             fix = "name the model as the server does: an alias may lead to the base"
-            raise WorkFailed(f"`{self.name}` was asked, and `{answered}` answers", fix=fix)
+            raise WorkFailed(f"`{self.name}` was asked, and `{line_of(answered)}` answers", fix=fix)
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
             raise WorkFailed(f"{self.client.url}{path} gives no answer in `choices`", fix="its own log says why")
         said: dict[str, Any] = choices[0]

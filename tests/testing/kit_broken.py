@@ -569,7 +569,13 @@ class HasNoDevice(sound.Loader):
 
 
 class Plain(sound.fakes.FakeTokenizer):
-    template = None
+    """Renders, and tells nobody by what."""
+
+    def __init__(self):
+        super().__init__(template=None)
+
+    def render(self, messages, *, generation_prompt):
+        return sound.fakes.FakeTokenizer().render(messages, generation_prompt=generation_prompt)
 
 
 @breaks("bad-contract")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from served_fakes import VOTES, subject
@@ -43,6 +45,14 @@ def test_a_text_is_sent_with_its_special_tokens_and_none_are_to_be_added(ask, se
     assert sent["add_special_tokens"] is False
 
 
+def test_messages_are_sent_with_nothing_that_a_strict_server_would_refuse(ask, server):
+    with ask(prompts="messages") as tuned:
+        tuned.complete(QUESTIONS[:1], 32)
+    (sent,) = [ask.body for ask in server.completions]
+    assert sent["messages"] == QUESTIONS[0]
+    assert set(sent) == {"model", "messages", "max_tokens", "temperature", "n", "stream"}
+
+
 def test_scores_are_the_models_own_and_of_the_answer_alone(ask):
     rows = [Continuation(list(map(ord, "my parcel")), list(map(ord, " is")), "test.csv:2"), Continuation([65], [])]
     with ask() as tuned:
@@ -60,7 +70,8 @@ def test_scores_are_not_offered_where_the_server_tokenizes(ask, prompts):
 
 
 def test_answers_keep_the_order_of_the_questions_and_every_one_is_counted(ask, server):
-    server.pause = 0.01
+    all_there = threading.Barrier(4)
+    server.faults += [lambda request: (all_there.wait(20), request.answer())] * 4
     heard = []
     with ask(concurrency=4) as tuned:
         found = tuned.complete(QUESTIONS * 4, 32, heard.append)

@@ -67,6 +67,9 @@ def test_a_server_is_given_the_time_that_it_asks_for(ask, server, monkeypatch):
         (status(404, {"detail": "Not Found"}), BadInput, "answers 404: "),
         (status(200, b"<html>sign in"), WorkFailed, "no JSON object: '<html>sign in'"),
         (status(200, b"[]"), WorkFailed, "no JSON object"),
+        (status(200, b"[" * 100_000), WorkFailed, "no JSON object"),
+        (status(200, {"choices": [{"token_ids": [-1], "finish_reason": "stop"}]}), WorkFailed, "gave none back"),
+        (status(200, {"choices": [{"token_ids": [1 << 40], "finish_reason": "stop"}]}), WorkFailed, "gave none back"),
         (status(200, {"choices": []}), WorkFailed, "gives no answer in `choices`"),
         (status(200, {"choices": [{"token_ids": [65], "finish_reason": "abort"}]}), WorkFailed, "`abort`"),
         (status(200, {"choices": [{"token_ids": [65] * 40, "finish_reason": "stop"}]}), WorkFailed, "40 tokens"),
@@ -88,7 +91,7 @@ def test_scores_that_are_none_are_refused(ask, server):
     choice = {"finish_reason": "length", "prompt_logprobs": [None, {"66": {"logprob": None}}]}
     server.faults += [status(200, {"choices": [choice]}), status(200, {"choices": [{"finish_reason": "length"}]})]
     with ask() as tuned:
-        with pytest.raises(WorkFailed, match=r"test\.csv:9: .*token 66 the log-probability None"):
+        with pytest.raises(WorkFailed, match=r"test\.csv:9: .*token 66 the log-probability `None`"):
             tuned.score([row])
         with pytest.raises(WorkFailed, match="no log-probability of each token"):
             tuned.score([row])
@@ -128,7 +131,8 @@ def test_after_an_error_no_further_question_is_asked(ask, server):
 FAULTS = [
     status(500, f"Bearer {KEY} is broken".encode()), status(400, {"error": f"{KEY}?"}), status(403, KEY.encode()),
     status(200, f"you sent {KEY}".encode()), status(404, KEY.encode()), drop, cut, hang(0.4),
-    status(302, b"", Location="http://127.0.0.1:9/"),
+    status(302, b"", Location="http://127.0.0.1:9/"), status(200, {"model": KEY, "choices": []}),
+    status(200, {"choices": [{"token_ids": [65], "finish_reason": KEY}]}),
 ]  # fmt: skip
 
 
