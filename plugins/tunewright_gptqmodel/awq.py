@@ -36,11 +36,11 @@ class Awq(Calibrated[AwqOptions]):
     Options: ClassVar = AwqOptions
     caveat: ClassVar = (
         "The base is packed by AWQ: plain transformers needs gptqmodel beside it, and answers by the kernel that it "
-        'finds fastest; `backend="awq_torch"` in an AwqConfig names the one that was measured.'
+        'finds fastest; `backend="torch_awq"` in an AwqConfig names the one that was measured.'
     )
     fixed: ClassVar = {"bits": 4}
     formats = frozenset({"gemm"})
-    kernel = "awq_torch"
+    kernel = "torch_awq"
     vary: ClassVar = {**Calibrated.vary, "zero_point": (True, False)}
 
     def check(self, facts: Facts) -> Iterable[Finding]:

@@ -5,7 +5,7 @@ python tests/bench/quantized.py BASE TEXTS [--texts N] [--rows N] [--kinds KINDâ
 BASE is a model folder, TEXTS PubMedQA's `ori_pqal.json`; its first N abstracts are read, 512 tokens of each at most.
 Prints a line of Markdown for each quantizer: perplexity asked as an evaluation asks, and as a training sees it, and the
 CPU seconds that its base took to make. What stays unquantized counts as bf16, and is multiplied in fp32, which every
-CPU is quick at. What is calibrated is so by other abstracts, 200 tokens of each; without the extra `gptq`, name the
+CPU is quick at. What is calibrated is so by N other abstracts, 200 tokens of each; without the extra `gptq`, name the
 other kinds.
 """
 

@@ -34,9 +34,11 @@ SAMPLES = {
 """Rows of the shapes that a format is made for."""
 LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
 """A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
-# trackers need a reader of what they wrote: tests/tunewright_trackers
+# trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel
 FIRST_PARTY = sorted(
-    key for key, entry in Host().table.items() if entry.distribution == "tunewright" and not key.startswith("tracker/")
+    key
+    for key, entry in Host().table.items()
+    if entry.distribution == "tunewright" and not key.startswith("tracker/") and "gptqmodel" not in entry.target
 )
 PLAIN = {"text": ["where is my parcel", "declined"], "label": ["delivery", "billing"]}
 ROWS = {
@@ -147,7 +149,8 @@ def serving_world(world, saved):
 
 
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
-MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.mark.engines}
+INSTALLED = ("engine/llama-cpp",)  # by `tunewright engines install`
+MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, pytest.mark.engines)}
 
 
 @pytest.mark.timeout(900)
@@ -155,7 +158,7 @@ MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
-    if backend.part == "engine" and (why := Host().make("engine", {"kind": backend.kind}).lacking()):
+    if key in INSTALLED and (why := Host().make(backend.part, {"kind": backend.kind}).lacking()):
         pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
     if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
