@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow gptq quantized realdata realdata-short lint format reference bench clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -28,6 +28,10 @@ realdata: $(READY)  ## real public data, where its folder is there
 
 realdata-short: $(READY)  ## the part of it that takes minutes
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests
+
+engines: $(READY)  ## the engines' own environments, and the tests that ask them
+	$(BIN)/tunewright engines install llama-cpp
+	TEST_THREADS=2 $(BIN)/python -m pytest -m engines --timeout 1800 tests
 
 lint: $(READY)  ## formatting, names, types and the direction of imports
 	$(BIN)/ruff check .

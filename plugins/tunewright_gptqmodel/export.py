@@ -53,7 +53,7 @@ class PackedExporter(MergedExporter):
             model = ModelDir(merged, trained.whole.outline(trained.base), dtype)
             quantizer.make(model, trained.calibration, out)
             copy_beside(merged, out)
-        return Form(engine=trained.engine, attach=False, dtype=dtype, quantizer=self._opened_by(out))
+        return Form(trained.engine, attach=False, dtype=dtype, speaks=True, quantizer=self._opened_by(out))
 
     def _quantizer(self) -> Calibrated[Any]:
         names = self.quantizer.Options.model_fields.keys() - {"kind"}

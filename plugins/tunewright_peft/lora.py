@@ -112,8 +112,9 @@ class Lora(PeftMethod[LoraOptions]):
     def offers(self) -> frozenset[Cap]:
         merges = {Cap.MERGES} if not self._has(arguments.NOT_MERGED) else set()
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
+        llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
         beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *beside})
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
@@ -210,6 +211,14 @@ class Lora(PeftMethod[LoraOptions]):
         largest = max([self.options.r, *self.options.rank_pattern.values()]) * (2 if self._in_weights else 1)
         beside = self.options.dora or self.options.modules_to_save or self._has(arguments.NOT_FOR_VLLM)
         return largest <= arguments.VLLM_MAX_RANK and not beside
+
+    def _loadable_by_llamacpp(self) -> bool:
+        """Whether a GGUF can say it: matrices A and B of projections alone, all under one alpha."""
+        options = self.options
+        beside = options.dora or options.modules_to_save or self._has(arguments.NOT_FOR_LLAMACPP)
+        scales = options.alpha_pattern or (options.rslora and options.rank_pattern)
+        names = [] if isinstance(options.targets, str) else options.targets
+        return not (beside or scales or any(name.rpartition(".")[2] in OTHERS for name in names))
 
     def _reads_outputs_alone(self) -> bool:
         """Whether B A x is all that it adds to a layer: what else it can be needs the weights, or another forward."""

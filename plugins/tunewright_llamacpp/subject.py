@@ -1,0 +1,119 @@
+"""A model in `llama-server`, asked as every other model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from tunewright.engines import Answered, Server
+from tunewright.errors import BadInput, Refused, WorkFailed
+from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.loader import Tokenizer
+from tunewright.parts.prompt_format import Text
+
+GREEDY: dict[str, Any] = {
+    "samplers": ["penalties", "top_k"], "top_k": 1, "cache_prompt": True, "return_tokens": True, "stream": False,
+}  # fmt: skip
+"""The likeliest token, after the repetition penalty that the file asks for. What a prompt begins with as the one before
+is not computed again."""
+LIKELIEST = 64  # tokens whose probabilities are asked for at first: all of a vocabulary are megabytes
+LOWEST = -1e30  # llama.cpp says the lowest float where a probability is 0 in fp32, below e^-103
+
+T = TypeVar("T")
+
+
+class LlamaSubject:
+    """Asks one prompt after the other: its numbers do not depend on what is asked beside it."""
+
+    def __init__(self, server: Server, tokenizer: Tokenizer, identity: str, context: int) -> None:
+        self.server, self.tokenizer, self.identity, self.context = server, tokenizer, identity, context
+
+    def complete(
+        self,
+        prompts: Sequence[Text],
+        limit: int,
+        progress: Callable[[int], None] | None = None,
+        *,
+        together: bool = True,
+    ) -> list[Completion]:
+        """One answer a prompt, in order, of at most `limit` tokens; `together` changes nothing here.
+
+        The prompt's ids are those that llama.cpp makes of it by the file's own template and tokenizer. Raises
+        `BadInput` where a prompt is empty, or prompt and answer do not fit into the context.
+        """
+        return _each(enumerate(prompts), lambda asked: self._answer(*asked, limit), progress)
+
+    def score(
+        self,
+        rows: Sequence[Continuation],
+        progress: Callable[[int], None] | None = None,
+        *,
+        together: bool = True,
+    ) -> list[list[float]]:
+        """For each row the log-probability in nats of each token of its answer, of llama.cpp's logits in fp32.
+
+        Each token is a question of its own: what comes after all before it. Raises `BadInput` where a prompt is empty
+        or a row does not fit into the context, `WorkFailed` where a token is less likely than fp32 can say.
+        """
+        return _each(enumerate(rows), lambda asked: self._score(*asked), progress)
+
+    def _answer(self, place: int, prompt: Text, limit: int) -> Completion:
+        ids = self._ids(prompt)
+        if not ids:
+            raise BadInput(f"prompt {place + 1} is empty: the model has nothing to go on from", fix="leave it out")
+        self._refuse_long(f"prompt {place + 1}", len(ids), limit)
+        said = self.server.ask("/completion", {**GREEDY, "prompt": ids, "n_predict": limit})
+        answer = list(map(int, said["tokens"]))
+        ended = said["stop_type"] == "eos"
+        if said.get("truncated") or (not ended and len(answer) != limit):
+            raise WorkFailed(f"{self.server.name} ended an answer by `{said['stop_type']}` after {len(answer)} tokens")
+        text = self.tokenizer.decode(answer, special=False)
+        return Completion(answer, text, "terminator" if ended else "limit", ids)
+
+    def _ids(self, prompt: Text) -> list[int]:
+        """As a client's request is tokenized: BOS where the file asks for it, special tokens recognized."""
+        text = prompt if isinstance(prompt, str) else self._rendered(list(prompt))
+        found = self.server.ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        return list(map(int, found["tokens"]))
+
+    def _rendered(self, messages: list[Any]) -> str:
+        try:
+            return str(self.server.ask("/apply-template", {"messages": messages})["prompt"])
+        except Answered as error:
+            raise BadInput(f"the chat template, as llama.cpp reads it, refuses this: {error.words}") from error
+
+    def _score(self, place: int, row: Continuation) -> list[float]:
+        name = row.origin or f"row {place + 1}"
+        if not row.prompt:
+            raise BadInput(f"{name}: nothing stands before its first token, which so has no probability",
+                           fix="give the first token as the prompt")  # fmt: skip
+        self._refuse_long(name, len(row.prompt) + len(row.answer), 0)
+        ids = [*row.prompt, *row.answer]
+        return [self._chance(name, ids[:end], ids[end]) for end in range(len(row.prompt), len(ids))]
+
+    def _chance(self, name: str, before: list[int], token: int) -> float:
+        for most in (LIKELIEST, 1 << 30):
+            asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most}
+            (said,) = self.server.ask("/completion", asked)["completion_probabilities"]
+            for one in said["top_logprobs"]:
+                if one["id"] == token and one["logprob"] > LOWEST:
+                    return float(one["logprob"])
+        raise Refused(f"{name}: token {token} is less likely than {self.server.name} can say in fp32",
+                      fix="score the row by the engine `transformers`")  # fmt: skip
+
+    def _refuse_long(self, name: str, length: int, limit: int) -> None:
+        if length + limit > self.context:
+            answer = f" with an answer of {limit:,}" if limit else ""
+            raise BadInput(
+                f"{name}: {length:,} tokens{answer} are longer than the context of {self.context:,}",
+                fix="shorten it, or set the engine's `context`, up to what the model was made for",
+            )
+
+
+def _each(asked: Iterable[Any], ask: Callable[[Any], T], progress: Callable[[int], None] | None) -> list[T]:
+    found: list[T] = []
+    for one in asked:
+        found.append(ask(one))
+        if progress is not None:
+            progress(len(found))
+    return found

