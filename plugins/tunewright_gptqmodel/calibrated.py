@@ -44,7 +44,7 @@ class CalibratedOptions(Options):
     ] = []
     calibration_rows: Annotated[
         PositiveInt, Field(description="Rows, of those that are trained on, by which the weights are packed.")
-    ] = 64
+    ] = 32
 
 
 C = TypeVar("C", bound=CalibratedOptions)

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import cast
 
 from tunewright.errors import MissingExtra
+from tunewright_transformers.library import OFFLINE
 
 EXTRA = "gptq"
 NEEDED = ("gptqmodel", "optimum")
@@ -27,9 +28,12 @@ def lacking() -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Variables that gptqmodel is to find. Its pool of workers does not start with one, as it counts for two cores."""
+    """Variables that gptqmodel is to find. Its pool of workers does not start with one, as it counts for two cores.
+
+    And, as everywhere here, nothing asks a network.
+    """
     workers = min(12, max(2, (os.cpu_count() or 1) // 2))
-    return {"GPTQMODEL_CPU_WORKERS": str(workers)}
+    return {**OFFLINE, "GPTQMODEL_CPU_WORKERS": str(workers)}
 
 
 def library(backend: str) -> ModuleType:

@@ -41,6 +41,7 @@ def pack(base: Path, asked: Asked, rows: Sequence[Sequence[int]], out: Path) -> 
 
     Raises `BadOption` on `skip` where nothing is left to pack, `WorkFailed` with the last words of the process.
     """
+    base, out = base.absolute(), out.absolute()  # the process works in a folder of its own
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=out) as scratch:  # beside the target: moved, not copied
         made, order = Path(scratch) / "made", Path(scratch) / "order.json"
         order.write_text(json.dumps({**asdict(asked), "base": str(base), "made": str(made), "rows": rows}), "utf-8")
