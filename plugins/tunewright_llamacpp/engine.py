@@ -72,7 +72,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     )
     takes = "it compiles llama.cpp, about ten minutes on two cores, by cmake and a C++ compiler, and keeps 50 MB"
     reads = frozenset({"path", "context", "cache_type"})
-    vary: ClassVar = {"context": (64, 8192), "cache_type": ("f16", "f32")}
+    vary: ClassVar = {"context": (16, 8192), "cache_type": ("f16", "f32")}
 
     def versions(self) -> dict[str, str]:
         """Of the user's own program, its digest: its name tells nothing."""
@@ -100,7 +100,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
             with running(
                 PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
             ) as server:
-                context = _proved(server, opened)
+                context = min(self.options.context, _proved(server, opened))  # it rounds up
                 yield LlamaSubject(server, tokenizer, opened.identity, context)
 
     def _program(self) -> Path:
