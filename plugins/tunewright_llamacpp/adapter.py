@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
-from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library, order
+from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library
 from tunewright_transformers.loader import load
 
 FILE = "adapter.gguf"
@@ -58,7 +58,9 @@ def write_adapter(saved: Path, base: Path, out: Path, name: str) -> None:
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, _alpha(config, tensors))
         for half in halves:
-            writer.add_tensor(half.name, _reordered(tensors[half.saved].float().numpy(), half.heads))
+            numbers = tensors[half.saved].float().numpy()
+            rows = family.order(len(numbers), half.heads) if half.heads else slice(None)
+            writer.add_tensor(half.name, numbers[rows])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -83,7 +85,7 @@ def identity(file: Path, base: Path) -> str:
             raise Refused(f"{file.name} holds a tensor `{tensor.name}`, which is none of a LoRA over this base")
         module = names[name]
         heads = family.place(f"{module}.weight").heads if half == HALVES["B"] else 0
-        values = tensor.data if not heads else tensor.data[_inverse(order(len(tensor.data), heads))]
+        values = tensor.data if not heads else tensor.data[_inverse(family.order(len(tensor.data), heads))]
         found[f"base_model.model.{module}.lora_{half[-1].upper()}.weight"] = torch.from_numpy(values.copy())
     return digest_tensors(found.items())
 
@@ -176,10 +178,6 @@ def _read(file: Path) -> Any:
         return library().GGUFReader(file)
     except (OSError, ValueError, IndexError) as error:
         raise Refused(f"{file.name} is no whole GGUF: {error}", fix="export it again") from error
-
-
-def _reordered(numbers: Any, heads: int) -> Any:
-    return numbers[order(len(numbers), heads)] if heads else numbers
 
 
 def _inverse(places: Any) -> Any:

@@ -54,19 +54,24 @@ class Family:
                           fix="export it as `merged`")  # fmt: skip
         return Placed(found, self._heads(name))
 
+    def order(self, rows: int, heads: int) -> Any:
+        """The rows of queries or keys in llama.cpp's order, as numpy indices: of each head, pair by pair.
+
+        Raises `Refused` where a model of this config has other ones.
+        """
+        import numpy as np
+
+        if rows != heads * self.head_size:
+            raise Refused(f"{rows} rows are none of {heads} heads of {self.head_size}: they are of another model",
+                          fix="take the base that was trained on")  # fmt: skip
+        return np.arange(rows).reshape(heads, 2, self.head_size // 2).swapaxes(1, 2).reshape(-1)
+
     def _heads(self, name: str) -> int:
         if self.kind not in INTERLEAVED:
             return 0
         module = name.split(".")[-2]
         heads = {"q_proj": self.config.num_attention_heads, "k_proj": self.config.num_key_value_heads}
         return int(heads.get(module, 0))
-
-
-def order(rows: int, heads: int) -> Any:
-    """The rows of queries or keys in llama.cpp's order, as numpy indices: of each head, pair by pair."""
-    import numpy as np
-
-    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(-1)
 
 
 def library() -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tunewright.errors import Refused
 from tunewright.parts.loader import Tokenizer
 from tunewright_llamacpp import metadata, vocabulary
-from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library, order
+from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library
 from tunewright_llamacpp.header import read_header
 from tunewright_transformers.loader import load
 from tunewright_transformers.tensors import Tensors, give_back
@@ -56,7 +56,7 @@ def write_model(folder: Path, tokenizer: Tokenizer, out: Path, kind: str, name: 
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        _write(writer, planned, tensors, computed)
+        _write(writer, family, planned, tensors, computed)
     except BaseException:
         writer.close()
         out.unlink(missing_ok=True)
@@ -106,26 +106,26 @@ def _kind(source: str, shape: tuple[int, ...], kind: str) -> str:
     return TYPES[kind]
 
 
-def _write(writer: Any, planned: list[Planned], tensors: Tensors, computed: Mapping[str, Any]) -> None:
+def _write(writer: Any, family: Family, planned: list[Planned], tensors: Tensors, computed: Mapping[str, Any]) -> None:
     (file,) = writer.fout
     for one in planned:
         writer.write_padding(file, file.tell())
         tensor = tensors.read(one.source) if one.source else computed[one.name]
-        for part in _parts(tensor, one):
+        for part in _parts(family, tensor, one):
             part.tofile(file)
         del tensor
         give_back()
     writer.write_padding(file, file.tell())
 
 
-def _parts(tensor: Any, one: Planned) -> Iterator[Any]:
+def _parts(family: Family, tensor: Any, one: Planned) -> Iterator[Any]:
     """The tensor's rows in llama.cpp's order and type, a block at a time. Raises `Refused` for what is no number."""
     import numpy as np
     import torch
 
     gguf = library()
     rows = tensor.reshape(1, -1) if tensor.dim() == 1 and not one.heads else tensor
-    order_of = torch.from_numpy(order(len(rows), one.heads)) if one.heads else None
+    order_of = torch.from_numpy(family.order(len(rows), one.heads)) if one.heads else None
     step = max(1, AT_ONCE // max(1, _count(tuple(rows.shape[1:]))))
     for start in range(0, len(rows), step):
         block = rows[start : start + step] if order_of is None else rows[order_of[start : start + step]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tunewright.engines import Answered, Server
@@ -16,7 +17,8 @@ GREEDY: dict[str, Any] = {
 }  # fmt: skip
 """The likeliest token, after the repetition penalty that the file asks for. What a prompt begins with as the one before
 is not computed again."""
-LIKELIEST = 64  # tokens whose probabilities are asked for at first: all of a vocabulary are megabytes
+FORCE = 1e6  # added to a logit, it makes its token the next one
+ALL = 1 << 30  # tokens whose probabilities are listed: of a whole vocabulary, megabytes
 LOWEST = -1e30  # llama.cpp says the lowest float where a probability is 0 in fp32, below e^-103
 
 T = TypeVar("T")
@@ -92,14 +94,23 @@ class LlamaSubject:
         return [self._chance(name, ids[:end], ids[end]) for end in range(len(row.prompt), len(ids))]
 
     def _chance(self, name: str, before: list[int], token: int) -> float:
-        for most in (LIKELIEST, 1 << 30):
-            asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most}
-            (said,) = self.server.ask("/completion", asked)["completion_probabilities"]
-            for one in said["top_logprobs"]:
-                if one["id"] == token and one["logprob"] > LOWEST:
-                    return float(one["logprob"])
+        """The token is forced to be the next one, and its chance told as the model has it, before any forcing.
+
+        llama.cpp tells nothing of a token that ends within a character. For one, it has to list the whole vocabulary.
+        """
+        for forced, most in ((token, 1), (self._letter, ALL)):
+            asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most, "logit_bias": [[forced, FORCE]]}
+            for said in self.server.ask("/completion", asked).get("completion_probabilities", []):
+                found = {one["id"]: one["logprob"] for one in (*said["top_logprobs"], said)}
+                if found.get(token, LOWEST) > LOWEST:
+                    return float(found[token])
         raise Refused(f"{name}: token {token} is less likely than {self.server.name} can say in fp32",
                       fix="score the row by the engine `transformers`")  # fmt: skip
+
+    @cached_property
+    def _letter(self) -> int:
+        """A token that is a whole character."""
+        return int(self.server.ask("/tokenize", {"content": "a", "add_special": False})["tokens"][0])
 
     def _refuse_long(self, name: str, length: int, limit: int) -> None:
         if length + limit > self.context:

