@@ -139,7 +139,8 @@ class EndpointSubject:
             fix = "name the model as the server does: an alias may lead to the base"
             raise WorkFailed(f"`{self.name}` was asked, and `{line_of(answered)}` answers", fix=fix)
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-            raise WorkFailed(f"{self.client.url}{path} gives no answer in `choices`", fix="its own log says why")
+            fix = "end `url` where the API begins, mostly in `/v1`"
+            raise WorkFailed(f"{self.client.url}{path} gives no answer in `choices`", fix=fix)
         said: dict[str, Any] = choices[0]
         counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         told = said.get("prompt_token_ids") or found.get("prompt_token_ids")
