@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BASE := build/base
+GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines realdata realdata-short lint format reference bench clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -15,6 +16,12 @@ test: $(READY)  ## the default tests
 
 slow: $(READY)  ## what takes minutes: fresh environments, the real model
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
+
+quantized: $(GPTQ)/.ready  ## perplexity and bytes by quantization: make quantized MODEL=folder TEXTS=ori_pqal.json
+	OMP_NUM_THREADS=1 $(GPTQ)/bin/python tests/bench/quantized.py $(MODEL) $(TEXTS) --texts 6
+
+gptq: $(GPTQ)/.ready  ## GPTQ and AWQ, in an environment of their own: gptqmodel wants a newer torch than the rest
+	TEST_THREADS=2 $(GPTQ)/bin/python -m pytest -m engines --timeout 1800 tests/tunewright_gptqmodel
 
 realdata: $(READY)  ## real public data, where its folder is there
 	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --timeout 1800 tests
@@ -46,6 +53,13 @@ bench: $(READY)  ## figures: ratios within one run, in an environment with nothi
 	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
 	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python
 	$(BIN)/python tests/bench/hostile_time.py
+
+$(GPTQ)/.ready: pyproject.toml constraints.txt constraints-gptq.txt
+	@test -x $(GPTQ)/bin/python || $(PYTHON) -m venv $(GPTQ)
+	@sed '/^torch==/d' constraints.txt > $(GPTQ)/constraints.txt
+	@$(GPTQ)/bin/python -m pip install --constraint $(GPTQ)/constraints.txt --constraint constraints-gptq.txt \
+		--editable ".[dev,gptq]"
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	@echo "making $(VENV): about two minutes, mostly torch; the next time it is there"

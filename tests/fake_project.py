@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FIRST_PARTY = ("basics", "files", "transformers", "bitsandbytes", "peft", "trl", "vllm", "sql", "trackers")
+from tunewright.discovery import entry_points
+
+FIRST_PARTY = tuple(point.name for point in entry_points("tunewright") if point.distribution == "tunewright")
 
 
 def write_fake_spec(folder: Path) -> Path:

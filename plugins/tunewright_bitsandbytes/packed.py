@@ -11,6 +11,7 @@ from pydantic import Field
 from tunewright.errors import MissingExtra
 from tunewright.parts import Argument, Facts, Finding, Options, Quantizer
 from tunewright.parts.base import BadOption
+from tunewright.parts.quantizer import already_packed
 
 
 class PackedOptions(Options):
@@ -40,10 +41,7 @@ class Packed(Quantizer[P]):
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is already packed cannot be packed again."""
-        if (facts.model_config or {}).get("quantization_config"):
-            yield Finding(
-                "base-already-quantized", "the base is already quantized", suggestion="take its unquantized weights"
-            )
+        yield from already_packed(facts.model_config)
 
     def derive(self, facts: Facts) -> dict[str, Argument]:
         """The library's list of skipped modules, which replaces its own default."""

@@ -74,6 +74,9 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     reads = frozenset({"path", "context", "cache_type"})
     vary: ClassVar = {"context": (16, 8192), "cache_type": ("f16", "f32")}
 
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.SCORES})
+
     def versions(self) -> dict[str, str]:
         """Of the user's own program, its digest: its name tells nothing."""
         own = self.options.path

@@ -113,7 +113,8 @@ class Lora(PeftMethod[LoraOptions]):
         merges = {Cap.MERGES} if not self._has(arguments.NOT_MERGED) else set()
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
         llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp})
+        beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
@@ -218,6 +219,11 @@ class Lora(PeftMethod[LoraOptions]):
         scales = options.alpha_pattern or (options.rslora and options.rank_pattern)
         names = [] if isinstance(options.targets, str) else options.targets
         return not (beside or scales or any(name.rpartition(".")[2] in OTHERS for name in names))
+
+    def _reads_outputs_alone(self) -> bool:
+        """Whether B A x is all that it adds to a layer: what else it can be needs the weights, or another forward."""
+        begins_plain = self.options.init in ("default", *PLAIN)
+        return begins_plain and not self.options.dora and not self._has(arguments.NOT_BESIDE)
 
     def _targets(self, model: Any) -> list[str]:
         """The names of the modules that get an adapter. Raises `BadOption` for any name that is none of the model's."""

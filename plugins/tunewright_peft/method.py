@@ -133,9 +133,9 @@ class PeftMethod(AdapterMethod[O]):
         with_weights.fold(wrapped, out, dtype)
 
     def count(self, model: Any) -> tuple[int, int]:
-        """(trainable, all) parameters; a packed 4-bit weight counts as the two that it holds a byte."""
+        """(trainable, all) parameters; a packed weight counts as those that it holds."""
         trainable, total = model.get_nb_trainable_parameters()
-        return trainable, total
+        return trainable, total + sum(map(_in_buffers, model.modules()))
 
     def digest(self, model: Any) -> str:
         """Digest of the adapter's values, under the names that they are saved by."""
@@ -257,6 +257,11 @@ def peft() -> Any:
     except ImportError as error:
         raise MissingExtra("adapter", PeftMethod.extra, error) from error
     return peft
+
+
+def _in_buffers(layer: Any) -> int:
+    """The weights of a layer that GPTQ or AWQ packed: they lie in buffers, which are no parameters."""
+    return int(layer.in_features * layer.out_features) if "qweight" in vars(layer).get("_buffers", {}) else 0
 
 
 def _lacking(config: str, error: ImportError) -> EnvironmentFault:

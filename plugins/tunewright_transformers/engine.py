@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import BadInput
-from tunewright.parts import Engine, Options
+from tunewright.parts import Cap, Engine, Options
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
@@ -37,9 +37,12 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
     reads = frozenset({"batch_tokens"})
     vary: ClassVar = {"batch_tokens": (64, 8192)}  # seen in how often progress is told, never in an answer
 
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.SCORES})
+
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:
-        tokenizer = served.loader.tokenizer(served.base)
+        tokenizer = served.tokenizer
         model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
         identity = "base"
         if served.method is not None and served.trained is not None:
@@ -108,6 +111,15 @@ class TransformersSubject:
             self._refuse_unscorable(row, place)
         report = progress or (lambda done: None)
         return score.scores(self.model, rows, self.batch_tokens if together else None, report)
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row and each token of its answer, the `top` likeliest tokens there with log-probabilities in nats,
+        from fp32 logits; each row alone. Raises as `score` does."""
+        from tunewright_transformers import score
+
+        for place, row in enumerate(rows):
+            self._refuse_unscorable(row, place)
+        return score.likeliest(self.model, rows, top)
 
     def _refuse_unscorable(self, row: Continuation, place: int) -> None:
         name, length = row.origin or f"row {place + 1}", len(row.prompt) + len(row.answer)

@@ -35,7 +35,7 @@ class AdapterExporter(Exporter[AdapterExportOptions]):
             (out / TEMPLATE).write_text(trained.tokenizer.template, "utf-8")  # it stood in tokenizer_config.json
         if (out / ADAPTER_CONFIG).is_file():
             _name_base(out / ADAPTER_CONFIG, trained.base_name)
-        return Form(engine=trained.engine, attach=trained.adapts)
+        return Form(engine=trained.engine, attach=trained.adapts, speaks=True)
 
 
 def _name_base(path: Path, base_name: str) -> None:

@@ -66,4 +66,4 @@ class MergedExporter(Exporter[MergedOptions]):
         """Raises `Refused` where it cannot be merged, or by a tensor's name where a number is not finite."""
         dtype = self.options.dtype or trained.dtype
         trained.merge(out, dtype, self.options.into or trained.trained_on)
-        return Form(engine=trained.engine, attach=False, dtype=dtype)
+        return Form(engine=trained.engine, attach=False, dtype=dtype, speaks=True)

@@ -55,6 +55,12 @@ def scores(model: Any, rows: Sequence[Continuation], budget: int | None, progres
     return found
 
 
+@torch.no_grad()
+def likeliest(model: Any, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+    """The `top` likeliest tokens in the place of each token of each row's answer, by id, with log-probabilities."""
+    return [_top(_answer_logits(model, row), top, row, place) for place, row in enumerate(rows)]
+
+
 def plain_head(model: Any, row: Continuation) -> Head | None:
     """The LM head, if the model's logits are the head over its last hidden state and nothing more; else None.
 
@@ -71,9 +77,21 @@ def plain_head(model: Any, row: Continuation) -> Head | None:
 
 def _alone(model: Any, row: Continuation) -> list[float]:
     """As a script with the library alone would do it."""
+    return _chosen(_answer_logits(model, row), _targets([row], model.device))
+
+
+def _answer_logits(model: Any, row: Continuation) -> torch.Tensor:
+    """The logits [N, V] of the places of a row's N answer tokens."""
     inputs = torch.tensor([[*row.prompt, *row.answer]], device=model.device)
-    logits = model(input_ids=inputs, use_cache=False).logits[0, len(row.prompt) - 1 : -1]
-    return _chosen(logits, _targets([row], model.device))
+    logits: torch.Tensor = model(input_ids=inputs, use_cache=False).logits[0, len(row.prompt) - 1 : -1]
+    return logits
+
+
+def _top(logits: torch.Tensor, top: int, row: Continuation, place: int) -> list[dict[int, float]]:
+    values, ids = logits.float().log_softmax(-1).topk(min(top, logits.shape[-1]))
+    found = [dict(zip(*pair, strict=True)) for pair in zip(ids.tolist(), values.tolist(), strict=True)]
+    _finite([max(each.values()) for each in found], row, place)
+    return found
 
 
 def _longest_answer(rows: Sequence[Continuation]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from tunewright.parts import Cap, Facts, Finding, Options, Quantizer
+from tunewright.parts.quantizer import already_packed
 
 
 class NoQuantizerOptions(Options):
@@ -25,10 +26,7 @@ class NoQuantizer(Quantizer[NoQuantizerOptions]):
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is stored quantized would be loaded quantized, whatever this says."""
-        if (facts.model_config or {}).get("quantization_config"):
-            yield Finding(
-                "base-already-quantized", "the base is already quantized", suggestion="take its unquantized weights"
-            )
+        yield from already_packed(facts.model_config)
 
     def config(self) -> None:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.host import Host
-from tunewright.resolve import Resolved, resolve
+from tunewright.resolve import Resolved, part_of, resolve
 from tunewright.spec.problems import Problem, SpecError
 
 if TYPE_CHECKING:
@@ -91,10 +91,16 @@ class Project:
             how = {"overrides": self.overrides, "blocked": list(self.host.blocked), "only": self.host.only}
             return rehearse(plan, run.store, self.spec.absolute(), how, on_event)
 
-    def predict(self, rows: Iterable[Mapping[str, Any]], out: str | Path | None = None) -> Iterator[str]:
-        """Answers of the latest run's tuned model, one a row."""
+    def predict(
+        self, rows: Iterable[Mapping[str, Any]], out: str | Path | None = None, engine: str | None = None
+    ) -> Iterator[str]:
+        """Answers of the latest run's tuned model, one a row.
+
+        `engine` asks: a kind, or `{kind: NAME, …}` in YAML; by default the one that the run's loader names.
+        """
         from tunewright.pipeline.predict import answer_rows
         from tunewright.pipeline.run import find_run
 
+        asks = None if engine is None else part_of(engine, "engine", "engine", self.host)
         root = self.root(self.resolve().spec.name, out)
-        return iter(answer.text for answer in answer_rows(find_run(root), list(rows), self.host))
+        return iter(answer.text for answer in answer_rows(find_run(root), list(rows), self.host, engine=asks))

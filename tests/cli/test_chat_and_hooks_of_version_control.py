@@ -46,6 +46,31 @@ def test_chat_answers_each_question_as_the_training_put_it(finished):
     assert "a new conversation" in done.stderr
 
 
+def test_chat_and_predict_ask_with_the_engine_that_is_named(finished):
+    done = call("chat", "runs/acme", "--engine", "{kind: fake}", *BLOCKED, said="where is the parcel\n")
+    assert (done.returncode, done.stdout) == (0, "delivery\n"), done.stderr
+    Path("rows.fake").write_text("text\nthe pump is broken\n")
+    done = call("predict", "runs/acme", "rows.fake", "--engine", "fake", *BLOCKED)
+    assert (done.returncode, done.stdout) == (0, "text,answer\nthe pump is broken,repair\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("faek", "--engine faek:1:10: error[unknown-kind]: `faek` is not an installed engine"),
+        ("{kind: fake, speed: 1}", "error[unknown-key]: `speed` is not an option of engine `fake`"),
+        ("{speed: 1}", "error[wrong-type]: `--engine` takes a kind, or `{kind: NAME, …}`"),
+        ("{kind: fake", "error[yaml-syntax]"),
+    ],
+)
+def test_an_engine_that_cannot_be_meant_is_pointed_at_before_anything_is_loaded(finished, engine, said):
+    for words in (("predict", "runs/acme", "nothing.csv"), ("chat", "runs/acme")):
+        done = call(*words, "--engine", engine, *BLOCKED)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert "loading" not in done.stderr
+
+
 def test_chat_says_where_an_answer_was_cut(finished):
     done = call("chat", "runs/acme", "--max-new-tokens", "3", *BLOCKED, said="where is the parcel\n")
     assert done.stdout == "del\n"

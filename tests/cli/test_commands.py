@@ -57,7 +57,9 @@ def test_data_guess_prints_the_line_to_paste(tunewright, tmp_path):
 def test_run_json_is_one_object_on_stdout(tunewright):
     done = tunewright("run", "client.yaml", "--json")
     summary = json.loads(done.stdout)
-    assert set(summary) == {"status", "why", "run_dir", "steps", "scores", "gates", "parity", "trained", "artifacts"}
+    shown = {"status", "why", "run_dir", "steps", "scores", "unproven", "gates", "parity", "trained", "artifacts"}
+    assert set(summary) == shown
+    assert summary["unproven"] == []
     assert set(summary["scores"]["fake.right"]) == {"n", "base", "tuned", "delta", "ci95", "p_value"}
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -21,16 +23,18 @@ from tunewright.cli.main import app
 from tunewright.host import Host
 from tunewright.parts import Cap, Facts
 from tunewright.pipeline import rehearse
-from tunewright.pipeline.tasks.parity import compared
+from tunewright.pipeline.certificate import Answers, certificate
+from tunewright.pipeline.tasks import evaluate
 from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
+from tunewright_endpoint import client
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
-    "track-a-training", "export-a-model", "engines",
+    "track-a-training", "export-a-model", "ask-a-served-model", "engines",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -110,7 +114,7 @@ def test_every_command_does_what_is_shown_or_is_at_least_there(page, folder):
             if command.startswith(RUN_HERE):
                 assert agrees(shown, said(command, folder)), said(command, folder)
             elif command.startswith("tunewright"):
-                name, *words = command.split()[1:]
+                name, *words = shlex.split(command)[1:]
                 typer.main.get_command(app).get_command(None, name).make_context(name, words)
 
 
@@ -216,7 +220,8 @@ def test_the_learning_rates_are_those_that_the_trainers_choose(host):
 
 def test_every_exporter_is_listed_and_so_is_every_number_of_a_form(host):
     assert sorted(cells[0].strip("`") for cells in table("export-a-model", "kind")) == sorted(host.kinds("exporter"))
-    keys = {*compared([], []), "bytes", "identity"}
+    nothing = Answers(())
+    keys = {*certificate(nothing, nothing, None, 0), "bytes", "identity", "tokens_per_second", "peak_rss_bytes"}
     assert {cells[0].strip("`") for cells in table("export-a-model", "key")} == keys
 
 
@@ -234,6 +239,17 @@ def test_every_tracker_is_listed_and_each_option_that_is_named_is_one(host):
         named = set(re.findall(r"`(dir|uri|token|mode|api_key)\b", text))
         assert named <= options.keys()
         assert ("dir" in options) == ("dir" in named)
+
+
+def test_a_served_model_is_asked_by_every_option_that_is_listed(host):
+    options = host.backend("engine", "endpoint").Options.model_fields
+    listed = [cells[0].strip("`") for cells in table("ask-a-served-model", "option")]
+    assert listed == [name for name in options if name != "kind"]
+    ways = [cells[0].strip("`") for cells in table("ask-a-served-model", "way")]
+    assert ways == list(get_args(options["prompts"].annotation))
+    page = " ".join(PAGES["ask-a-served-model"].split())
+    assert f"is asked up to {client.TRIES} times" in page
+    assert f"within a {'thousandth' if evaluate.NEAR == 1e-3 else '?'}" in page
 
 
 def test_the_readme_leads_to_each_page():

@@ -39,7 +39,7 @@ from tunewright.parts import (
     Trainer,
 )
 from tunewright.parts.adapter import AdapterOptions
-from tunewright.parts.base import BadOption, Head
+from tunewright.parts.base import BadOption, Finding, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
@@ -47,6 +47,7 @@ from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
+from tunewright.parts.quantizer import stored
 from tunewright.parts.trainer import TrainerOptions, TrainOutcome
 
 STOP = "\x03"
@@ -67,15 +68,19 @@ def read_safetensors(path: Path) -> bytes:
 
 
 class FakeTokenizer:
-    """One token a character; the id is the code point."""
+    """One token a character; the id is the code point. With a template of another folder roles are not told apart."""
 
-    template = TEMPLATE
     stops = frozenset({ord(STOP)})
     begin: ClassVar[list[int]] = []
     end = ord(STOP)
     native = None
 
+    def __init__(self, template=TEMPLATE):
+        self.template = template
+
     def render(self, messages, *, generation_prompt):
+        if self.template != TEMPLATE:
+            return "\n".join(m["content"] for m in messages)
         text = "".join(f"{ROLES[m['role']]}{m['content']}{STOP}\n" for m in messages)
         return text + ROLES["assistant"] if generation_prompt else text
 
@@ -138,7 +143,8 @@ class FakeLoader(Loader):
     def tokenizer(self, path):
         if not (path / "tokenizer.json").is_file():
             raise BadInput(f"{path.name} holds no tokenizer")
-        return FakeTokenizer()
+        template = path / "chat_template.jinja"
+        return FakeTokenizer(template.read_text() if template.is_file() else "")
 
     def model(self, path, quantizer, dtype, use):
         if not (path / "model.safetensors").is_file():
@@ -158,6 +164,33 @@ class FakeQuantizer(Quantizer):
 
     def config(self):
         return None
+
+
+class FakeMadeOptions(Options):
+    kind: str = "made"
+    rows: Annotated[int, Field(description="Rows to calibrate by.")] = 3
+
+
+class FakeMade(Quantizer):
+    """A base that is packed beforehand: its file holds the rows that it was packed by."""
+
+    kind, Options, reads = "made", FakeMadeOptions, frozenset({"rows"})
+
+    def offers(self):
+        return frozenset({Cap.TRAINABLE, Cap.MAKES})
+
+    def check(self, facts):
+        method = stored(facts.model_config).get("quant_method", self.kind)
+        if method != self.kind:
+            yield Finding("base-already-quantized", f"the base is packed by {method}", suggestion="take another")
+
+    def config(self):
+        return None
+
+    def make(self, model, rows, out):
+        texts = ["".join(map(chr, ids)) for ids in rows(self.options.rows)]
+        (out / "config.json").write_text('{"model_type": "fake", "quantization_config": {"quant_method": "made"}}')
+        write_safetensors(out / "model.safetensors", "base", json.dumps({"_packed_by": texts}).encode())
 
 
 class FakeAdapterOptions(AdapterOptions):
@@ -337,8 +370,8 @@ class FakeTrainer(Trainer):
 
 
 class FakeSubject:
-    def __init__(self, model, identity):
-        self.model, self.identity, self.tokenizer = model, identity, FakeTokenizer()
+    def __init__(self, model, identity, tokenizer=None):
+        self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
         return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
@@ -381,14 +414,17 @@ class FakeSubject:
 class FakeEngine(Engine):
     kind, Options = "fake", KindOnly
 
+    def offers(self):
+        return frozenset({Cap.SCORES})
+
     @contextmanager
     def open(self, served):
         model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
         if served.method is None:
-            yield FakeSubject(model, "base")
+            yield FakeSubject(model, "base", served.tokenizer)
             return
         model = served.method.attach(model, served.trained)
-        yield FakeSubject(model, served.method.digest(model))
+        yield FakeSubject(model, served.method.digest(model), served.tokenizer)
 
 
 class FakeEvaluatorOptions(EvaluatorOptions):
@@ -442,6 +478,23 @@ class FakeExporter(Exporter):
         return Form(trained.engine, attach=True)
 
 
+class FakeMadeExporterOptions(ExporterOptions):
+    kind: str = "made"
+    rows: Annotated[int, Field(description="Rows to calibrate by.")] = 3
+
+
+class FakeMadeExporter(Exporter):
+    """The merged model and, beside it, the rows that it was packed by."""
+
+    kind, Options, reads, calibrates = "made", FakeMadeExporterOptions, frozenset({"rows"}), True
+
+    def export(self, trained, out):
+        trained.merge(out, trained.dtype, "original")
+        texts = ["".join(map(chr, ids)) for ids in trained.calibration(self.options.rows)]
+        (out / "packed_by.json").write_text(json.dumps(texts))
+        return Form(trained.engine, attach=False, dtype=trained.dtype, quantizer={"kind": "made", "rows": 1})
+
+
 @hookimpl
 def tunewright_backends() -> dict[str, Any]:
     fakes = {
@@ -451,4 +504,5 @@ def tunewright_backends() -> dict[str, Any]:
     }  # fmt: skip
     table = {f"{part}/fake": f"tunewright_fakes:{fake.__name__}" for part, fake in fakes.items()}
     # the trained form is always exported, by the exporter of that name
-    return {**table, "exporter/adapter": "tunewright_fakes:FakeExporter"}
+    made = {"quantizer/made": "tunewright_fakes:FakeMade", "exporter/made": "tunewright_fakes:FakeMadeExporter"}
+    return {**table, **made, "exporter/adapter": "tunewright_fakes:FakeExporter"}

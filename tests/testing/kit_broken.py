@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import WorkFailed
 from tunewright.parts import Cap, Options, To
+from tunewright.parts.base import Unkeyed
 from tunewright.parts.evaluator import Evaluator, Graded, mean_of
 from tunewright.parts.exporter import Form
 from tunewright.parts.gate import Verdict
@@ -568,7 +569,13 @@ class HasNoDevice(sound.Loader):
 
 
 class Plain(sound.fakes.FakeTokenizer):
-    template = None
+    """Renders, and tells nobody by what."""
+
+    def __init__(self):
+        super().__init__(template=None)
+
+    def render(self, messages, *, generation_prompt):
+        return sound.fakes.FakeTokenizer().render(messages, generation_prompt=generation_prompt)
 
 
 @breaks("bad-contract")
@@ -1045,6 +1052,45 @@ class CannotScore(sound.Engine):
     def open(self, served):
         with super().open(served) as subject:
             subject.score = None
+            yield subject
+
+
+@breaks("identity-untrue")
+class AnswersAsTheBase(sound.Engine):
+    """It says which weights were put on, and never put them on."""
+
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as tuned, super().open(served._replace(method=None, trained=None)) as subject:
+            subject.identity = tuned.identity
+            yield subject
+
+
+@breaks("identity-untrue")
+class AnswersAsTheBaseAndScoresNothing(AnswersAsTheBase):
+    def offers(self):
+        return frozenset()
+
+
+@breaks("identity-untrue")
+class ProvesWhatItNeverSaw(sound.Engine):
+    sees_weights = False
+
+
+class HurriedOptions(sound.Bare):
+    hurry: Annotated[bool, Unkeyed(), Field(description="Answers sooner.")] = False
+
+
+@breaks("unkeyed-changes-results")
+class AnswersLessInAHurry(sound.Engine):
+    Options, reads = HurriedOptions, frozenset({"hurry"})
+
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as subject:
+            if self.options.hurry:
+                complete = subject.complete
+                subject.complete = lambda prompts, limit, *rest, **how: complete(prompts, min(limit, 3), *rest, **how)
             yield subject
 
 

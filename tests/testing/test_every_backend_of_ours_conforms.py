@@ -6,15 +6,18 @@ So do the fakes that the other tests stand on.
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import kit_sound
 import pytest
 
+from endpoint_server import serving
 from hub_server import hub  # noqa: F401
 from tiny import tiny_model
 from tunewright.digest import digest_file
 from tunewright.engines import environment_of
 from tunewright.host import Host
+from tunewright.parts.engine import Served
 from tunewright.testing import check, tiny_world
 from tunewright.testing.tiny import World
 
@@ -32,9 +35,11 @@ SAMPLES = {
 """Rows of the shapes that a format is made for."""
 LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
 """A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
-# trackers need a reader of what they wrote: tests/tunewright_trackers
+# trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel
 FIRST_PARTY = sorted(
-    key for key, entry in Host().table.items() if entry.distribution == "tunewright" and not key.startswith("tracker/")
+    key
+    for key, entry in Host().table.items()
+    if entry.distribution == "tunewright" and not key.startswith("tracker/") and "gptqmodel" not in entry.target
 )
 PLAIN = {"text": ["where is my parcel", "declined"], "label": ["delivery", "billing"]}
 ROWS = {
@@ -58,6 +63,7 @@ def options(tmp_path, request):
         "data_source/parquet": lambda: {"path": parquet(tmp_path)},
         "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
+        "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
@@ -125,8 +131,28 @@ def wheel(tmp_path, monkeypatch):
     return {"package": "acme-model", "version": "1.0", "file": "acme/one.gguf", "sha256": digest_file(packed)}
 
 
+@pytest.fixture
+def served(tmp_path):
+    """The fakes' base and what the kit trains on it, served on this machine."""
+    with serving_world(kit_sound.world(fakes=True), tmp_path / "trained") as options:
+        yield options
+
+
+@contextmanager
+def serving_world(world, saved):
+    """A server of a world's base and of what is trained on it, into the new folder `saved`: equal ones train alike."""
+    saved.mkdir()
+    world.trained(saved)
+    base = Served(world.base, world.loader, world.quantizer, world.dtype)
+    tuned = base._replace(method=world.method, trained=saved)
+    with world.engine.open(base) as one, world.engine.open(tuned) as other, serving(base=one, tuned=other) as server:
+        server.most = 512
+        yield {"url": server.url, "model": "tuned", "base_model": "base"}
+
+
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
-MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.mark.engines}
+INSTALLED = ("engine/llama-cpp",)  # by `tunewright engines install`
+MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, pytest.mark.engines)}
 
 
 @pytest.mark.timeout(900)
@@ -134,9 +160,11 @@ MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), "engine/llama-cpp": pytest.
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
-    if backend.part == "engine" and (why := Host().make("engine", {"kind": backend.kind}).lacking()):
+    if key in INSTALLED and (why := Host().make(backend.part, {"kind": backend.kind}).lacking()):
         pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
+    if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
+        sample = {"world": kit_sound.world(fakes=True)}
     if key == "exporter/ollama":
         sample = {"world": chatml(tmp_path)}
     check(backend, options(key), folder=tmp_path / "kit", **sample)
@@ -152,6 +180,13 @@ def chatml(folder):
     """A world whose template Ollama can be given."""
     tiny = tiny_world()
     return World(tiny_model(folder / "chatml"), tiny.loader, tiny.quantizer, tiny.method, tiny.engine)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_served_model_conforms_with_numbers_of_its_own(tmp_path):
+    with serving_world(tiny_world(), tmp_path / "trained") as options:
+        check(Host().backend("engine", "endpoint"), options, folder=tmp_path / "kit")
 
 
 def test_what_is_exported_conforms_after_full_tuning_too(tmp_path):

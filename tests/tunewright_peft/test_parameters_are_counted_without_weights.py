@@ -1,5 +1,8 @@
 """Parameters of 7B models, on the meta device: the figures that the practice names, with nothing allocated."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -29,15 +32,36 @@ def empty(family):
 def of_all_projections(family, r):
     """r (in + out) a matrix, by hand."""
     sizes = SEVEN[family]
-    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    mlp = 3 * (sizes["hidden_size"] + sizes["intermediate_size"])
+    return of_attention(family, r) + r * mlp * sizes["num_hidden_layers"]
+
+
+def of_attention(family, r):
+    sizes = SEVEN[family]
+    width = sizes["hidden_size"]
     keys = width // sizes["num_attention_heads"] * sizes["num_key_value_heads"]
-    layer = 2 * (width + width) + 2 * (width + keys) + 3 * (width + inner)
-    return r * layer * sizes["num_hidden_layers"]
+    return r * (2 * (width + width) + 2 * (width + keys)) * sizes["num_hidden_layers"]
 
 
 def test_one_square_matrix_of_a_llama_has_131_072_at_rank_16():
     method = backend(Lora, r=16, targets=["layers.0.self_attn.q_proj"])
     assert method.count(method.wrap(empty("llama"), None)) == (131_072, PARAMETERS["llama"] + 131_072)
+
+
+def test_attention_alone_is_counted_as_by_hand():
+    method = backend(Lora, r=16, targets="attention")
+    assert method.count(method.wrap(empty("mistral"), None))[0] == of_attention("mistral", 16)
+
+
+def test_the_docs_tell_the_size_of_each():
+    page = (Path(__file__).parents[2] / "docs/how-to/choose-an-adapter.md").read_text()
+    rows = re.findall(r"^\| (8|16|32|64) \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    for rank, cells in rows:
+        counts = [of(family, int(rank)) for of in (of_all_projections, of_attention) for family in SEVEN]
+        assert cells.split(" | ") == [f"{2 * count / 1e6:,.0f}" for count in counts]
+    for family in SEVEN:
+        assert f"{2 * SEVEN[family]['vocab_size'] * SEVEN[family]['hidden_size'] / 1e6:,.0f} MB" in page
 
 
 @pytest.mark.parametrize("family", SEVEN)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from tunewright.cli.commands import run_folder
+from tunewright.cli.commands import engine_of, run_folder
 from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts import PromptFormat
@@ -20,16 +20,17 @@ from tunewright.secrets import redact
 NEW, END = "/new", "/end"
 
 
-def chat_with(run: Path, limit: int | None, host: Host) -> None:
+def chat_with(run: Path, limit: int | None, engine: str | None, host: Host) -> None:
     """Read questions from stdin until its end or `/end`; answers go to stdout, everything else to stderr.
 
     Every column that the prompt names is asked for, so that a question here reads like a row of the data.
     """
+    asks = engine_of(engine, host)
     folder = run_folder(run, needs="train")
     lock = lock_of(folder)
     form = host.make("prompt_format", lock["data"]["format"])
     _say(f"loading {lock['name']} …")
-    with open_tuned(folder, host) as subject:
+    with open_tuned(folder, host, asks) as subject:
         _say(f"each question is put as in the training; {NEW} begins anew, {END} or Ctrl-D ends")
         _converse(subject, form, limit or limit_of(lock), sys.stdin)
 

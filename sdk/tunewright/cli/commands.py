@@ -14,7 +14,9 @@ from tunewright.cli.progress import Progress
 from tunewright.cli.tables import print_plan, print_result
 from tunewright.errors import BadInput, TunewrightError
 from tunewright.host import Host
+from tunewright.parts import Engine
 from tunewright.project import Project
+from tunewright.resolve import part_of
 
 
 def quickstart_spec() -> Path:
@@ -114,16 +116,17 @@ def report_path(run: Path) -> str:
     return str(path)
 
 
-def predict_file(run: Path, file: Path, out: Path | None, limit: int | None, host: Host) -> None:
+def predict_file(run: Path, file: Path, out: Path | None, limit: int | None, engine: str | None, host: Host) -> None:
     """`predict`: what the token limit cut is said on stderr."""
     from tunewright.pipeline.predict import answer_file
     from tunewright.store import disk
 
     if out is not None and not out.absolute().parent.is_dir():
         raise BadInput(f"there is no folder {out.parent} to write in", fix="make it, or name another")
+    asks = engine_of(engine, host)
     folder = run_folder(run, needs="train")
     with Progress(sys.stderr) as progress:
-        answered = answer_file(folder, file, host, limit, progress.counter("answering"))
+        answered = answer_file(folder, file, host, limit, progress.counter("answering"), asks)
     if out is None:
         sys.stdout.write(answered.text)
     else:
@@ -132,6 +135,12 @@ def predict_file(run: Path, file: Path, out: Path | None, limit: int | None, hos
     if answered.cut:
         cut = f"{answered.cut} of {answered.rows} answers were cut at {answered.limit} tokens"
         print(f"{cut}: raise --max-new-tokens", file=sys.stderr)
+
+
+def engine_of(text: str | None, host: Host) -> Engine | None:
+    """What `--engine` names; None where it is not given. Raises `SpecError`."""
+    found: Engine | None = None if text is None else part_of(text, "--engine", Engine.part, host)
+    return found
 
 
 def package_run(run: Path, out: Path, as_json: bool) -> None:

@@ -42,6 +42,10 @@ BlockOption = Annotated[list[str], typer.Option("--no-plugins", metavar="NAME", 
 OnlyOption = Annotated[
     list[str], typer.Option("--only-plugins", metavar="NAME", help="Take this plugin and no other; may be repeated.")
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="ENGINE", help="Who asks: a kind, or '{kind: NAME, …}'; by default the loader's."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -156,13 +160,14 @@ def predict(
     limit: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
     ] = None,
+    engine: EngineOption = None,
     blocked: BlockOption = [],
     only: OnlyOption = [],
 ) -> None:
     """Answer the rows of a file with the tuned model: csv out, one more column."""
     from tunewright.cli.commands import predict_file
 
-    predict_file(run, file, out, limit, _host(blocked, only))
+    predict_file(run, file, out, limit, engine, _host(blocked, only))
 
 
 @app.command()
@@ -171,13 +176,14 @@ def chat(
     limit: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; by default as in the evaluations.")
     ] = None,
+    engine: EngineOption = None,
     blocked: BlockOption = [],
     only: OnlyOption = [],
 ) -> None:
     """Talk with the tuned model at the terminal."""
     from tunewright.cli.chat import chat_with
 
-    chat_with(run, limit, _host(blocked, only))
+    chat_with(run, limit, engine, _host(blocked, only))
 
 
 @app.command()

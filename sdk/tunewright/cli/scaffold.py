@@ -32,7 +32,7 @@ USAGE = {
     "data_source": "data: {train: [{kind: @kind@, path: rows.txt}]}",
     "prompt_format": "data: {format: {kind: @kind@, question: text, answer: label}}",
     "trainer": "trainer: {kind: @kind@, epochs: 2, learning_rate: 1.0e-3}",
-    "engine": "model: {loader: {kind: my-loader}}  # a loader names its engine: engine = \"@kind@\"",
+    "engine": "evals: [{kind: heldout, engine: @kind@}]",
     "evaluator": "evals: [{kind: @kind@, ignore_case: true}]",
     "gate": "gates: [{kind: @kind@, metric: heldout.exact_match, at_least: 0.1}]",
     "exporter": "exports: [{kind: @kind@}]",

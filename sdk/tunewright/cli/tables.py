@@ -22,9 +22,16 @@ def print_result(summary: Mapping[str, Any]) -> None:
     out = console()
     if summary["scores"]:
         out.print(_scores(summary["scores"]))
+    for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
+        out.print(Text(sentence))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
+    if len(summary["parity"]) > 1:
+        out.print(_forms(summary["parity"]))
+    for form, found in summary["parity"].items():
+        for why in found["refused"]:
+            out.print(Text(f"left out of the package: {form}; {why}"))
     trained = summary.get("trained")
     if trained:
         share = 100 * trained["trainable"] / trained["total"]
@@ -55,8 +62,26 @@ def _scores(scores: Mapping[str, Any]) -> Table:
     return table
 
 
+def _forms(parity: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("form")
+    for name in ("same tokens", "KL, nats", "change", "95 % interval", "MB", "tokens/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in parity.items():
+        interval = "" if found["ci95"] is None else "{:+.3f} to {:+.3f}".format(*found["ci95"])
+        table.add_row(
+            name, f"{found['agreement']:.1%}", _given(found["kl"], ".2g"), _given(found["delta"], "+.3f"), interval,
+            f"{found['bytes'] / 1e6:,.1f}", _given(found["tokens_per_second"], ",.0f"),
+        )  # fmt: skip
+    return table
+
+
+def _given(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
 def print_plan(found: Mapping[str, Any]) -> None:
-    """Steps with what is cached, then every effective argument and who set it."""
+    """Steps with what is cached, who asks for each evaluation, every effective argument and who set it."""
     out = console()
     steps = Table(box=None, pad_edge=False, header_style="bold")
     steps.add_column("step")
@@ -65,6 +90,9 @@ def print_plan(found: Mapping[str, Any]) -> None:
     for step in found["steps"]:
         steps.add_row(step["name"], step["key"][:12], "reused" if step["cached"] else "will run")
     out.print(steps)
+    out.print()
+    for name, engine in found["asked_by"].items():
+        out.print(Text(f"{name} is asked with {engine['kind']}"))
     for backend, names in found["arguments"].items():
         out.print()
         out.print(_arguments(backend, names))

@@ -25,6 +25,7 @@ def model_card(contents: PackageContents) -> str:
         _lead(contents),
         _section("Scores", _scores(contents)),
         _section("Gates", _gates(contents)),
+        _section("Forms", _forms(contents)),
         _section("Training data", _data(contents)),
         _section("How to load it", _loading(contents)),
         _section("Limits", _limits(contents)),
@@ -99,6 +100,31 @@ def _gates(contents: PackageContents) -> Iterator[str]:
         yield f"- {'passed' if verdict.passed else '**failed**'}: {escaped(verdict.gate)} ({escaped(verdict.why)})"
 
 
+def _forms(contents: PackageContents) -> Iterator[str]:
+    """How near every exported form is to the trained one; nothing where there is no further one."""
+    if len(contents.forms) < 2:
+        return
+    rows = [(escaped(name), *_nearness(form)) for name, form in sorted(contents.forms.items())]
+    yield from _table(["form", "same tokens", "KL, nats", "difference", "95 % interval", "MB", "where"], rows)
+    yield ""
+    yield "Each was reopened in a fresh process and asked what the trained model was asked. The difference is that of"
+    yield "the first score; `certificate.json` holds every figure."
+    for name, form in sorted(contents.forms.items()):
+        yield from (f"- {escaped(name)} is not handed over: {escaped(why)}" for why in form["refused"])
+
+
+def _nearness(form: Mapping[str, Any]) -> tuple[str, ...]:
+    interval = "" if form["ci95"] is None else " to ".join(f"{bound:+.3f}" for bound in form["ci95"])
+    return (
+        f"{form['agreement']:.1%}",
+        "" if form["kl"] is None else f"{form['kl']:.2g}",
+        "" if form["delta"] is None else f"{form['delta']:+.3f}",
+        interval,
+        f"{form['bytes'] / 1e6:,.1f}",
+        "left out" if form["refused"] else escaped(form["folder"]) or "here",
+    )
+
+
 def _data(contents: PackageContents) -> Iterator[str]:
     counts = {"rows": "rows", "tokens": "tokens", "supervised": "supervised tokens", "test_rows": "test rows"}
     found = [f"{contents.data[key]:,} {name}" for key, name in counts.items() if contents.data.get(key) is not None]
@@ -142,7 +168,7 @@ def _adapter_code(contents: PackageContents) -> Iterator[str]:
     yield ""
     yield f"package = {contents.title!r}  # this folder"
     if base.get("folder"):
-        yield f'base = f"{{package}}/{base["folder"]}"  # earlier stages are merged into it'
+        yield f'base = f"{{package}}/{base["folder"]}"  # made in the run: what was trained belongs on it'
     else:
         yield f"base = {str(base.get('repo') or base['name'])!r}  # {where}"
     if contents.quantization is not None:  # as it was in training: other rounding gives other answers

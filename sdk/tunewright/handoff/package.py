@@ -80,6 +80,7 @@ def manifest(contents: PackageContents, files: Mapping[str, Path]) -> dict[str, 
         "libraries": dict(contents.libraries),
         "licences": dict(contents.licences),
         **({} if contents.parent is None else {"parent": dict(contents.parent)}),
+        **({} if not contents.forms else {"forms": {name: dict(form) for name, form in contents.forms.items()}}),
         "files": {n: {"sha256": digest_file(path), "size": path.stat().st_size} for n, path in files.items()},
     }
 

@@ -208,10 +208,13 @@ class Cap(StrEnum):
     FOUR_BIT = "packed in 4 bits"  # a quantizer whose layers hold 4-bit weights, and can be unpacked to compare
     TAKES_MERGES = "able to take merges"  # a quantizer over a base that an adapter can be merged into
     UNPACKS = "able to give back the weights that it packed"  # a quantizer that tells what its base held in training
+    MAKES = "made of the training rows"  # a quantizer that packs a base in a step of its own, before any training
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
+    BESIDE = "able to learn beside weights that it cannot read"  # an adapter method that needs a layer's output alone
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
+    SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
     LLAMACPP = "loadable by llama.cpp"  # an adapter that can be said as a GGUF, and that llama.cpp loads
 
 
@@ -274,6 +277,8 @@ class Facts:
     complete: bool = False
     validation: bool = False
     """Whether the training has rows for early stopping and selection."""
+    dtype: str = ""
+    """`model.dtype`: the type of the weights that stay unquantized."""
 
 
 O = TypeVar("O", bound=Options)
@@ -309,6 +314,13 @@ class Backend(ABC, Generic[O]):
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Everything wrong that can be seen without fetching or importing anything heavy."""
         return ()
+
+    def lacking(self) -> str | None:
+        """What must be installed before it can do its work here, as a sentence with the command; None for nothing.
+
+        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
+        """
+        return None
 
     @final
     def arguments(self) -> dict[str, Argument]:

@@ -8,7 +8,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
     from pydantic import Field, PositiveInt
     from tunewright import BadInput
     from tunewright.data.mask import prompt_ids
-    from tunewright.parts import Engine, Options
+    from tunewright.parts import Cap, Engine, Options
     from tunewright.parts.engine import Completion
     from tunewright.testing import check_engine
 
@@ -18,18 +18,19 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 
     class Plain(Engine[PlainOptions]):
         kind, Options, libraries = "plain", PlainOptions, ("torch",)
-        reads = frozenset({"longest"})
-        vary = {"longest": (1, 2048)}  # for the kit: two values that must make a difference
+        reads, vary = frozenset({"longest"}), {"longest": (1, 2048)}  # `vary`: two that differ
+
+        def offers(self):
+            return frozenset({Cap.SCORES})  # it has a `score`; without, leave this out
 
         @contextmanager
         def open(self, served):
-            tokenizer = served.loader.tokenizer(served.base)
             model = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
             identity = "base"
             if served.method is not None:
                 model = served.method.attach(model, served.trained).eval()
                 identity = served.method.digest(model)  # of what is in memory: parity compares it
-            yield Asked(model, tokenizer, identity, self.options.longest)
+            yield Asked(model, served.tokenizer, identity, self.options.longest)
 
     class Asked:
         def __init__(self, model, tokenizer, identity, most):
@@ -42,11 +43,10 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             return self._each(rows, self._score, progress)
 
         def _each(self, asked, ask, progress):
-            found = []
+            found, hear = [], progress or (lambda done: None)
             for one in asked:  # an engine that can batch does so where `together` allows it
                 found.append(ask(one))
-                if progress is not None:
-                    progress(len(found))
+                hear(len(found))
             return found
 
         def _answer(self, prompt, limit):
@@ -64,8 +64,8 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             import torch  # late: `validate` waits for no library
             if not 0 < len(prompt) <= self.most:
                 raise BadInput(f"a prompt has {len(prompt)} tokens, not 1 to {self.most}")
-            ids = torch.tensor([[*prompt, *answer]], device=self.model.device)
             with torch.no_grad():
+                ids = torch.tensor([[*prompt, *answer]], device=self.model.device)
                 return self.model(input_ids=ids).logits[0].float()
 
     def test_it_keeps_its_contract(tmp_path):
@@ -79,7 +79,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
 from tunewright.parts.base import Backend, O
@@ -139,7 +139,10 @@ class Subject(Protocol):
 
     @property
     def identity(self) -> str:
-        """Digest of the trained tensors that the model carries in memory; `base` for a bare base."""
+        """Digest of the trained tensors that the model carries in memory; `base` for a bare base.
+
+        Of an engine that never sees them, whatever names the model where it is served: no digest, and not `base`.
+        """
         ...
 
     @property
@@ -180,6 +183,17 @@ class Subject(Protocol):
         ...
 
 
+@runtime_checkable
+class Likeliest(Protocol):
+    """What a subject may offer besides, where its engine tells more than the chosen token: certificates measure by it
+    how far the distributions of two forms are apart."""
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row, in order, and each token of its answer: the `top` likeliest tokens in that place, by their ids,
+        with their log-probabilities in nats, given all before it. Raises as `Subject.score`."""
+        ...
+
+
 class Engine(Backend[O]):
     """Opens a form of a model for asking.
 
@@ -187,6 +201,9 @@ class Engine(Backend[O]):
     """
 
     part: ClassVar[str] = "engine"
+    sees_weights: ClassVar[bool] = True
+    """Whether a subject's identity is worked out from the tensors that answer, in memory. Where they lie in a server's
+    it cannot be: then nothing is claimed of them, and a tuned model that answers all as the base does is refused."""
     environment: ClassVar[tuple[str, ...]] = ()
     """Pinned requirements of that environment, `name==version` each, which stand in the key as libraries do. It is made
     by `tunewright engines install KIND`."""
@@ -199,13 +216,6 @@ class Engine(Backend[O]):
 
     def versions(self) -> dict[str, str]:
         return {**super().versions(), **{name: version for name, _, version in map(_pinned, self.environment)}}
-
-    def lacking(self) -> str | None:
-        """What must be installed before it can open anything here, as a sentence with the command; None for nothing.
-
-        Asked at `plan`, before hours of work; it imports nothing heavy and starts nothing.
-        """
-        return None
 
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:

@@ -49,7 +49,7 @@ from typing import Annotated, ClassVar, NamedTuple, TypeVar
 from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from tunewright.parts.base import Backend, Json, Name, Options, Unkeyed
+from tunewright.parts.base import Backend, Cap, Json, Name, Need, Options, Unkeyed
 from tunewright.parts.engine import Completion, Subject
 from tunewright.parts.prompt_format import AnyExample, RowKind, Text
 from tunewright.spec.model import Part
@@ -67,6 +67,9 @@ class EvaluatorOptions(Options):
         _Part | None, Unkeyed(), Field(description="How its rows become questions; by default `data.format`.")
     ] = None
     test: Annotated[list[_Part], Unkeyed(), Field(description="Rows of its own; by default `data.test`.")] = []
+    engine: Annotated[
+        _Part | None, Unkeyed(), Field(description="Who asks base and tuned; by default the engine of `model.loader`.")
+    ] = None
     max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = LONGEST_ANSWER
 
 
@@ -148,6 +151,15 @@ class Evaluator(Backend[E]):
     def columns(self) -> Mapping[str, str]:
         """Every column of the test rows that it reads itself, with the option's field that names it."""
         return {}
+
+    def needs(self) -> Iterable[Need]:
+        """What it needs of the engine that asks for it, and of the spec's other parts.
+
+        One that asks and scores as well adds `Cap.SCORES` to what this gives.
+        """
+        if not self.asks:
+            fix = "leave `engine` out, or take one that scores: `tunewright plugins show engine/KIND` tells"
+            yield Need("engine", Cap.SCORES, "engine-cannot-score", fix)
 
     @abstractmethod
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:

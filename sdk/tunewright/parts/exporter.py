@@ -26,7 +26,7 @@ A complete exporter, which puts a note beside the trained files:
             for file in trained.saved.iterdir():
                 shutil.copyfile(file, out / file.name)
             (out / "NOTE.txt").write_text(f"{trained.base_name}: {self.options.note}")
-            return Form(engine=trained.engine, attach=trained.adapts)  # parity reopens it so
+            return Form(engine=trained.engine, attach=trained.adapts, speaks=not trained.adapts)  # parity reopens it so
 
     def test_it_keeps_its_contract(tmp_path):
         check_exporter(Noted, folder=tmp_path)
@@ -44,6 +44,7 @@ from pydantic import Field
 
 from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Json, Name, O, Options
+from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
 
 
@@ -64,6 +65,8 @@ class Trained(NamedTuple):
     tokenizer: Any
     adapts: bool
     whole: Whole | None = None
+    calibration: Calibration | None = None
+    """Rows that were trained on, for an exporter that `calibrates`; None for the others."""
 
     @property
     def dtype(self) -> str:
@@ -98,6 +101,9 @@ class Form:
     dtype: str | None = None
     """`bf16`, `fp16` or `fp32`: the type of weights that were computed anew, as merged ones are, and are opened as
     they are. None where the form holds the trained tensors themselves: then it is opened as the spec says."""
+    speaks: bool = False
+    """Whether its folder holds a tokenizer with its chat template: then prompts are made by that one, as its client
+    will; else by the base's."""
     options: Mapping[str, Json] = field(default_factory=dict)
     """Options of the engine, beside its kind: plain JSON."""
     quantizer: Mapping[str, Json] | None = None
@@ -110,6 +116,8 @@ class Exporter(Backend[O]):
     part: ClassVar[str] = "exporter"
     engine: ClassVar[str] = ""
     """Kind of the engine that opens what it writes; empty for the one that the spec's loader names."""
+    calibrates: ClassVar[bool] = False
+    """Whether it reads rows that were trained on (`Trained.calibration`): another row then makes another export."""
 
     @property
     def name(self) -> str:

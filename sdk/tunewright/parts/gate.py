@@ -44,6 +44,18 @@ from pydantic import Field
 
 from tunewright.parts.base import Backend, O, Options
 
+AGREEMENT, KL = "agreement", "kl"
+"""What the certificate of an exported form measures besides the evaluations: the share of the trained form's answer
+tokens that it gives too, and how far its distribution of the next token is from the trained form's, in nats."""
+
+
+def form_score(form: str, measure: str) -> str:
+    """Name of a score of an exported form's certificate: of `agreement`, `kl`, or a metric of an evaluation.
+
+    As gates see it, `base` is what the trained form has of it, and `tuned` what the exported one has.
+    """
+    return f"parity.{form}.{measure}"
+
 
 class GateOptions(Options):
     """The fields of every gate that the core itself reads."""
@@ -81,7 +93,8 @@ class Gate(Backend[O]):
 
     @abstractmethod
     def metrics(self) -> frozenset[str]:
-        """The `<evaluation>.<metric>` that it needs; `validate` refuses one that no evaluation makes."""
+        """The scores that it needs: `<evaluation>.<metric>`, and of an exported form `parity.<form>.<measure>` as in
+        `form_score`. `validate` refuses one that nothing in the spec makes."""
 
     @abstractmethod
     def judge(self, evidence: Mapping[str, Score]) -> Verdict:

@@ -36,11 +36,35 @@ A complete quantizer, which rounds the base's weights as a number of few bits wo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, O
+from tunewright.parts.base import Backend, Finding, Json, O
+
+if TYPE_CHECKING:
+    from tunewright.parts.adapter import ModelDir
+
+Calibration = Callable[[int], list[list[int]]]
+"""`rows(n)`: the token ids of n rows that are trained on, drawn by the spec's seed and the same at every call; of all
+of them, where there are fewer. No row that judges the model, or chooses among checkpoints, is ever one of them."""
+
+
+def stored(config: Mapping[str, Json] | None) -> Mapping[str, Json]:
+    """How a config.json says that its base is packed: libraries write it as `quantization_config`. Empty for a base
+    with its whole weights, and for one that is not known yet."""
+    found = (config or {}).get("quantization_config")
+    return found if isinstance(found, Mapping) else {}
+
+
+def already_packed(config: Mapping[str, Json] | None) -> Iterator[Finding]:
+    """The finding of a scheme that packs a base while it is loaded, or leaves it as it is, on one that is packed."""
+    if found := stored(config):
+        method = str(found.get("quant_method") or "")
+        message = f"the base is already quantized{f', by {method}' if method else ''}"
+        fix = f"take its unquantized weights{f', or a quantization of the kind `{method}`' if method else ''}"
+        yield Finding("base-already-quantized", message, suggestion=fix)
 
 
 class Quantizer(Backend[O]):
@@ -68,6 +92,15 @@ class Quantizer(Backend[O]):
         `outline` is the model without its numbers, and stays as it is. `Cap.UNPACKS` offers it.
         """
         raise Refused(f"what `{self.kind}` packs is not unpacked here", fix="merge into the original weights")
+
+    def make(self, model: ModelDir, rows: Calibration, out: Path) -> None:
+        """Write the base of `model.path`, packed by this scheme, into the empty folder `out`: config.json, which says
+        how it is packed, and the weights as safetensors, mode 0644, no path of this machine, equal inputs give equal
+        bytes. The base is never changed; its other files are copied by the core.
+
+        `Cap.MAKES` offers it: the core then packs a base that is not packed yet, and `config` opens what was made.
+        """
+        raise Refused(f"`{self.kind}` packs a base while it is loaded, and makes nothing beforehand")
 
     def describe(self) -> dict[str, Any]:
         """What the library alone needs to load the base the same way; plain JSON, {} for no quantization."""

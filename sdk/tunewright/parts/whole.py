@@ -21,6 +21,17 @@ OURS = ("manifest.json",)  # of the cache, and no part of the model
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
+def copy_beside(base: Path, out: Path) -> None:
+    """Copy the files of a base that are not its weights into `out`, which holds others: tokenizer, template, licence.
+
+    A file that is there already, as a config.json, stays as it is.
+    """
+    for file in sorted(filter(Path.is_file, base.iterdir())):
+        weights = any(file.match(pattern) for pattern in WEIGHTS)
+        if not weights and file.name not in OURS and not (out / file.name).exists():
+            shutil.copyfile(file, out / file.name)
+
+
 @dataclass(frozen=True)
 class Whole:
     """The backends of a merge, and the type that the base was loaded in when it was trained on."""
@@ -55,10 +66,7 @@ class Whole:
         outline = self.outline(base)
         held = self.quantizer.held(outline, self.dtype) if into == "dequantized" else None
         self.method.merge(ModelDir(base, outline, self.dtype, held), saved, out, dtype)
-        for file in sorted(filter(Path.is_file, base.iterdir())):  # tokenizer, template, licence
-            weights = any(file.match(pattern) for pattern in WEIGHTS)
-            if not weights and file.name not in OURS and not (out / file.name).exists():
-                shutil.copyfile(file, out / file.name)
+        copy_beside(base, out)
 
     def outline(self, base: Path) -> object:
         """The base's modules without their numbers. Raises `Refused` where the loader cannot make them."""

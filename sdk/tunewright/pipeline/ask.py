@@ -1,71 +1,85 @@
-"""Ask a form of a model in a fresh process: `python -m tunewright.pipeline.ask form.json prompts.json out.json`.
+"""A form of a model, asked in a process of its own: `python -m tunewright.pipeline.ask form.json`.
 
 Nothing of the process that trained is there: what answers is what was written to disk, opened as a client would.
+`tunewright.pipeline.apart` starts it. Questions come on stdin and answers go to stdout, a JSON object a line:
+
+    {"ready": …}                         once, when the form is open: its identity, and what its subject offers
+    {"do": "complete", …}                one of `complete`, `score`, `likeliest`, with its arguments
+    {"progress": 3}                      while it works, as often as the engine tells
+    {"done": …, "peak_rss_bytes": …}     what it found, and the most memory that this process has held so far
+    {"refused": …}                       instead, where the question cannot be answered: the error's type, message, fix
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from tunewright.errors import WorkFailed
+from tunewright import errors
 from tunewright.host import Host
-from tunewright.parts.engine import Completion
-from tunewright.parts.prompt_format import Text
+from tunewright.parts.engine import Continuation, Likeliest, Subject
 from tunewright.pipeline.forms import Opener
-from tunewright.store import disk
+from tunewright.pipeline.meter import Meter
+
+LIKELIEST = "likeliest"
 
 
-def form_of(opener: Opener, base: Path, saved: Path | None, blocked: Sequence[str]) -> dict[str, Any]:
-    """Plain JSON from which anyone with the same plugins reopens the form."""
-    parts = {part.part: part.options.model_dump(mode="json") for part in opener.parts()}
-    return {
-        "base": str(base),
-        "saved": None if saved is None else str(saved),
-        "dtype": opener.dtype,
-        "parts": parts,
-        "blocked": list(blocked),
-    }
+def main(form_file: str) -> None:
+    """Entry of the process: serves until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    form = json.loads(Path(form_file).read_text(encoding="utf-8"))
+    saved, speaks = (Path(form[name]) if form[name] else None for name in ("saved", "speaks"))
+    meter = Meter()
+    with opener_of(form).served(Path(form["base"]), saved, speaks) as subject:
+        offers = [LIKELIEST] if isinstance(subject, Likeliest) else []
+        _say(answers, {"ready": {"identity": subject.identity, "offers": offers}})
+        for line in sys.stdin:
+            _answer(subject, json.loads(line), answers, meter)
 
 
-def ask_apart(
-    form: Mapping[str, Any], prompts: Sequence[Text], limit: int, scratch: Path
-) -> tuple[str, list[Completion]]:
-    """(identity, answers) of a form asked in a fresh process, one prompt at a time. Raises `WorkFailed`."""
-    form_file, prompts_file, out = scratch / "form.json", scratch / "prompts.json", scratch / "answers.json"
-    disk.write(form_file, json.dumps(form).encode())
-    disk.write(prompts_file, json.dumps({"prompts": prompts, "limit": limit}).encode())
-    command = [sys.executable, "-m", "tunewright.pipeline.ask", str(form_file), str(prompts_file), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = "\n".join(done.stderr.strip().splitlines()[-8:])
-        raise WorkFailed(f"the exported form could not be opened in a fresh process:\n{last}")
-    answers = json.loads(out.read_text(encoding="utf-8"))
-    return answers["identity"], [Completion(**answer) for answer in answers["answers"]]
-
-
-def _opener(form: Mapping[str, Any]) -> Opener:
+def opener_of(form: Mapping[str, Any]) -> Opener:
+    """The backends that a form names."""
     host = Host(blocked=form["blocked"])
     parts = {name: host.make(name, options) for name, options in form["parts"].items()}
     return Opener(**parts, dtype=form["dtype"])
 
 
-def main(form_file: str, prompts_file: str, out: str) -> None:
-    """Entry of the fresh process."""
-    form = json.loads(Path(form_file).read_text(encoding="utf-8"))
-    asked = json.loads(Path(prompts_file).read_text(encoding="utf-8"))
-    opener, saved = _opener(form), form["saved"]
-    speaks = Path(form["speaks"]) if "speaks" in form else None
-    opened = opener.served(Path(form["base"]), None if saved is None else Path(saved), speaks)
-    with opened as subject:
-        answers = subject.complete(asked["prompts"], asked["limit"], together=False)
-        result = {"identity": subject.identity, "answers": [asdict(answer) for answer in answers]}
-    disk.write(Path(out), json.dumps(result).encode())
+def _answer(subject: Subject, asked: Mapping[str, Any], answers: TextIO, meter: Meter) -> None:
+    try:
+        done = found(subject, asked, lambda count: _say(answers, {"progress": count}))
+    except errors.TunewrightError as error:
+        _say(answers, {"refused": {"type": type(error).__name__, "message": error.message, "fix": error.fix}})
+        return
+    _say(answers, {"done": done, "peak_rss_bytes": meter.peak_rss_bytes() + _of_children()})
+
+
+def found(subject: Subject, asked: Mapping[str, Any], progress: Callable[[int], None]) -> Any:
+    """What a question finds, as plain JSON."""
+    if asked["do"] == "complete":
+        answers = subject.complete(asked["prompts"], asked["limit"], progress, together=asked["together"])
+        return [asdict(answer) for answer in answers]
+    rows = [Continuation(*row) for row in asked["rows"]]
+    if asked["do"] == "score":
+        return subject.score(rows, progress, together=asked["together"])
+    assert isinstance(subject, Likeliest)  # it is asked of no other
+    return [[list(place.items()) for place in row] for row in subject.likeliest(rows, asked["top"])]
+
+
+def _of_children() -> int:
+    """Bytes of the largest process that an engine has started and stopped; 0 for an engine that starts none."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _say(answers: TextIO, what: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
 
 
 if __name__ == "__main__":

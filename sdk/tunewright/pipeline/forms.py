@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunewright.errors import Refused
+from tunewright.errors import EnvironmentFault, Refused
 from tunewright.handoff.verify import model_identity
 from tunewright.parts import AdapterMethod, Backend, Engine, Loader, Quantizer
 from tunewright.parts.engine import Served, Subject
@@ -40,10 +40,25 @@ class Opener:
 
     @contextmanager
     def tuned(self, folder: Path, saved: Path, digest: str) -> Iterator[Subject]:
-        """The base with what was trained. Raises `Refused` unless the loaded tensors are the trained ones."""
+        """The base with what was trained. Raises `Refused` as `prove` does."""
         with self.served(folder, saved) as subject:
-            refuse_other(subject.identity, digest)
+            self.prove(subject, digest)
             yield subject
+
+    def prove(self, subject: Subject, digest: str) -> None:
+        """Raise `Refused` unless the tensors that answer are the trained ones.
+
+        Of weights that its engine never sees nothing is known, and nothing is claimed: see `Engine.sees_weights`.
+        """
+        if self.engine.sees_weights:
+            refuse_other(subject.identity, digest)
+
+
+def refuse_lacking(backends: Iterable[Backend]) -> None:
+    """What a backend needs is missed now, not hours later. Raises `EnvironmentFault`."""
+    for backend in backends:
+        if why := backend.lacking():
+            raise EnvironmentFault(f"{backend.part.replace('_', ' ')} `{backend.kind}`: {why}")
 
 
 def identity_of(folder: Path) -> str:

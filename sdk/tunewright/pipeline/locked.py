@@ -81,6 +81,8 @@ def _locked_evaluator(resolved: Resolved, evaluator: Evaluator) -> dict[str, Any
         own["format"] = whole(claims.format)
     if own.get("test"):
         own["test"] = [whole(source) for source in claims.sources]
+    if own.get("engine") is not None:
+        own["engine"] = whole(resolved.asked_by[evaluator.name])
     return own
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from tunewright.data.rows import BadSource
 from tunewright.digest import digest_json
-from tunewright.errors import EnvironmentFault, TunewrightWarning
-from tunewright.parts import Backend, DataSource, Engine
+from tunewright.errors import TunewrightWarning
+from tunewright.parts import Backend, DataSource
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.fit import misfits
+from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.locked import make_lock
 from tunewright.pipeline.repeats import Repeat, repeats
@@ -71,6 +72,7 @@ class Plan:
                 for backend in self.resolved.backends()
                 if (found := everything(backend, self.resolved.facts_for(backend)))
             },
+            "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
             "repeats": [one.to_json() for one in self.repeats],
             "lock": dict(self.lock),
         }
@@ -81,7 +83,7 @@ def make_plan(resolved: Resolved) -> Plan:
 
     Warns of rows that judge the model and were shown to it, and of a type that this machine has no instructions for.
     """
-    _refuse_lacking(resolved)
+    refuse_lacking(resolved.backends())
     problems, repeated = _check_rows(resolved)
     resolved.refuse(problems)
     for one in repeated:
@@ -111,13 +113,6 @@ def make_plan(resolved: Resolved) -> Plan:
     for step in steps:
         keys[step.name] = step.key(keys)
     return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated)
-
-
-def _refuse_lacking(resolved: Resolved) -> None:
-    """What an engine needs is missed now, not when the training is done. Raises `EnvironmentFault`."""
-    for backend in resolved.backends():
-        if isinstance(backend, Engine) and (why := backend.lacking()):
-            raise EnvironmentFault(f"engine `{backend.kind}`: {why}")
 
 
 def slow_types(resolved: Resolved) -> dict[str, str]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunewright.errors import BadInput
+from tunewright.errors import BadInput, TunewrightWarning
 from tunewright.host import Host
-from tunewright.parts import DataSource, PromptFormat
+from tunewright.parts import Cap, DataSource, Engine, PromptFormat, Quantizer
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
-from tunewright.pipeline.forms import Opener
+from tunewright.pipeline.forms import Opener, refuse_lacking
 from tunewright.pipeline.tasks.fetch import base_folder
+from tunewright.pipeline.tasks.parity import GOLDEN, LIMIT
+from tunewright.pipeline.tasks.quantize import QUANTIZE
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean
 from tunewright.store.publish import Artifact, read_artifact
@@ -39,32 +43,59 @@ def answer_rows(
     host: Host,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[Completion]:
     """One answer a row, by the tuned model of a run's folder. Raises `BadInput`.
 
     An answer has at most `limit` tokens: by default what the run's evaluations allowed, or 64 where there are none.
+    `engine` as in `open_tuned`.
     """
     lock = lock_of(run)
     limit = limit or limit_of(lock)
     form = host.make("prompt_format", lock["data"]["format"])
     prompts = [form.prompt(row) for row in rows]
-    with open_tuned(run, host) as subject:
+    with open_tuned(run, host, engine) as subject:
         return subject.complete(prompts, limit, progress)
 
 
-def open_tuned(run: Path, host: Host) -> AbstractContextManager[Subject]:
-    """The tuned model of a run's folder, opened for asking."""
+@contextmanager
+def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> Iterator[Subject]:
+    """The tuned model of a run's folder, opened for asking: by `engine`, or by the one that the run's loader names.
+
+    Raises `EnvironmentFault` where the engine is not installed. Where it never sees the weights that answer, it is
+    asked the run's golden prompts first, and a warning says how many it answers as what was trained did.
+    """
     lock = lock_of(run)
-    base, trained = (step_of(run, name) for name in steps_of(lock))
-    digest = trained.json(OUTCOME)["digest"]
-    return opener_of(lock, host).tuned(base_folder(base), trained.path / TRAINED, digest)
+    opener = opener_of(lock, host)
+    base, trained = (step_of(run, name) for name in steps_of(lock, opener.quantizer))
+    if engine is not None:
+        opener = replace(opener, engine=engine)
+        refuse_lacking([engine])
+    with opener.tuned(base_folder(base), trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
+        if not opener.engine.sees_weights:
+            warnings.warn(TunewrightWarning(_evidence(run, subject)), stacklevel=3)
+        yield subject
 
 
-def steps_of(lock: Mapping[str, Any]) -> tuple[str, str]:
+def _evidence(run: Path, subject: Subject) -> str:
+    """What can be told of weights that nobody sees, in a sentence."""
+    says = f"`{subject.identity}` is served elsewhere: that it holds what this run trained is not proven"
+    parity = read_artifact((run / "steps" / "parity").resolve())
+    golden = [] if parity is None else json.loads((parity.path / GOLDEN).read_text(encoding="utf-8"))
+    if not golden:
+        return says
+    found = subject.complete([one.get("messages", one.get("text")) for one in golden], LIMIT)
+    same = sum(answer.text == one["answer"] for one, answer in zip(golden, found, strict=True))
+    told = f"{says}; of {len(golden)} golden prompts it answers {same} as what was trained did"
+    return told if same else f"{told}: it is another model, or it is asked otherwise"
+
+
+def steps_of(lock: Mapping[str, Any], quantizer: Quantizer) -> tuple[str, str]:
     """The steps that made the base which a run serves, and what it trained last."""
+    first = QUANTIZE if Cap.MAKES in quantizer.offers() else "fetch"
     stages = lock.get("stages") or [{"name": "", "adapter": "continue"}]
     merged = [f"merge-{stage['name']}" for stage in stages[1:] if stage["adapter"] == "merge"]
-    return ["fetch", *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
+    return [first, *merged][-1], f"train-{stages[-1]['name']}".removesuffix("-")
 
 
 def limit_of(lock: Mapping[str, Any]) -> int:
@@ -131,13 +162,21 @@ def _asked(row: Row | Broken, form: PromptFormat) -> dict[str, Any]:
 
 
 def answer_file(
-    run: Path, path: Path, host: Host, limit: int | None = None, progress: Callable[[int], None] | None = None
+    run: Path,
+    path: Path,
+    host: Host,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Answered:
-    """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded."""
+    """A client's file as csv with one more column, `answer`. Raises `BadInput` before the model is loaded.
+
+    `engine` as in `open_tuned`.
+    """
     lock = lock_of(run)
     rows = read_file(path, host.make("prompt_format", lock["data"]["format"]), host)
     limit = limit or limit_of(lock)
-    answers = answer_rows(run, rows, host, limit, progress) if rows else []
+    answers = answer_rows(run, rows, host, limit, progress, engine) if rows else []
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, [*columns, ANSWER], restval="", lineterminator="\n")

@@ -22,6 +22,7 @@ from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.quantize import Quantize
 from tunewright.pipeline.tasks.train import Misfit, Train
 from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
@@ -103,7 +104,7 @@ class Run:
         hits, done = self._sound_hits(), dict[str, Artifact]()
         with Interrupts() as interrupts:
             for step in self.plan.steps:
-                if isinstance(step.task, (Fetch, Prepare)):
+                if isinstance(step.task, (Fetch, Prepare, Quantize)):
                     done[step.name], _ = self._step(step, hits, done, events, interrupts)
                 self._look_ahead(step, hits, done)
         disk.remove(self.folder)
@@ -133,13 +134,12 @@ class Run:
 
     def _look_ahead(self, step: Step, hits: Mapping[str, Artifact], done: Mapping[str, Artifact]) -> None:
         """Once the base is there, refuse what no training could go on with: not after an evaluation of minutes."""
-        todo = [other.task for other in self.plan.steps if isinstance(other.task, Train) and other.name not in hits]
-        if not todo or not isinstance(step.task, Fetch):
-            return
+        todo = [other for other in self.plan.steps if isinstance(other.task, Train) and other.name not in hits]
         for training in todo:
-            training.refuse_parent(done[step.name])
+            if isinstance(training.task, Train) and training.inputs["model"] == step.name:
+                training.task.refuse_parent(done[step.name])
         resolved = self.plan.resolved
-        if resolved.facts.model_config is None:  # else `plan` has tried it
+        if todo and isinstance(step.task, Fetch) and resolved.facts.model_config is None:  # else `plan` has tried it
             resolved.refuse(misfits(resolved, base_config(done[step.name])))
 
     def _sound_hits(self) -> dict[str, Artifact]:

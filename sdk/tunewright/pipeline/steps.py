@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from tunewright.parts import Cap, Quantizer
+from tunewright.parts import Cap, Evaluator, Quantizer
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
@@ -19,6 +19,7 @@ from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare
+from tunewright.pipeline.tasks.quantize import QUANTIZE, Quantize
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare
@@ -42,27 +43,38 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
         options, rows = training.trainer.options, TrainingRows(training, seed)
         prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
-    if resolved.evaluators:
-        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": "fetch"}, device)
     made = Made("fetch", "", "")
+    learnt = resolved.trainings[-1].suffix("prepare")
+    if Cap.MAKES in resolved.quantizer.offers():
+        quantize = Quantize(resolved.loader, resolved.quantizer, spec.model.dtype, seed)
+        yield Step(QUANTIZE, quantize, {"model": "fetch", "rows": learnt}, device)
+        made = Made(QUANTIZE, "", "")
+    if resolved.evaluators:
+        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": made.model}, device)
     for training in resolved.trainings:
         made = yield from _training(resolved, training, made, device)
     model = {"model": made.model}
     trained = {**model, "trained": made.trained}
     if resolved.evaluators:
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), trained, device)
+        # weights that an engine never sees are told apart from the base's by what was answered with these
+        compared = {} if all(one.sees_weights for one in resolved.asked_by.values()) else {"base": "evaluate-base"}
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
-        yield Step(name, Export(exporter, opener), trained)
+        calibrated = {"rows": learnt} if exporter.calibrates else {}
+        yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
-    asked = ClaimRows(_golden(resolved), seed)
-    parity = Parity(opener, _plain(resolved), resolved.opened_by, asked, seed, tuple(resolved.host.blocked))
-    yield Step("parity", parity, {**trained, **{name: name for name in exports}}, device)
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), judged)
+    forms = {name: name for name in exports}
+    parity = Parity(
+        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved), seed,
+        tuple(resolved.host.blocked),
+    )  # fmt: skip
+    yield Step("parity", parity, {**trained, **forms, **judged}, device)
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
     shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
-    packed = {**shown, "report": "report"}
+    packed = {**shown, **forms, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
@@ -87,8 +99,12 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
 
 
 def _plain(resolved: Resolved) -> Quantizer:
-    """The quantizer by which a merged model is opened: one that leaves weights as they are."""
-    if Cap.FULLY_TRAINABLE in resolved.quantizer.offers():
+    """The quantizer by which a merged model is opened: one that leaves weights as they are.
+
+    Over a base that takes no merges there is none to open, and the spec's own stands in.
+    """
+    offers = resolved.quantizer.offers()
+    if Cap.FULLY_TRAINABLE in offers or Cap.TAKES_MERGES not in offers:
         return resolved.quantizer
     return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
 
@@ -106,5 +122,17 @@ def _golden(resolved: Resolved) -> Claims:
 
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
+    return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
+    """Those whose answers are the loader's own engine's: forms are compared with what it answers."""
+    asked = _asked(resolved)
+    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name] is resolved.engine}
+    return {evaluator: rows for evaluator, rows in asked.items() if evaluator in own}
+
+
+def _asked(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
+    """The rows of every evaluation."""
     seed = resolved.spec.seed
-    return Evaluate(opener, {e: ClaimRows(resolved.asked[e.name], seed) for e in resolved.evaluators})
+    return {evaluator: ClaimRows(resolved.asked[evaluator.name], seed) for evaluator in resolved.evaluators}

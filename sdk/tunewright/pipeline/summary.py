@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunewright.pipeline.tasks.evaluate import unproven
 from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.package import folder_of
@@ -17,7 +18,7 @@ from tunewright.store.publish import Artifact
 def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str, str], why: str) -> dict[str, Any]:
     """Steps, scores, gates, parity and where everything is; paths are absolute."""
     evidence = done["gate"].json(EVIDENCE) if "gate" in done else {"scores": {}, "gates": []}
-    parity = done["parity"].json(PARITY) if "parity" in done else {}
+    parity = _certificates(done["parity"]) if "parity" in done else {}
     gates = evidence["gates"]
     failed = bool(why) or any(not gate["passed"] for gate in gates)
     return {
@@ -26,11 +27,18 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "run_dir": str(folder.absolute()),
         "steps": [_step(name, status, done.get(name)) for name, status in statuses.items()],
         "scores": evidence["scores"],
+        "unproven": unproven({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
         "gates": gates,
         "parity": parity,
         "trained": _trained(done),
         "artifacts": _artifacts(folder, done),
     }
+
+
+def _certificates(parity: Artifact) -> dict[str, Any]:
+    """Each form's row of the certificate, with what only this machine measures."""
+    figures = parity.manifest["notes"]["figures"]
+    return {form: {**found, **figures[form]} for form, found in parity.json(PARITY).items()}
 
 
 def _trained(done: Mapping[str, Artifact]) -> dict[str, int] | None:

@@ -110,7 +110,9 @@ class Parity(Fact):
     """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
 
     `diverged` prompts get another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the
-    digest of the trained tensors that it carries, or of the whole model where its weights were computed anew.
+    digest of the trained tensors that it carries, or of the whole model where its weights were computed anew. `kl` is
+    in nats. Of each of its `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not
+    handed over.
     """
 
     agreement: float
@@ -119,6 +121,11 @@ class Parity(Fact):
     diverged: int = 0
     first_divergence: int | None = None
     identity: str | None = None
+    kl: float | None = None
+    scores: Mapping[str, Score] = {}
+    refused: tuple[str, ...] = ()
+    tokens_per_second: float | None = None
+    peak_rss_bytes: int | None = None
 
 
 class Example(Fact):
@@ -182,6 +189,8 @@ class ReportFacts(Fact):
     parent: Parent | None = None
     data: Data
     scores: Mapping[str, Score] = {}
+    unproven: tuple[str, ...] = ()
+    """Which scores come from weights that nothing here has seen, a sentence each."""
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
     examples: Examples = Examples()

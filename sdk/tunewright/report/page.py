@@ -9,6 +9,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import ReportFacts
 from tunewright.report.plots import interval_plots, loss_plot
 
@@ -27,6 +28,7 @@ def render(facts: ReportFacts) -> str:
     """
     from markupsafe import Markup
 
+    forms = _of_forms(facts)
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
@@ -37,9 +39,21 @@ def render(facts: ReportFacts) -> str:
             style=Markup(style),
             policy=f"default-src 'none'; style-src 'sha256-{fingerprint}'; base-uri 'none'; form-action 'none'",
             intervals=interval_plots(facts.scores),
+            forms=forms,
+            form_intervals=interval_plots(forms),
             loss=loss_plot(facts.loss),
         )
     )
+
+
+def _of_forms(facts: ReportFacts) -> dict[str, Score]:
+    """The evaluations of every form that answered otherwise: those of the others are the trained form's own."""
+    return {
+        f"{form} {name}": score
+        for form, parity in facts.parity.items()
+        for name, score in parity.scores.items()
+        if name not in (AGREEMENT, KL) and (parity.agreement < 1 or score.delta)
+    }
 
 
 def _environment() -> Environment:
@@ -54,7 +68,15 @@ def _environment() -> Environment:
         finalize=_harmless,
     )
     environment.filters.update(
-        number=number, signed=signed, bound=bound, chance=chance, share=share, size=size, duration=duration, value=value
+        number=number,
+        signed=signed,
+        bound=bound,
+        chance=chance,
+        small=small,
+        share=share,
+        size=size,
+        duration=duration,
+        value=value,
     )
     return environment
 
@@ -89,6 +111,11 @@ def bound(given: float) -> str:
 def chance(given: float) -> str:
     """A p-value."""
     return "< 0.001" if given < 0.001 else f"{given:.3f}"
+
+
+def small(given: float) -> str:
+    """A divergence: two significant digits."""
+    return f"{given:.2g}" if given >= 1e-6 else "0"
 
 
 def share(part: float, whole: float = 1.0) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunewright.resolve.resolve import bare, once_pinned, resolve
+from tunewright.resolve.resolve import bare, once_pinned, part_of, resolve
 from tunewright.resolve.resolved import Resolved
 
-__all__ = ["Resolved", "bare", "once_pinned", "resolve"]
+__all__ = ["Resolved", "bare", "once_pinned", "part_of", "resolve"]

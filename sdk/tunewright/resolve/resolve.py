@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from tunewright.errors import BadInput, EnvironmentFault
 from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
+from tunewright.parts.gate import AGREEMENT, KL, form_score
 from tunewright.resolve import rules
 from tunewright.resolve.resolved import Claims, Resolved, Training
 from tunewright.resolve.structure import structure
-from tunewright.spec.compose import short
-from tunewright.spec.document import Document, Key
+from tunewright.spec.compose import lines_of, short
+from tunewright.spec.document import Document, Key, parse_value
 from tunewright.spec.load import load
-from tunewright.spec.model import Place, Spec, Split, part_key, places
+from tunewright.spec.model import Part, Place, Spec, Split, part_key, places
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
@@ -119,11 +121,12 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
     form, evaluators, read = one("data", "format"), several("evals"), _read(found)
     split = spec.data.test if isinstance(spec.data.test, Split) else None
     test = Claims(form, several("data", "train" if split else "test"), split, read)
-    asked = {}
+    asked, asked_by = {}, {}
     for place, evaluator in enumerate(evaluators):
         own = several("evals", place, "test")
         asks = cast(PromptFormat, found.get(("evals", place, "format"), form))
         asked[evaluator.name] = Claims(asks, own, None, read) if own else test._replace(format=asks)
+        asked_by[evaluator.name] = cast(Engine, found.get(("evals", place, "engine"), engine))
     return Resolved(
         spec=spec,
         document=document,
@@ -138,6 +141,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         test=test,
         evaluators=evaluators,
         asked=asked,
+        asked_by=asked_by,
         trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
@@ -194,6 +198,25 @@ def bare(host: Host, part: str, kind: str) -> Backend:
     return cast(Backend, host.make(part, {"kind": kind}))
 
 
+def part_of(text: str, option: str, part: str, host: Host) -> Any:
+    """A part as an option of the command line gives it: its kind, or `{kind: NAME, …}` in YAML.
+
+    Raises `SpecError`, whose problems stand in the file `<option> <text>`.
+    """
+    file = f"{option} {text}"
+    # read behind as many spaces as the option is long, so that columns are those of what was typed
+    document, value = parse_value(f"{' ' * (len(option) + 1)}{text}", file, Path.cwd())
+    document.sources[file] = lines_of(file)
+    try:
+        found = Part.read(value)
+    except PydanticCustomError:
+        message = f"`{option}` takes a kind, or `{{kind: NAME, …}}`"
+        document.problems.append(Problem("wrong-type", message, document.at(())))
+    if document.problems:
+        raise SpecError(document.problems, document.sources)
+    return _instance(Place(part, (), found), document, host)
+
+
 def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
     heads, problems = {}, []
     for source in resolved.data_sources():
@@ -206,6 +229,7 @@ def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
 
 def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
     made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
+    made |= {form_score(one.name, of) for one in resolved.exporters for of in (AGREEMENT, KL, *made)}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()
@@ -215,7 +239,8 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
-        offers={backend.part: backend.offers() for backend in resolved.backends()},
+        dtype=resolved.spec.model.dtype,
+        offers={backend.part: backend.offers() for backend in reversed(list(resolved.backends()))},  # the first counts
     )
 
 

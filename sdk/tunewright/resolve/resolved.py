@@ -80,6 +80,8 @@ class Resolved(NamedTuple):
     evaluators: tuple[Evaluator, ...]
     asked: Mapping[str, Claims]
     """The rows of each evaluator, by its name."""
+    asked_by: Mapping[str, Engine]
+    """The engine that each evaluator asks with, by the evaluator's name."""
     trackers: tuple[Tracker, ...]
     gates: tuple[Gate, ...]
     exporters: tuple[Exporter, ...]
@@ -92,18 +94,25 @@ class Resolved(NamedTuple):
     heads: Mapping[DataSource, Head] = {}
 
     def backends(self) -> Iterator[Backend]:
-        """Every backend that the spec names, and the engine that its loader names, each once."""
+        """Every backend that the spec names, and the engines that its loader and its exporters name, each once."""
         parts: list[Backend] = [self.source, self.loader, self.engine, self.quantizer, self.adapter]
         for training in self.trainings:
             parts += [training.format, *training.sources(), training.trainer]
         for claims in (self.test, *self.asked.values()):
             parts += [claims.format, *claims.sources]
-        parts += [*self.evaluators, *self.gates, *self.exporters, *self.opened_by.values(), *self.trackers]
+        parts += [*self.evaluators, *self.asked_by.values(), *self.gates]
+        parts += [*self.exporters, *self.opened_by.values(), *self.trackers]
         yield from {id(part): part for part in [*parts, self.target] if part is not None}.values()
 
     def data_sources(self) -> tuple[DataSource, ...]:
         """Every source of rows, each once."""
         return tuple(part for part in self.backends() if isinstance(part, DataSource))
+
+    def met_by(self, backend: Backend, part: str) -> Backend:
+        """The backend of another part that one works with: an evaluator asks with an engine of its own."""
+        if part == Engine.part and isinstance(backend, Evaluator):
+            return self.asked_by[backend.name]
+        return next(other for other in self.backends() if other.part == part)
 
     def facts_for(self, backend: Backend) -> Facts:
         """What is known, as one backend sees it: a trainer sees the rows of its own training."""

@@ -58,12 +58,12 @@ def check(resolved: Resolved) -> Iterator[Problem]:
 
 def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
     for need in backend.needs():
-        yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, resolved.key(backend, "kind"))
+        other, key = resolved.met_by(backend, need.part), resolved.key(backend, "kind")
+        yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, other, key)
 
 
-def _lacks(resolved: Resolved, who: str, need: Need, key: Key) -> Iterator[Problem]:
-    if need.cap not in resolved.facts.offers.get(need.part, frozenset[Cap]()):
-        other = next(part for part in resolved.backends() if part.part == need.part)
+def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -> Iterator[Problem]:
+    if need.cap not in other.offers():
         message = f"{who} needs {need}; `{other.kind}` is not, as it stands here"
         yield Problem(need.code, message, resolved.document.at(key), need.why)
 
@@ -85,7 +85,8 @@ def _merges(resolved: Resolved) -> Iterator[Problem]:
                 Need("adapter", Cap.MERGES, "cannot-merge", "write `adapter: continue`"),
                 Need("quantizer", Cap.TAKES_MERGES, "cannot-merge", "write `adapter: continue`"),
             ):
-                yield from _lacks(resolved, who, need, key)
+                other = resolved.met_by(training.trainer, need.part)
+                yield from _lacks(resolved, who, need, other, key)
 
 
 def _taken(backend: Backend) -> Iterator[Finding]:
@@ -317,14 +318,19 @@ def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
 
 
 def _read_as_secret(resolved: Resolved, key: Key) -> bool:
-    for backend in resolved.backends():
-        place = resolved.keys.get(id(backend))
-        if place is not None and key[: len(place)] == place:
-            found: Any = backend.options
-            for step in key[len(place) :]:
-                found = getattr(found, str(step), None) if isinstance(found, Options) else found[step]
-            return isinstance(found, Secret)
-    return False
+    """By the innermost part around it: an evaluation holds sources, a format and an engine with their own options."""
+    around = {
+        place: backend
+        for backend in resolved.backends()
+        if (place := resolved.keys.get(id(backend))) is not None and key[: len(place)] == place
+    }
+    if not around:
+        return False
+    place = max(around, key=len)
+    found: Any = around[place].options
+    for step in key[len(place) :]:
+        found = getattr(found, str(step), None) if isinstance(found, Options) else found[step]
+    return isinstance(found, Secret)
 
 
 def client_rules(resolved: Resolved, facts: Facts) -> Iterator[Problem]:

@@ -207,7 +207,7 @@ WITHIN: tuple[tuple[Key, Mapping[str, tuple[Key, ...]]], ...] = (
             "data_source": (("data", "train"), ("data", "validation")),
         },
     ),
-    (("evals",), {"prompt_format": (("format",),), "data_source": (("test",),)}),
+    (("evals",), {"prompt_format": (("format",),), "data_source": (("test",),), "engine": (("engine",),)}),
 )
 
 

@@ -161,6 +161,11 @@ HERE: Mapping[str, Mapping[str, str]] = {
     "quantization": _table({
         "quantization.compute_dtype": "dtype torch_dtype",
         "quantization.threshold": "threshold outliers",
+        "quantization.group_size": "groupsize q_group_size w_group",
+        "quantization.act_order": "desc_act actorder",
+        "quantization.symmetric": "sym",
+        "quantization.bits": "wbits w_bit num_bits",
+        "quantization.calibration_rows": "nsamples n_samples num_samples num_calibration_samples calibration_samples",
     }),
     "adapter": _table({
         "adapter.targets": "modules layers target",
@@ -307,7 +312,9 @@ KINDS: tuple[tuple[str, str, str], ...] = (
     ("nf4", "bnb_4bit 4bit 4-bit bnb bitsandbytes qlora int4 load_in_4bit NF4 4 normal_float4 bnb-4bit", ""),
     ("fp4", "FP4 bnb_fp4 float4 e2m1", ""),
     ("int8", "8bit 8-bit INT8 bnb_8bit bnb-8bit llm_int8 llm.int8 LLM.int8 load_in_8bit 8 w8a8", ""),
-    ("nf4", "gptq awq aqlm hqq eetq", "over the model's unquantized weights"),
+    ("gptq", "GPTQ auto_gptq autogptq gptqmodel gptq_v2 marlin", ""),
+    ("awq", "AWQ auto_awq autoawq llm_awq", ""),
+    ("nf4", "aqlm hqq eetq", "over the model's unquantized weights"),
     ("jsonl", "ndjson jsonlines json_lines JSONL", "one object a line"),
     ("json", "JSON", ""),
     ("parquet", "pq Parquet", ""),

@@ -139,7 +139,11 @@ def check_engine(
     world: World | None = None,
     prompts: Sequence[Text] | None = None,
 ) -> None:
-    """Answers do not depend on what else is asked, keep their limit, and come from the weights that it says."""
+    """Answers do not depend on what else is asked, keep their limit, and come from the weights that it says.
+
+    An engine that asks a server of the client's own finds there the world's base and what `world.trained` saves: equal
+    worlds train alike, so a test serves both before it calls this, and gives the server's address in `options`.
+    """
     from tunewright.testing.asking import EngineExercise
 
     _try(backend, options, folder, EngineExercise(world, prompts))

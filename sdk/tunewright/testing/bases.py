@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.errors import TunewrightError
-from tunewright.parts import Cap, Loader, ModelSource, Quantizer, SpecPath
+from tunewright.parts import Cap, Facts, Loader, ModelSource, Quantizer, SpecPath
+from tunewright.parts.adapter import ModelDir
 from tunewright.parts.model_source import Pin
+from tunewright.parts.quantizer import stored
+from tunewright.parts.whole import copy_beside
 from tunewright.testing.compare import difference
 from tunewright.testing.desk import Desk, unwatched
 from tunewright.testing.rows import GARBAGE
@@ -166,7 +169,8 @@ class QuantizerExercise(InWorld):
     shows_arguments = True
 
     def run(self, made: Quantizer, desk: Desk, report: Report) -> Any:
-        model, offers = self.world.load(made), made.offers()
+        offers = made.offers()
+        model = self._packed(made, desk, report) if Cap.MAKES in offers else self.world.load(made)
         if Cap.TRAINABLE in offers and self.world.gradient is not None:
             self._carries_gradients(model, report)
         if Cap.FULLY_TRAINABLE in offers:
@@ -185,6 +189,24 @@ class QuantizerExercise(InWorld):
         )
         return {"describe": made.describe(), "said": said, "weights": sorted(held.elements())}
 
+    def _packed(self, made: Quantizer, desk: Desk, report: Report) -> Any:
+        """The base as the step `quantize` makes it, loaded; a base that it made must pass through the next time."""
+        world, out = self.world, desk.give("out")
+        before = content(world.base)
+        model = ModelDir(world.base, world.loader.outline(_config(world.base)), world.dtype)
+        made.make(model, world.calibration, out)
+        report.expect(
+            content(world.base) == before, "writes-outside", "`make` changes the base: write into `out` alone"
+        )
+        says = "`make` wrote no config.json that tells how the base is packed, as `quantization_config`"
+        if report.expect(bool(stored(_config(out))), "layout-incomplete", says):
+            findings = [finding.message for finding in made.check(Facts(model_config=_config(out)))]
+            says = f"`check` refuses the base that `make` has just made: {'; '.join(findings)}"
+            written = made.options.model_fields_set - {"kind"}  # an option may say what only a packing reads
+            report.expect(not findings or bool(written), "capability-lies", says)
+        copy_beside(world.base, out)
+        return world.loader.model(out, made, world.dtype, "train")
+
     def _carries_gradients(self, model: Any, report: Report) -> None:
         gradient = self.world.gradient
         assert gradient is not None
@@ -197,6 +219,12 @@ class QuantizerExercise(InWorld):
         where = difference(first, gradient(model, self.world.tokenizer))
         says = f"the gradient is another after the model was asked: {where}; training after an evaluation goes wrong"
         report.expect(not where, "capability-lies", says)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """A model folder's config.json; empty where there is none."""
+    path = folder / "config.json"
+    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
 def _is_json(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from tunewright.parts import PARTS, Backend, Facts, Need, Options, SpecPath, To
-from tunewright.parts.base import Cap, Finding
+from tunewright.parts.base import Cap, Finding, Unkeyed
 from tunewright.parts.data_source import SourceOptions
 from tunewright.parts.evaluator import EvaluatorOptions
 from tunewright.parts.exporter import ExporterOptions
@@ -34,8 +34,11 @@ BASES: Mapping[str, type[Options]] = {
 """Parts of which the core itself reads options: theirs must subclass these."""
 
 CAPS: Mapping[str, frozenset[Cap]] = {
-    "quantizer": frozenset({Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS}),
-    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.LORA, Cap.VLLM, Cap.LLAMACPP}),
+    "quantizer": frozenset(
+        {Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS, Cap.MAKES}
+    ),
+    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.BESIDE, Cap.LORA, Cap.VLLM, Cap.LLAMACPP}),
+    "engine": frozenset({Cap.SCORES}),
 }
 """What a part can claim; the others claim nothing."""
 
@@ -111,6 +114,11 @@ def own_fields(backend: type[Backend]) -> list[str]:
 def marks(backend: type[Backend], name: str) -> bool:
     """Whether a field is marked with the library's argument that it becomes."""
     return any(isinstance(mark, To) for mark in backend.Options.model_fields[name].metadata)
+
+
+def unkeyed(backend: type[Backend], name: str) -> bool:
+    """Whether a field is marked as one that changes how a run goes and never what comes of it."""
+    return any(isinstance(mark, Unkeyed) for mark in backend.Options.model_fields[name].metadata)
 
 
 def check_options(backend: type[Backend], given: Mapping[str, Any], report: Report) -> bool:

@@ -67,6 +67,11 @@ class World:
         self.method.save(model, out)
         return self.method.digest(model)
 
+    def calibration(self, count: int) -> list[list[int]]:
+        """So many rows of token ids, as a spec's training rows would be: at most those of the kit's sample."""
+        asked = (self.tokenizer.render(question(row), generation_prompt=True) for row in ROWS)
+        return [self.tokenizer.encode(text) for text in asked][:count]
+
     def say(self, model: Any) -> Any:
         """What a model answers to the kit's questions."""
         return self.outputs(model, self.tokenizer)

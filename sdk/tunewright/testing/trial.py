@@ -184,7 +184,11 @@ class Trial:
             says = f"the field `{name}` has no two values that Options take: add `vary = {{{name!r}: (…, …)}}`"
             self.report.add("no-values-to-vary", says)
             return
-        if marked and not any(difference(self._arguments(one), self._arguments(other)) for one, other in pairs):
+        if contract.unkeyed(self.backend, name):
+            where = difference(*map(self._again, pairs[0]))
+            says = f"`{name}` is marked `Unkeyed`, and two values of it give different results: {where}"
+            self.report.expect(not where, "unkeyed-changes-results", f"{says}; what is kept would be reused wrongly")
+        elif marked and not any(difference(self._arguments(one), self._arguments(other)) for one, other in pairs):
             self._without_effect(name, "the library's arguments", pairs[0])
         elif not marked or self.exercise.shows_arguments:
             seen = ((first if one == options else self._again(one), self._again(other)) for one, other in pairs)

@@ -20,6 +20,7 @@ CODES: Mapping[str, str] = {
     "idle-field": "a field is neither marked with `To` nor named in `reads`",
     "no-values-to-vary": "no two values of a field are known: `vary` must name them",
     "field-reaches-nothing": "two values of a field make no difference",
+    "unkeyed-changes-results": "a field that no key holds changes what comes of a run",
     "capability-lies": "it claims a capability that it does not have",
     # of one part
     "pin-not-plain": "a pin holds what is not text",

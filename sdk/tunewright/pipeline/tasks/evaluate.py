@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.errors import BadInput, Refused
-from tunewright.parts import Backend, Evaluator
+from tunewright.errors import BadInput, Refused, TunewrightWarning
+from tunewright.parts import Backend, Engine, Evaluator
 from tunewright.parts.engine import Completion, Subject
 from tunewright.parts.evaluator import Graded, Item, TestRow
 from tunewright.parts.loader import Tokenizer
@@ -22,23 +24,29 @@ from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 SUBJECT = "subject.json"
+NEAR = 1e-3  # relative: what a server's batches may change in the score of a given text
 Rows = Mapping[Evaluator, list[TestRow]]
+Measured = dict[Evaluator, list[Graded]]
 
 
 class Evaluate(Task):
-    """Asks every item of every evaluator; with the port `trained`, of the tuned model, without it, of the base."""
+    """Asks every item of every evaluator; with the port `trained`, of the tuned model, without it, of the base.
 
-    def __init__(self, opener: Opener, asked: Mapping[Evaluator, ClaimRows]) -> None:
-        self.opener, self.asked = opener, asked
+    `asked_by` is the engine of each evaluator, by its name. With the port `base`, what was answered without training.
+    """
+
+    def __init__(self, opener: Opener, asked: Mapping[Evaluator, ClaimRows], asked_by: Mapping[str, Engine]) -> None:
+        self.opener, self.asked, self.asked_by = opener, asked, asked_by
 
     def parts(self) -> tuple[Backend, ...]:
-        opener = self.opener
+        opener, engines = self.opener, [opener.engine for opener, _ in self._openers()]
         rows = dict.fromkeys(part for claims in self.asked.values() for part in claims.parts())
-        return (opener.loader, opener.engine, opener.quantizer, *rows, *self.asked)
+        return (opener.loader, *engines, opener.quantizer, *rows, *self.asked)
 
     def settings(self) -> dict[str, Any]:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
-        return {"dtype": self.opener.dtype, "rows": rows}
+        engines = {evaluator.name: self.asked_by[evaluator.name].settings() for evaluator in self.asked}
+        return {"dtype": self.opener.dtype, "rows": rows, "asked_by": engines}
 
     def sources(self) -> Mapping[str, str]:
         return {
@@ -49,14 +57,35 @@ class Evaluate(Task):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
-        folder = base_folder(inputs["model"])
-        self._refuse_what_cannot_be_graded(rows, folder)
-        if "trained" not in inputs:
-            with self.opener.served(folder, None) as subject:
-                return self._measure(subject, rows, out, context)
-        trained = inputs["trained"]
-        with self.opener.tuned(folder, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
-            return self._measure(subject, rows, out, context)
+        self._refuse_what_cannot_be_graded(rows, base_folder(inputs["model"]))
+        answered, about = Measured(), dict[str, Any]()
+        for opener, evaluators in self._openers():
+            with self._subject(opener, inputs) as subject:
+                found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
+                seen = opener.engine.sees_weights
+                told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen}
+            if "trained" in inputs and not seen:
+                _refuse_the_base(found, inputs["base"], subject.identity)
+                for evaluator in evaluators:
+                    context.warn(TunewrightWarning(_unproven(evaluator.name, told)))
+            answered |= found
+            about |= {evaluator.name: told for evaluator in evaluators}
+        return self._write(answered, about, out)
+
+    def _openers(self) -> list[tuple[Opener, list[Evaluator]]]:
+        """Each engine once, with the evaluators that ask with it; two of equal options are one, and open one model."""
+        found: dict[bytes, tuple[Opener, list[Evaluator]]] = {}
+        for evaluator in self.asked:
+            engine = self.asked_by[evaluator.name]
+            options = canonical_json(engine.options.model_dump(mode="json"))
+            found.setdefault(options, (replace(self.opener, engine=engine), []))[1].append(evaluator)
+        return list(found.values())
+
+    def _subject(self, opener: Opener, inputs: Mapping[str, Artifact]) -> AbstractContextManager[Subject]:
+        folder, trained = base_folder(inputs["model"]), inputs.get("trained")
+        if trained is None:
+            return opener.served(folder, None)
+        return opener.tuned(folder, trained.path / TRAINED, trained.json(OUTCOME)["digest"])
 
     def _refuse_what_cannot_be_graded(self, rows: Rows, base: Path) -> None:
         """Before a model is loaded."""
@@ -68,22 +97,51 @@ class Evaluate(Task):
             if evaluator.asks:
                 _refuse_long_references(evaluator, items, tokenizer)
 
-    def _measure(self, subject: Subject, rows: Rows, out: Path, context: Context) -> dict[str, Any]:
+    def _write(self, answered: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
         scores: dict[str, float] = {}
-        items: dict[str, int] = {}
-        for evaluator, data in rows.items():
-            graded = _measured(evaluator, subject, data, context)
-            items[evaluator.name] = len(graded)
+        for evaluator in self.asked:
+            graded = answered[evaluator]
             disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = summary(graded)
-        disk.write(out / SUBJECT, canonical_json({"identity": subject.identity, "scores": scores, "items": items}))
-        return {"identity": subject.identity, "scores": scores}
+        items = {evaluator.name: len(answered[evaluator]) for evaluator in self.asked}
+        disk.write(out / SUBJECT, canonical_json({"asked": about, "scores": scores, "items": items}))
+        return {"asked": about, "scores": scores}
 
 
 def asked(inputs: Mapping[str, Artifact]) -> int:
     """Items that were asked, over all evaluators; 0 where nothing was evaluated."""
     return sum(inputs["tuned"].json(SUBJECT)["items"].values()) if "tuned" in inputs else 0
+
+
+def unproven(inputs: Mapping[str, Artifact]) -> list[str]:
+    """A sentence for each evaluation whose answers came from weights that nothing here has seen."""
+    found = inputs["tuned"].json(SUBJECT)["asked"] if "tuned" in inputs else {}
+    return [_unproven(name, told) for name, told in sorted(found.items()) if not told["proven"]]
+
+
+def _unproven(name: str, told: Mapping[str, Any]) -> str:
+    which = f"`{told['identity']}`, a model that is served elsewhere"
+    return f"the scores of `{name}` are those of {which}: that it holds what was trained here is not proven"
+
+
+def _refuse_the_base(found: Measured, base: Artifact, identity: str) -> None:
+    """What answers every item as the base did is the base, for all that can be known of weights that nobody sees."""
+    pairs = [(evaluator, graded, read_graded(base, evaluator.name)) for evaluator, graded in found.items()]
+    if all(_alike(evaluator, *both) for evaluator, *sides in pairs for both in zip(*sides, strict=True)):
+        count = sum(len(graded) for graded in found.values())
+        raise Refused(
+            f"`{identity}` answers all {count} items just as the base does: what was trained is not applied there",
+            fix="load it into the server under the name that is asked; if the training did change no answer, leave "
+            "`engine` out: the loader's own proves the weights",
+        )
+
+
+def _alike(evaluator: Evaluator, tuned: Graded, base: Graded) -> bool:
+    if evaluator.asks:
+        return tuned.answer.ids == base.answer.ids
+    pairs = ((grade, base.grades.get(metric, math.nan)) for metric, grade in tuned.grades.items())
+    return all(math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR) for one, other in pairs)
 
 
 def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:
@@ -98,7 +156,7 @@ def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokeniz
             )
 
 
-def _measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
+def measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
     what = f"{'asking' if evaluator.asks else 'scoring'} {evaluator.name}"
 
     def progress(done: int, of: int) -> None:

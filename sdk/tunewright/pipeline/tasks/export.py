@@ -10,6 +10,7 @@ from typing import Any
 from tunewright.digest import canonical_json, digest_tree
 from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
+from tunewright.pipeline.calibration import calibration
 from tunewright.pipeline.forms import Opener, identity_of
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
@@ -21,16 +22,20 @@ FILES, FORM = "files", "form.json"
 
 
 class Export(Task):
-    """One exporter's output in `files/`, and how it is reopened in `form.json`."""
+    """One exporter's output in `files/`, and how it is reopened in `form.json`.
 
-    def __init__(self, exporter: Exporter, opener: Opener) -> None:
-        self.exporter, self.opener = exporter, opener
+    The port `rows`, of the prepare step whose rows were trained on, is there for an exporter that calibrates by them.
+    """
+
+    def __init__(self, exporter: Exporter, opener: Opener, seed: int) -> None:
+        self.exporter, self.opener, self.seed = exporter, opener, seed
 
     def parts(self) -> tuple[Backend, ...]:
         return (self.exporter, self.opener.loader, self.opener.quantizer, self.opener.adapter)
 
     def settings(self) -> dict[str, Any]:
-        return {"dtype": self.opener.dtype}
+        drawn = {"seed": self.seed} if self.exporter.calibrates else {}
+        return {"dtype": self.opener.dtype, **drawn}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         record, outcome, base = (
@@ -48,6 +53,7 @@ class Export(Task):
             tokenizer=self.opener.loader.tokenizer(base),
             adapts=Cap.ADAPTS in self.opener.adapter.offers(),
             whole=self.opener.whole,
+            calibration=calibration(inputs["rows"], self.seed, context) if self.exporter.calibrates else None,
         )
         form = self.exporter.export(trained, out / FILES)
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())

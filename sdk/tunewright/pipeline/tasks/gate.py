@@ -1,4 +1,4 @@
-"""gate: base against tuned, row by row, and whether what the spec demands holds."""
+"""gate: base against tuned, row by row, and whether what the spec demands of them and of the exports holds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
-from tunewright.parts.gate import Score, Verdict
+from tunewright.parts.gate import Score, Verdict, form_score
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import read_graded
+from tunewright.pipeline.tasks.parity import PARITY
 from tunewright.stats.paired import compare
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
@@ -37,13 +38,28 @@ class Judge(Task):
             base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        verdicts = [_judged(gate, scores) for gate in self.gates]
+        shown = {**scores, **_of_forms(inputs["parity"].json(PARITY))}
+        verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
             "scores": {name: asdict(score) for name, score in scores.items()},
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
         return evidence
+
+
+def _of_forms(certificates: Mapping[str, Any]) -> dict[str, Score]:
+    """The scores of every exported form, by the names that gates call them."""
+    return {
+        form_score(form, measure): score_of(score)
+        for form, found in certificates.items()
+        for measure, score in found["scores"].items()
+    }
+
+
+def score_of(found: Mapping[str, Any]) -> Score:
+    """A score, as it was written."""
+    return Score(**{**found, "ci95": tuple(found["ci95"])})
 
 
 def _judged(gate: Gate, scores: Mapping[str, Score]) -> Verdict:

@@ -10,13 +10,13 @@ from tunewright.digest import canonical_json
 from tunewright.handoff.contents import PackageContents
 from tunewright.handoff.package import build, zip_folder
 from tunewright.parts import Backend, Evaluator, Quantizer
-from tunewright.parts.gate import Score, Verdict
+from tunewright.parts.gate import Verdict
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import asked
+from tunewright.pipeline.tasks.evaluate import asked, unproven
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import MODEL, RECORD
-from tunewright.pipeline.tasks.gate import EVIDENCE
-from tunewright.pipeline.tasks.parity import GOLDEN
+from tunewright.pipeline.tasks.gate import EVIDENCE, score_of
+from tunewright.pipeline.tasks.parity import GOLDEN, PARITY
 from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.tasks.report import PAGE
 from tunewright.pipeline.tasks.train import OUTCOME
@@ -25,7 +25,7 @@ from tunewright.spec.model import Package as PackageSpec
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
-REFUSED, BASE = "refused.json", "base"
+REFUSED, BASE, FORMS = "refused.json", "base", "forms"
 TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -60,7 +60,8 @@ class Package(Task):
         rows = inputs["rows"].json(FACTS)
         files = inputs["export"].path / FILES
         # an adapter over a base that is nowhere else would be of no use
-        merged = inputs["model"].path / MODEL if "merged" in record and inputs["export"].json(FORM)["attach"] else None
+        ours, attached = "cache_key" not in record, inputs["export"].json(FORM)["attach"]
+        merged = inputs["model"].path / MODEL if ours and attached else None
         return PackageContents(
             name=self.about["name"],
             version=self.package.version,
@@ -74,16 +75,15 @@ class Package(Task):
             },
             quantization=self.quantizer.describe() or None,
             adapter=self._adapter(inputs),
-            files={**_files(files), **({f"{BASE}/{n}": path for n, path in _files(merged).items()} if merged else {})},
+            files={**_files(files), **_under(BASE, merged), **self._forms(inputs)},
+            forms=self._certificates(inputs),
             parent=inputs["trained"].json(OUTCOME)["parent"],
             texts={**self._evals(inputs), **self._texts(inputs)},
-            scores={
-                name: Score(**{**score, "ci95": tuple(score["ci95"])}) for name, score in evidence["scores"].items()
-            },
+            scores={name: score_of(score) for name, score in evidence["scores"].items()},
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],
-            limits=[self.quantizer.caveat] if self.quantizer.caveat else [],
+            limits=[*([self.quantizer.caveat] if self.quantizer.caveat else []), *unproven(inputs)],
             licences={"base": self.about["license"]} if self.about["license"] else {},
         )
 
@@ -93,6 +93,28 @@ class Package(Task):
             return None
         arguments = {name: a["value"] for name, a in self.about["arguments"].get(f"adapter/{kind}", {}).items()}
         return {"kind": kind, "trainable": outcome["trainable"], "total": outcome["total"], "arguments": arguments}
+
+    def _forms(self, inputs: Mapping[str, Artifact]) -> dict[str, Path]:
+        """The files of every further form whose certificate lets it be handed over."""
+        return {
+            name: path
+            for form, found in self._certificates(inputs).items()
+            if found["folder"]
+            for name, path in _under(found["folder"], inputs[f"export-{form}"].path / FILES).items()
+        }
+
+    def _certificates(self, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
+        """By form: how it is opened, its row of the certificate, and the folder of the package that holds it.
+
+        The trained form lies at the top, and a refused one nowhere: their `folder` is empty.
+        """
+        found = {}
+        for name, certified in inputs["parity"].json(PARITY).items():
+            about = inputs[f"export-{name}"].json(FORM)
+            handed = inputs[f"export-{name}"].path != inputs["export"].path and not certified["refused"]
+            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype")}
+            found[name] = {**opened, **certified, "folder": f"{FORMS}/{name}" if handed else ""}
+        return found
 
     def _evals(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
         sides = [side for side in ("base", "tuned") if side in inputs]
@@ -106,8 +128,14 @@ class Package(Task):
         return {
             "spec.lock.yaml": dump(self.about["lock"]),
             "prompts.json": _text(inputs["parity"], GOLDEN),
+            "certificate.json": _text(inputs["parity"], PARITY),
             "REPORT.html": _text(inputs["report"], PAGE),
         }
+
+
+def _under(folder: str, path: Path | None) -> dict[str, Path]:
+    """The files of `path`, by their names in a folder of the package."""
+    return {} if path is None else {f"{folder}/{name}": file for name, file in _files(path).items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:

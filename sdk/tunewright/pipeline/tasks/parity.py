@@ -1,23 +1,25 @@
-"""parity: golden prompts, asked of the trained form and of every exported form reopened in a fresh process."""
+"""parity: the certificate of every form that a client may serve, each reopened in a fresh process."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.parts import Backend, Engine, Quantizer
-from tunewright.parts.engine import Completion
-from tunewright.parts.evaluator import TestRow
+from tunewright.parts import Backend, Engine, Evaluator, Quantizer
+from tunewright.parts.engine import Completion, Continuation, Likeliest
+from tunewright.parts.evaluator import Graded, TestRow
 from tunewright.parts.prompt_format import Text
-from tunewright.pipeline.ask import ask_apart, form_of
+from tunewright.pipeline.apart import Apart, apart, form_of
+from tunewright.pipeline.certificate import Answers, certificate
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.evaluate import measured, read_graded
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -28,70 +30,129 @@ GOLDEN, PARITY = "golden.json", "parity.json"
 PROMPTS = 8
 LIMIT = 32  # tokens of a golden answer
 BEGINNING = 200  # characters of a plain text that it is asked to go on with
+TOP = 32  # likeliest tokens of a place that distributions are compared by
 
 
 class Parity(Task):
-    """Token agreement of each form with the trained one; one that should carry the trained weights, and does not, is
-    refused."""
+    """Each form against the trained one, on golden prompts and on the test rows.
+
+    A form that should carry the trained tensors, and does not, ends the run. One with weights of its own can only be
+    compared by what it answers: where that is worse, its row of the certificate says so, and it is not packaged.
+    """
 
     def __init__(
         self,
         opener: Opener,
         plain: Quantizer,
         engines: Mapping[str, Engine],
-        rows: ClaimRows,
+        golden: ClaimRows,
+        asked: Mapping[Evaluator, ClaimRows],
         seed: int,
         blocked: Sequence[str],
     ) -> None:
-        self.opener, self.plain, self.engines, self.rows, self.seed = opener, plain, engines, rows, seed
+        self.opener, self.plain, self.engines = opener, plain, engines
+        self.golden, self.asked, self.seed = golden, asked, seed
         self.blocked = blocked  # of this process's host: the fresh one leaves out the same plugins
 
     def parts(self) -> tuple[Backend, ...]:
-        parts = (self.plain, *self.engines.values(), *self.opener.parts(), *self.rows.parts())
+        rows = (part for claims in (self.golden, *self.asked.values()) for part in claims.parts())
+        parts = (self.plain, *self.engines.values(), *self.opener.parts(), *rows, *self.asked)
         return tuple(dict.fromkeys(parts))
 
     def settings(self) -> dict[str, Any]:
-        asked = {"rows": self.rows.settings(), "seed": self.seed, "prompts": PROMPTS, "limit": LIMIT}
-        return {"dtype": self.opener.dtype, **asked}
+        rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
+        asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
+        return {"dtype": self.opener.dtype, "seed": self.seed, **asked}
 
     def sources(self) -> Mapping[str, str]:
-        return self.rows.digests()
+        found = {f"golden {place}": digest for place, digest in self.golden.digests().items()}
+        for evaluator, claims in self.asked.items():
+            found |= {f"{evaluator.name} {place}": digest for place, digest in claims.digests().items()}
+        return found
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        base, trained = base_folder(inputs["model"]), inputs["trained"]
-        digest = trained.json(OUTCOME)["digest"]
-        rows = golden_rows(self.rows.examples(), self.seed)
+        rows = golden_rows(self.golden.examples(), self.seed)
         prompts = [golden_prompt(row) for row in rows]
-        with self.opener.tuned(base, trained.path / TRAINED, digest) as subject:
-            reference = subject.complete(prompts, LIMIT, together=False)
-        disk.write(out / GOLDEN, canonical_json([_golden(r, a) for r, a in zip(rows, reference, strict=True)]))
-        table = {}
+        trained = self._trained(inputs, prompts)
+        disk.write(out / GOLDEN, canonical_json([_golden(r, a) for r, a in zip(rows, trained.golden, strict=True)]))
+        base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
+        tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
+        table, figures = {}, {}
         for port, exported in sorted(inputs.items()):
             if port.startswith("export-"):
-                name = port.removeprefix("export-")
+                name, about = port.removeprefix("export-"), exported.json(FORM)
                 context.emit({"event": "progress", "what": f"reopening {name} in a fresh process"})
-                about = exported.json(FORM)
-                identity, answers = self._asked(about, base, exported.path / FILES, prompts, digest, context.scratch)
-                table[name] = {**compared(reference, answers), "bytes": about["bytes"], "identity": identity}
+                with self._reopened(inputs["model"], exported, context) as subject:
+                    if about["dtype"] is None:
+                        refuse_other(subject.identity, inputs["trained"].json(OUTCOME)["digest"])
+                    form = self._asked(subject, name, about, trained, prompts, tests, context)
+                found = certificate(trained, form, base, self.seed)
+                identity = about["identity"] if about["dtype"] is not None else subject.identity
+                table[name] = {**found, "bytes": about["bytes"], "identity": identity}
+                figures[name] = _figures(subject)
         disk.write(out / PARITY, canonical_json(table))
-        return {"parity": table}
+        return {"figures": figures}
 
-    def _asked(
-        self, about: Mapping[str, Any], base: Path, files: Path, prompts: Sequence[Text], digest: str, scratch: Path
-    ) -> tuple[str, list[Completion]]:
-        """(identity, answers) of an exported form. Raises `Refused` where it should hold the trained tensors and does
-        not; weights that were computed anew can only be compared by what they answer."""
+    def _trained(self, inputs: Mapping[str, Artifact], prompts: Sequence[Text]) -> Answers:
+        """What the trained form answers in this process: the reference of all others."""
+        base, trained = base_folder(inputs["model"]), inputs["trained"]
+        with self.opener.tuned(base, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
+            golden = subject.complete(prompts, LIMIT, together=False)
+            likeliest = subject.likeliest(_said(golden), TOP) if isinstance(subject, Likeliest) else None
+        return Answers(golden, likeliest, self._graded(inputs["tuned"]) if "tuned" in inputs else {})
+
+    def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
+        return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.asked}
+
+    def _reopened(self, model: Artifact, exported: Artifact, context: Context) -> AbstractContextManager[Apart]:
+        """The form as its client will open it, without anything of this process."""
+        about, base, files = exported.json(FORM), base_folder(model), exported.path / FILES
+        speaks = files if about["speaks"] else base
         if about["dtype"] is None:
-            form = form_of(self.opener, base, files, self.blocked)
-            identity, answers = ask_apart(form, prompts, LIMIT, scratch)
-            refuse_other(identity, digest)
-            return identity, answers
-        form = form_of(replace(self.opener, quantizer=self.plain, dtype=about["dtype"]), files, None, self.blocked)
-        form |= {"speaks": str(base)} if about["engine"] != self.opener.engine.kind else {}
+            form = form_of(self.opener, base, files, speaks, self.blocked)
+        else:
+            opener = replace(self.opener, quantizer=self.plain, dtype=about["dtype"])
+            form = form_of(opener, files, None, speaks, self.blocked)
         form["parts"]["engine"] = {"kind": about["engine"], **about["options"]}
         if about["quantizer"] is not None:
             form["parts"]["quantizer"] = dict(about["quantizer"])
-        return about["identity"], ask_apart(form, prompts, LIMIT, scratch)[1]
+        return apart(form, self.opener.loader.tokenizer(base), context.scratch)
+
+    def _asked(
+        self,
+        subject: Apart,
+        name: str,
+        about: Mapping[str, Any],
+        trained: Answers,
+        prompts: Sequence[Text],
+        tests: Mapping[Evaluator, list[TestRow]],
+        context: Context,
+    ) -> Answers:
+        """The test rows are asked where anything but the process is another than the trained form's: the trained
+        tensors in the same engine have its scores. What an engine cannot do for an evaluation is not measured."""
+        golden = subject.complete(prompts, LIMIT, together=False)
+        known = trained.likeliest is not None and subject.gives_likeliest
+        likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
+        if about["dtype"] is None and about["engine"] == self.opener.engine.kind:
+            return Answers(golden, likeliest, trained.graded)
+        can = [evaluator for evaluator in tests if serves(self.engines[name], evaluator)]
+        graded = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in can}
+        return Answers(golden, likeliest, graded)
+
+
+def serves(engine: Engine, evaluator: Evaluator) -> bool:
+    """Whether an engine can do what an evaluation asks of it."""
+    return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
+
+
+def _said(golden: Sequence[Completion]) -> list[Continuation]:
+    return [Continuation(answer.prompt_ids, answer.ids) for answer in golden]
+
+
+def _figures(subject: Apart) -> dict[str, Any]:
+    """What another machine has others of: it stands in the manifest, where the report reads it."""
+    speed = subject.tokens / subject.seconds if subject.seconds else None
+    return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
 
 
 def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:
@@ -114,38 +175,3 @@ def _golden(row: TestRow, answer: Completion) -> dict[str, Any]:
         "answer_ids": answer.ids,
         "answer": answer.text,
     }
-
-
-def compared(reference: Sequence[Completion], other: Sequence[Completion]) -> dict[str, Any]:
-    """How near a form's answers are to the trained form's, as numbers.
-
-    `agreement`: share of tokens; `prompts`: how many were asked; `diverged`: of how many the answer is another, or the
-    prompt's token ids are; `first_divergence`: the earliest token, counted from 0, at which an answer is another one,
-    None where none is.
-    """
-    places = [place for one, two in zip(reference, other, strict=True) if (place := divergence(one, two)) is not None]
-    return {
-        "agreement": agreement(reference, other),
-        "prompts": len(reference),
-        "diverged": len(places),
-        "first_divergence": min(places, default=None),
-    }
-
-
-def divergence(one: Completion, two: Completion) -> int | None:
-    """The first token, counted from 0, that two answers differ in; 0 for prompts of other ids, None for equal ones."""
-    if one.prompt_ids != two.prompt_ids:
-        return 0
-    pairs = zip_longest(one.ids, two.ids)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), None)
-
-
-def agreement(reference: Sequence[Completion], other: Sequence[Completion]) -> float:
-    """Share of the reference's answer tokens that the other gives at the same place; 0 for a prompt of other ids."""
-    total = sum(len(answer.ids) for answer in reference)
-    same = sum(
-        sum(a == b for a, b in zip(one.ids, two.ids, strict=False))
-        for one, two in zip(reference, other, strict=True)
-        if one.prompt_ids == two.prompt_ids
-    )
-    return same / total if total else 1.0

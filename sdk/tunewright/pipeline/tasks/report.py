@@ -9,7 +9,7 @@ from typing import Any
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.prompt_format import said
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.evaluate import asked, read_graded
+from tunewright.pipeline.tasks.evaluate import asked, read_graded, unproven
 from tunewright.pipeline.tasks.export import FORM
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
@@ -69,19 +69,25 @@ class Report(Task):
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
             **_only(evidence, "scores", "gates"),
+            "unproven": unproven(inputs),
             "loss": outcome["losses"],
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
-            "parity": {
-                form: _only(measured, "agreement", "prompts", "diverged", "first_divergence", "bytes")
-                for form, measured in inputs["parity"].json(PARITY).items()
-            },
+            "parity": self._certificates(inputs, context),
             "examples": self._examples(inputs),
             "mask": rows["mask"],
             "libraries": self.about["libraries"],
             "spec_text": dump(self.about["lock"]),
         }
         return ReportFacts.model_validate(found)
+
+    def _certificates(self, inputs: Mapping[str, Artifact], context: Context) -> dict[str, Any]:
+        """Each form's row of the certificate, and the figures that only this machine has."""
+        figures = context.manifests["parity"]["notes"]["figures"]
+        shown = ("agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
+        return {
+            form: {**_only(found, *shown), **figures[form]} for form, found in inputs["parity"].json(PARITY).items()
+        }
 
     def _part(self, part: str) -> dict[str, Any]:
         kind, arguments = self.about["kinds"][part], self.about["arguments"]

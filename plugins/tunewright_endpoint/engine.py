@@ -1,0 +1,94 @@
+"""`endpoint`: asks base and tuned of a server, by the names under which it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tunewright.errors import BadInput
+from tunewright.parts import Cap, Engine, Facts, Finding, Options, Secret
+from tunewright.parts.base import Unkeyed
+from tunewright.parts.engine import Served
+
+if TYPE_CHECKING:
+    from tunewright_endpoint.subject import EndpointSubject
+
+URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+"""Without a user's name in it: a password in a spec would be a secret in a file."""
+ServedName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class EndpointOptions(Options):
+    """Options of a model that is served elsewhere."""
+
+    kind: str = "endpoint"
+    url: Annotated[
+        str, Field(pattern=URL, description="Where the API begins, as in `http://127.0.0.1:8000/v1`, without a query.")
+    ]
+    model: Annotated[ServedName, Field(description="What the server calls the tuned model.")]
+    base_model: Annotated[
+        ServedName | None,
+        Field(description="What it calls the base, which evaluations ask as well."),
+    ] = None
+    api_key: Annotated[
+        Secret | None, Field(description='Sent as a bearer token: `"${env:NAME}"`. None is taken from elsewhere.')
+    ] = None
+    prompts: Annotated[
+        Literal["ids", "text", "messages"],
+        Field(
+            description="What is sent: our token ids, which the server answers with token ids (vLLM does); the rendered"
+            " text, which it tokenizes; or the messages, which it renders by its own template."
+        ),
+    ] = "ids"
+    timeout: Annotated[float, Unkeyed(), Field(gt=0, description="Seconds that the server may be silent.")] = 300.0
+    concurrency: Annotated[PositiveInt, Unkeyed(), Field(le=1024, description="Requests under way at once.")] = 8
+
+    @model_validator(mode="after")
+    def _two_names(self) -> EndpointOptions:
+        if self.model == self.base_model:
+            raise ValueError(f"`model` and `base_model` are both `{self.model}`: base and tuned would be one model")
+        return self
+
+
+class Endpoint(Engine[EndpointOptions]):
+    """Asks any OpenAI-compatible server. Which weights answer there it cannot see, and claims nothing of them."""
+
+    kind = "endpoint"
+    Options: ClassVar = EndpointOptions
+    sees_weights = False
+    reads = frozenset({"url", "model", "base_model", "api_key", "prompts", "timeout", "concurrency"})
+    vary: ClassVar = {
+        "url": ("http://127.0.0.1:9/v1", "http://127.0.0.1:99/v1"),
+        "model": ("one", "other"),
+        "base_model": ("one", "other"),
+        "api_key": (None, "${env:TUNEWRIGHT_NEVER_SET}"),
+        "timeout": (300.0, 600.0),
+        "concurrency": (1, 8),
+    }
+
+    def offers(self) -> frozenset[Cap]:
+        """Scores are of token ids: a server that is sent text says of its own what it will."""
+        return frozenset({Cap.SCORES} if self.options.prompts == "ids" else ())
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        if self.options.base_model is None:
+            message = "engine `endpoint` is asked for the base too, and is not told what the server calls it"
+            yield Finding("missing-key", message, suggestion="add `base_model:`")
+
+    @contextmanager
+    def open(self, served: Served) -> Iterator[EndpointSubject]:
+        """Raises `BadInput` where the server lists no such model, `EnvironmentFault` where there is no server."""
+        from tunewright_endpoint.client import Client  # late: `validate` waits for no HTTP
+        from tunewright_endpoint.subject import EndpointSubject
+
+        options = self.options
+        # a whole model that was exported is the tuned one as well
+        name = options.base_model if served.trained is None and served.speaks is None else options.model
+        if name is None:
+            raise BadInput("engine `endpoint` is not told what the server calls the base", fix="add `base_model:`")
+        client = Client(options.url.rstrip("/"), options.api_key, options.timeout)
+        client.refuse_unlisted(name)
+        yield EndpointSubject(client, name, served.tokenizer, options.prompts, options.concurrency)

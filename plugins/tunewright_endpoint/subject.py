@@ -1,0 +1,159 @@
+"""A served model as a subject: greedy answers, log-probabilities, and every sign that it answers something else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, Literal, TypeVar
+
+from tunewright.data.mask import prompt_ids
+from tunewright.errors import BadInput, Refused, WorkFailed
+from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.loader import Tokenizer
+from tunewright.parts.prompt_format import Text
+from tunewright_endpoint.client import Client, line_of
+
+A = TypeVar("A")
+B = TypeVar("B")
+Progress = Callable[[int], None]
+Prompts = Literal["ids", "text", "messages"]
+GREEDY: dict[str, Any] = {"temperature": 0, "n": 1, "stream": False}
+MOST_IDS = 1 << 31  # no vocabulary has more
+COMPLETIONS, CHAT = "/completions", "/chat/completions"
+
+
+class EndpointSubject:
+    """One model of a server, under its name there. Its identity is that name, and proves nothing."""
+
+    def __init__(self, client: Client, name: str, tokenizer: Tokenizer, prompts: Prompts, concurrency: int) -> None:
+        self.client, self.name, self.tokenizer = client, name, tokenizer
+        self.prompts, self.concurrency = prompts, concurrency
+        self.identity = f"endpoint:{name}"
+
+    def complete(
+        self, prompts: Sequence[Text], limit: int, progress: Progress | None = None, *, together: bool = True
+    ) -> list[Completion]:
+        """As `Subject.complete`. Raises `WorkFailed` where the server counts other tokens in a prompt than we do."""
+        questions = [prompt_ids(prompt, self.tokenizer) for prompt in prompts]
+        for place, (prompt, ids) in enumerate(zip(prompts, questions, strict=True), 1):
+            if not ids:
+                raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
+            if self.prompts == "messages" and isinstance(prompt, str):
+                fix = "set `prompts: ids` or `prompts: text` in the engine"
+                raise BadInput(f"prompt {place} is plain text, and `prompts: messages` sends conversations", fix=fix)
+        pairs = list(zip(prompts, questions, strict=True))
+        return self._each(pairs, lambda pair: self._answer(*pair, limit), progress, together)
+
+    def score(
+        self, rows: Sequence[Continuation], progress: Progress | None = None, *, together: bool = True
+    ) -> list[list[float]]:
+        """As `Subject.score`, by vLLM's `prompt_logprobs`. Raises `Refused` where token ids are not what is sent."""
+        if self.prompts != "ids":
+            raise Refused("a served model scores token ids alone", fix="set `prompts: ids` in the engine")
+        for place, row in enumerate(rows, 1):
+            if not row.prompt:
+                name = row.origin or f"row {place}"
+                fix = "give the first token as the prompt"
+                raise BadInput(f"{name}: nothing stands before its first token, which so has no probability", fix=fix)
+        return self._each(rows, self._score, progress, together)
+
+    def _each(self, asked: Sequence[A], ask: Callable[[A], B], progress: Progress | None, together: bool) -> list[B]:
+        """In the order of what is asked; after the first error no further request is made."""
+        found: dict[int, B] = {}
+        with ThreadPoolExecutor(self.concurrency if together else 1, "endpoint") as threads:
+            waiting = {threads.submit(ask, one): place for place, one in enumerate(asked)}
+            try:
+                for done in as_completed(waiting):
+                    found[waiting[done]] = done.result()
+                    if progress is not None:
+                        progress(len(found))
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+        return [found[place] for place in range(len(asked))]
+
+    def _answer(self, prompt: Text, ids: list[int], limit: int) -> Completion:
+        body, stops = {"model": self.name, **GREEDY, "max_tokens": limit}, sorted(self.tokenizer.stops)
+        if self.prompts == "ids":
+            body |= {"prompt": ids, "stop_token_ids": stops, "return_token_ids": True}
+        elif self.prompts == "text":
+            # the text holds its special tokens: a server that adds its own begins twice
+            text = self.tokenizer.decode(ids, special=True)
+            body |= {"prompt": text, "stop_token_ids": stops, "add_special_tokens": False}
+        else:  # nothing but what OpenAI's own protocol has
+            body |= {"messages": prompt}
+        path = CHAT if self.prompts == "messages" else COMPLETIONS
+        said = self._asked(path, body, ids)
+        answer = self._ids(said) if self.prompts == "ids" else self.tokenizer.encode(_text(said))[:limit]
+        return self._completion(said, ids, answer, limit)
+
+    def _completion(self, said: dict[str, Any], prompt: list[int], answer: list[int], limit: int) -> Completion:
+        """Servers differ in whether the terminator is part of an answer: here it always is."""
+        reason = said.get("finish_reason")
+        if reason not in ("stop", "length"):
+            says = f"`{self.name}` ended an answer with `{line_of(reason)}`"
+            raise WorkFailed(f"{says}: that is neither its end nor the limit", fix="its own log says why")
+        if len(answer) > limit:
+            raise WorkFailed(f"`{self.name}` gave {len(answer)} tokens where at most {limit} were asked for")
+        stops = self.tokenizer.stops
+        if reason == "stop" and not stops.intersection(answer[-1:]) and len(answer) < limit:
+            told = said.get("stop_reason")
+            answer = [*answer, told if told in stops else self.tokenizer.end]
+        text = self.tokenizer.decode(answer, special=False) if self.prompts == "ids" else _text(said)
+        return Completion(answer, text, "terminator" if stops.intersection(answer[-1:]) else "limit", prompt)
+
+    def _ids(self, said: dict[str, Any]) -> list[int]:
+        ids = said.get("token_ids")
+        if not isinstance(ids, list) or not all(isinstance(token, int) and 0 <= token < MOST_IDS for token in ids):
+            fix = "set `prompts: text` in the engine, or serve it by one that gives `token_ids`, as vLLM does"
+            raise WorkFailed(f"`{self.name}` was sent token ids and gave none back", fix=fix)
+        return ids
+
+    def _score(self, row: Continuation) -> list[float]:
+        ids = [*row.prompt, *row.answer]
+        if not row.answer:
+            return []
+        body = {"model": self.name, **GREEDY, "prompt": ids, "max_tokens": 1, "prompt_logprobs": 1}
+        places = self._asked(COMPLETIONS, body, ids).get("prompt_logprobs")
+        if not isinstance(places, list) or len(places) != len(ids):
+            fix = "serve it by an engine that gives `prompt_logprobs`, as vLLM does, or evaluate without `engine`"
+            raise WorkFailed(f"`{self.name}` tells no log-probability of each token of a prompt", fix=fix)
+        start = len(row.prompt)
+        return [self._logprob(place, token, row) for place, token in zip(places[start:], row.answer, strict=True)]
+
+    def _logprob(self, place: Any, token: int, row: Continuation) -> float:
+        told = place.get(str(token)) if isinstance(place, dict) else None
+        value = told.get("logprob") if isinstance(told, dict) else told
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            says = (
+                f"`{self.name}` gives token {token} the log-probability `{line_of(value)}`, which is no finite number"
+            )
+            raise WorkFailed(f"{row.origin or 'a row'}: {says}", fix="its weights are damaged, or its type overflows")
+        return float(value)
+
+    def _asked(self, path: str, body: dict[str, Any], ids: list[int]) -> dict[str, Any]:
+        """The one choice of an answer that is of the model, and of the prompt, that were asked."""
+        found = self.client.post(path, body)
+        answered, choices, usage = found.get("model"), found.get("choices"), found.get("usage")
+        if answered not in (None, self.name):
+            fix = "name the model as the server does: an alias may lead to the base"
+            raise WorkFailed(f"`{self.name}` was asked, and `{line_of(answered)}` answers", fix=fix)
+        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+            raise WorkFailed(f"{self.client.url}{path} gives no answer in `choices`", fix="its own log says why")
+        said: dict[str, Any] = choices[0]
+        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        told = said.get("prompt_token_ids") or found.get("prompt_token_ids")
+        if (told is not None and told != ids) or (isinstance(counted, int) and counted != len(ids)):
+            fix = "serve it with the tokenizer and the template of the package; `prompts: ids` depends on neither"
+            others = f"as {counted}" if counted not in (None, len(ids)) else "as others"
+            raise WorkFailed(f"`{self.name}` reads a prompt of {len(ids)} tokens {others}: other questions", fix=fix)
+        return said
+
+
+def _text(said: dict[str, Any]) -> str:
+    """Of a completion its text, of a chat its message."""
+    message = said.get("message")
+    text = message.get("content") if isinstance(message, dict) else said.get("text")
+    if not isinstance(text, str):
+        raise WorkFailed("the server's answer holds no text", fix="its own log says why")
+    return text

@@ -1,0 +1,97 @@
+"""`gptq` and `awq`: the merged model, packed by rows that it was trained on, for an engine that serves few bits.
+
+What was trained is merged first, tensor by tensor, as `merged` does it; the merged model is then packed whole.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tunewright.errors import Refused
+from tunewright.parts import Facts, Finding
+from tunewright.parts.adapter import ModelDir
+from tunewright.parts.exporter import Form, Trained
+from tunewright.parts.quantizer import stored
+from tunewright.parts.whole import copy_beside
+from tunewright_gptqmodel import library
+from tunewright_gptqmodel.awq import Awq, AwqOptions
+from tunewright_gptqmodel.calibrated import MAKING, Calibrated
+from tunewright_gptqmodel.gptq import Gptq, GptqOptions
+from tunewright_transformers.merged import MergedExporter, MergedOptions
+
+
+class PackedExporter(MergedExporter):
+    """A whole model in few bits."""
+
+    extra = library.EXTRA
+    libraries = ("torch", "safetensors", *Calibrated.libraries)
+    calibrates = True
+    quantizer: ClassVar[type[Calibrated[Any]]]
+    """The quantizer that packs it, and opens it again."""
+
+    def lacking(self) -> str | None:
+        return library.lacking()
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """What a merge needs; and groups that divide the base's rows."""
+        yield from super().check(facts)
+        if facts.model_config and not stored(facts.model_config):
+            yield from self._quantizer().check(Facts(model_config=facts.model_config))
+
+    def export(self, trained: Trained, out: Path) -> Form:
+        """Raises as `merged` does, and as the quantizer's `make`."""
+        if trained.calibration is None or trained.whole is None:
+            raise Refused(f"`{self.kind}` packs by rows that were trained on, and was given none")
+        dtype, quantizer = self.options.dtype or trained.dtype, self._quantizer()
+        with tempfile.TemporaryDirectory(prefix=".merged-", dir=out) as folder:
+            merged = Path(folder)
+            trained.merge(merged, dtype, self.options.into or trained.trained_on)
+            model = ModelDir(merged, trained.whole.outline(trained.base), dtype)
+            quantizer.make(model, trained.calibration, out)
+            copy_beside(merged, out)
+        return Form(trained.engine, attach=False, dtype=dtype, speaks=True, quantizer=self._opened_by(out))
+
+    def _quantizer(self) -> Calibrated[Any]:
+        names = self.quantizer.Options.model_fields.keys() - {"kind"}
+        given = {name: getattr(self.options, name) for name in names & self.options.model_fields_set}
+        return self.quantizer(self.quantizer.Options.model_validate({"kind": self.quantizer.kind, **given}))
+
+    def _opened_by(self, out: Path) -> dict[str, Any]:
+        """The quantizer as a spec would write it, with the groups that were chosen: opening compares all of it."""
+        stored_as = json.loads((out / "config.json").read_text("utf-8"))["quantization_config"]
+        options = self._quantizer().options.model_dump(mode="json", exclude=set(MAKING))
+        return {**options, "group_size": stored_as["group_size"]}
+
+
+class GptqExportOptions(MergedOptions, GptqOptions):
+    """Options of a merged model that is packed by GPTQ."""
+
+    kind: str = "gptq"
+
+
+class GptqExporter(PackedExporter):
+    """A whole model, packed by GPTQ."""
+
+    kind, quantizer = "gptq", Gptq
+    Options: ClassVar = GptqExportOptions
+    reads = frozenset({"dtype", "into", *GptqOptions.model_fields} - {"kind"})
+    vary: ClassVar = {"dtype": (None, "fp16"), **Gptq.vary}
+
+
+class AwqExportOptions(MergedOptions, AwqOptions):
+    """Options of a merged model that is packed by AWQ."""
+
+    kind: str = "awq"
+
+
+class AwqExporter(PackedExporter):
+    """A whole model, packed by AWQ."""
+
+    kind, quantizer = "awq", Awq
+    Options: ClassVar = AwqExportOptions
+    reads = frozenset({"dtype", "into", *AwqOptions.model_fields} - {"kind"})
+    vary: ClassVar = {"dtype": (None, "fp16"), **Awq.vary}

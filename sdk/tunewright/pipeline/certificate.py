@@ -1,0 +1,192 @@
+"""What is measured of a form that may be served, against what was trained, and what makes it unfit to be handed over.
+
+A form is asked what the trained one was asked: golden prompts one by one, and the test rows of every evaluation. The
+answers are compared token by token, the scores by row, and where the engine tells them the distributions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Evaluator, Graded, Item, mean_of
+from tunewright.parts.gate import AGREEMENT, KL, Score
+from tunewright.stats.paired import compare
+
+LOSS = 0.02
+"""Two points: what a form may lose of a score whose best is 1; of a larger one, or one that is better when it is
+smaller, two percent."""
+CHANCE = 0.05
+"""A difference whose p-value is at least this is taken for chance."""
+Distribution = Mapping[int, float]
+"""Log-probabilities in nats of the likeliest tokens of one place, by id."""
+
+
+class Answers(NamedTuple):
+    """What one form answered: golden prompts, and each evaluation's items with its grades."""
+
+    golden: Sequence[Completion]
+    likeliest: Sequence[Sequence[Distribution]] | None = None
+    """Of each golden answer of the trained form, token by token; None where the engine does not tell."""
+    graded: Mapping[Evaluator, Sequence[Graded]] = {}
+
+    def only(self, evaluators: Collection[Evaluator]) -> Answers:
+        """Without the evaluations that another form was not asked."""
+        return self._replace(graded={one: rows for one, rows in self.graded.items() if one in evaluators})
+
+    def said(self) -> list[Completion]:
+        """Every answer in the model's own words, in one order."""
+        graded = (one for evaluator, rows in self.graded.items() if evaluator.asks for one in rows)
+        return [*self.golden, *(one.answer for one in graded)]
+
+
+def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int) -> dict[str, Any]:
+    """A form's row of the certificate, as plain JSON; `base` is what the base answered to the test rows.
+
+    `scores` holds a paired `Score` each, in which `base` is the trained form's and `tuned` this form's: of every metric
+    of every evaluation, of `agreement`, and of `kl`. `delta` and `ci95` are those of the first metric. `refused` are
+    the reasons for which it is not handed over; where there is none, it is. What its engine was not asked is not there.
+    """
+    trained, base = trained.only(form.graded), None if base is None else base.only(form.graded)
+    answers = compared(trained.said(), form.said())
+    scores = {AGREEMENT: _agreement(trained, form, seed)}
+    if trained.likeliest is not None and form.likeliest is not None:
+        scores[KL] = _divergences(trained.likeliest, form.likeliest, seed)
+    metrics = {name: score for name, _, score in _metrics(trained, form, seed)}
+    first = next(iter(metrics.values()), None)
+    return {
+        **answers,
+        KL: scores[KL].tuned if KL in scores else None,
+        "delta": None if first is None else first.delta,
+        "ci95": None if first is None else list(first.ci95),
+        "scores": {name: asdict(score) for name, score in {**scores, **metrics}.items()},
+        "refused": [*_unlike(trained, form, base, answers), *_lost(trained, form, seed)],
+    }
+
+
+def compared(reference: Sequence[Completion], other: Sequence[Completion]) -> dict[str, Any]:
+    """How near a form's answers are to the trained form's, as numbers.
+
+    `agreement`: share of tokens; `prompts`: how many were asked; `diverged`: of how many the answer is another, or the
+    prompt's token ids are; `first_divergence`: the earliest token, counted from 0, at which an answer is another one,
+    None where none is; `retokenized`: of how many the prompt's token ids are others; `unended`: how many answers run on
+    to the limit where the trained form's end.
+    """
+    pairs = list(zip(reference, other, strict=True))
+    places = [place for one, two in pairs if (place := divergence(one, two)) is not None]
+    return {
+        AGREEMENT: agreement(reference, other),
+        "prompts": len(reference),
+        "diverged": len(places),
+        "first_divergence": min(places, default=None),
+        "retokenized": sum(one.prompt_ids != two.prompt_ids for one, two in pairs),
+        "unended": sum((one.stopped, two.stopped) == ("terminator", "limit") for one, two in pairs),
+    }
+
+
+def divergence(one: Completion, two: Completion) -> int | None:
+    """The first token, counted from 0, that two answers differ in; 0 for prompts of other ids, None for equal ones."""
+    if one.prompt_ids != two.prompt_ids:
+        return 0
+    pairs = zip_longest(one.ids, two.ids)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), None)
+
+
+def agreement(reference: Sequence[Completion], other: Sequence[Completion]) -> float:
+    """Share of the reference's answer tokens that the other gives at the same place; 0 for a prompt of other ids."""
+    total = sum(len(answer.ids) for answer in reference)
+    return sum(map(_same, reference, other)) / total if total else 1.0
+
+
+def _same(one: Completion, two: Completion) -> int:
+    """Tokens of the first answer that the second gives at the same place."""
+    return sum(a == b for a, b in zip(one.ids, two.ids, strict=False)) if one.prompt_ids == two.prompt_ids else 0
+
+
+def kl(reference: Distribution, other: Distribution) -> float:
+    """Kullback-Leibler divergence in nats of `other` from `reference`, over the tokens that both name and all others
+    taken together: never more than the whole one, and near it where the named tokens hold nearly all the chance.
+
+    Source: Cover and Thomas, Elements of Information Theory, 2006, section 2.8: taking outcomes together lowers it.
+    """
+    both = reference.keys() & other.keys()
+    named = sum(math.exp(reference[token]) * (reference[token] - other[token]) for token in both)
+    rest, theirs = (max(0.0, 1 - sum(math.exp(one[token]) for token in both)) for one in (reference, other))
+    return max(0.0, named + (rest * math.log(rest / max(theirs, _TINY)) if rest > _TINY else 0.0))
+
+
+_TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
+
+
+def _agreement(trained: Answers, form: Answers, seed: int) -> Score:
+    """Weighted by tokens, with an answer as the unit of chance."""
+
+    def side(other: Sequence[Completion]) -> list[Graded]:
+        pairs = enumerate(zip(trained.said(), other, strict=True))
+        return [_graded(place, {"same": _same(one, two), "of": len(one.ids)}) for place, (one, two) in pairs]
+
+    return compare(side(trained.said()), side(form.said()), AGREEMENT, _weighted, seed)
+
+
+def _weighted(rows: Sequence[Graded]) -> float:
+    of = sum(row.grades["of"] for row in rows)
+    return sum(row.grades["same"] for row in rows) / of if of else 1.0
+
+
+def _divergences(trained: Sequence[Sequence[Distribution]], form: Sequence[Sequence[Distribution]], seed: int) -> Score:
+    """Mean over the golden answers of each one's mean over its tokens."""
+    means = [
+        sum(map(kl, one, two)) / len(one) for one, two in zip(trained, form, strict=True) if one
+    ]  # fmt: skip
+    none = [_graded(place, {KL: 0.0}) for place in range(len(means))]
+    found = [_graded(place, {KL: mean}) for place, mean in enumerate(means)]
+    return compare(none, found, KL, mean_of(KL), seed)
+
+
+def _graded(place: int, grades: Mapping[str, float]) -> Graded:
+    return Graded(Item(str(place), "", "", ""), Completion([], "", "given", []), grades)
+
+
+def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[tuple[str, bool, Score]]:
+    """(name, whether less is better, score) of every metric of every evaluation."""
+    for evaluator, before in trained.graded.items():
+        less = evaluator.lower_is_better()
+        for metric, summary in evaluator.summaries().items():
+            score = compare(before, form.graded[evaluator], metric, summary, seed)
+            yield f"{evaluator.name}.{metric}", metric in less, score
+
+
+def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mapping[str, Any]) -> Iterator[str]:
+    """Reasons that show in the answers alone."""
+    if found["retokenized"]:
+        yield (
+            f"{found['retokenized']} of {found['prompts']} prompts become other tokens: its template or its tokenizer "
+            "is not the one that was trained with"
+        )
+    ended = sum(answer.stopped == "terminator" for answer in trained.said())
+    if ended and found["unended"] == ended:
+        yield "none of its answers ends: it does not know the token that ends an answer"
+    if base is not None and (asked := _texts(base)) != _texts(trained) and _texts(form) == asked:
+        yield "it answers every test row as the base does: what was trained is not in it"
+
+
+def _texts(answers: Answers) -> list[list[int]]:
+    """Token ids of the test rows' answers; golden prompts are not asked of the base."""
+    return [answer.ids for answer in answers._replace(golden=()).said()]
+
+
+def _lost(trained: Answers, form: Answers, seed: int) -> Iterator[str]:
+    """Scores that are worse by more than may be, and not by chance."""
+    for name, less, score in _metrics(trained, form, seed):
+        room = LOSS * (abs(score.base) if less else max(1.0, abs(score.base)))
+        worse = score.delta if less else -score.delta
+        if worse > room + 1e-9 and score.p_value < CHANCE:
+            low, high = score.ci95
+            yield (
+                f"{name} falls behind: {score.tuned:.3f} where the trained form has {score.base:.3f} on {score.n} rows "
+                f"(95 % {low:+.3f} to {high:+.3f}, p {score.p_value:.2g})"
+            )

@@ -1,0 +1,260 @@
+"""A form that is served is measured against what was trained: what is worse is said, and not handed over."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from fake_project import FIRST_PARTY
+from tunewright import Host, hookimpl
+from tunewright.errors import BadInput, WorkFailed
+from tunewright.parts import Exporter
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item, mean_of
+from tunewright.parts.exporter import ExporterOptions, Form
+from tunewright.pipeline.apart import apart
+from tunewright.pipeline.certificate import Answers, certificate, compared, kl
+from tunewright.project import Project
+from tunewright.spec.problems import SpecError
+
+QUEUES = ("delivery", "repair", "refund")
+
+
+class WholeOptions(ExporterOptions):
+    kind: str = "whole"
+    spoil: Annotated[Literal["nothing", "weights", "base", "template"], Field(description="What it loses.")] = "nothing"
+
+
+class Whole(Exporter):
+    """Base and adapter as one model, with something lost on the way."""
+
+    kind, Options = "whole", WholeOptions
+    reads = frozenset({"spoil"})
+
+    def export(self, trained, out):
+        from tunewright_fakes import write_safetensors
+
+        trained.merge(out, "fp32", "original")
+        spoil = self.options.spoil
+        if spoil == "weights":  # every queue but one is forgotten
+            said = {word: {"repair": 1.0} for word in ("parcel", "repair", "money")}
+            write_safetensors(out / "model.safetensors", "base", json.dumps(said).encode())
+        if spoil == "base":
+            write_safetensors(out / "model.safetensors", "base", b"the base's weights")
+        if spoil == "template":
+            (out / "chat_template.jinja").unlink()
+        return Form(trained.engine, attach=False, dtype="fp32", speaks=True)
+
+
+@pytest.fixture
+def host(fakes):
+    plugin = SimpleNamespace(tunewright_backends=hookimpl(lambda: {"exporter/whole": f"{__name__}:Whole"}))
+    return Host(blocked=FIRST_PARTY, extra={"whole": plugin})
+
+
+@pytest.fixture
+def spec(fake_spec):
+    """Enough test rows for a loss that is no chance."""
+    asked = {"delivery": "the parcel never came", "repair": "please repair it", "refund": "give me my money"}
+    rows = [f"{asked[queue]} {number},{queue}" for number in range(6) for queue in QUEUES]
+    (fake_spec.parent / "test.csv").write_text("text,queue\n" + "\n".join(rows) + "\n")
+    return fake_spec
+
+
+def run(spec, host, root, spoil="nothing", *overrides):
+    exports = f"exports=[{{kind: whole, spoil: {spoil}}}]"
+    return Project.from_spec(spec, overrides=[exports, *overrides], host=host).run(root).summary
+
+
+def test_a_form_that_is_as_good_is_handed_over_with_its_certificate(spec, host, tmp_path):
+    summary = run(spec, host, tmp_path)
+    whole = summary["parity"]["whole"]
+    assert (whole["agreement"], whole["diverged"], whole["refused"]) == (1.0, 0, [])
+    assert whole["prompts"] == 8 + 18  # golden prompts and test rows
+    score = whole["scores"]["fake.right"]
+    assert (score["n"], score["base"], score["tuned"], whole["delta"]) == (18, 1.0, 1.0, 0.0)
+    package = Path(summary["artifacts"]["package"])
+    exported = Path(summary["artifacts"]["whole"])
+    for file in exported.iterdir():
+        assert (package / "forms/whole" / file.name).read_bytes() == file.read_bytes()
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["forms"]["whole"]["folder"] == "forms/whole"
+    assert manifest["forms"]["adapter"]["folder"] == ""
+    certified = json.loads((package / "certificate.json").read_text())
+    assert certified["whole"]["scores"] == whole["scores"]
+    assert "| whole | 100.0% |" in (package / "MODEL_CARD.md").read_text()
+    with zipfile.ZipFile(package.with_name(f"{package.name}.zip")) as archive:
+        assert f"{package.name}/forms/whole/model.safetensors" in archive.namelist()
+    subprocess.run([sys.executable, "-I", str(package / "verify.py")], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("weights", "fake.right falls behind: 0.333 where the trained form has 1.000 on 18 rows"),
+        ("base", "it answers every test row as the base does: what was trained is not in it"),
+        ("template", "26 of 26 prompts become other tokens: its template or its tokenizer is not the one"),
+    ],
+)
+def test_a_spoiled_form_stays_out_of_the_package_and_the_run_says_why(spec, host, tmp_path, spoil, why):
+    summary = run(spec, host, tmp_path, spoil)
+    assert summary["status"] == "passed"  # what was trained is as good as ever
+    assert any(reason.startswith(why) for reason in summary["parity"]["whole"]["refused"])
+    assert Path(summary["artifacts"]["whole"]).is_dir()
+    package = Path(summary["artifacts"]["package"])
+    assert not (package / "forms").exists()
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["forms"]["whole"]["folder"] == ""
+    assert "whole is not handed over: " in (package / "MODEL_CARD.md").read_text()
+    assert why.replace("'", "&#39;") in Path(summary["artifacts"]["report"]).read_text()
+
+
+def test_a_gate_may_ask_for_what_the_certificate_measures(spec, host, tmp_path):
+    gate = "gates=[{kind: fake, metric: parity.whole.agreement, at_least: 0.98}]"
+    assert run(spec, host, tmp_path / "good", "nothing", gate)["status"] == "passed"
+    summary = run(spec, host, tmp_path / "bad", "weights", gate)
+    assert summary["status"] == "failed"
+    assert "package" not in summary["artifacts"]
+    score = "gates=[{kind: fake, metric: parity.whole.fake.right, at_least: 0.9}]"
+    assert not run(spec, host, tmp_path / "bad", "weights", score)["gates"][0]["passed"]
+
+
+def test_a_gate_on_a_form_that_is_not_exported_is_found_at_validate(spec, host):
+    gate = "gates=[{kind: fake, metric: parity.hole.agreement}]"
+    with pytest.raises(SpecError) as caught:
+        Project.from_spec(spec, overrides=["exports=[whole]", gate], host=host).plan()
+    assert "parity.whole.agreement" in str(caught.value)
+
+
+# ---------------------------------------------------------------- the rule, on answers made by hand
+
+
+class Right:
+    """Stands for an evaluator: one grade, whose mean is the score."""
+
+    name, asks = "heldout", True
+
+    def __init__(self, less=False):
+        self.less = less
+
+    def summaries(self):
+        return {"right": mean_of("right")}
+
+    def lower_is_better(self):
+        return frozenset({"right"} if self.less else ())
+
+
+def answers(evaluator, grades, stopped="terminator"):
+    rows = [
+        Graded(Item(str(place), "", "?", "!"), Completion([place, 7], "", stopped, [1]), {"right": float(grade)})
+        for place, grade in enumerate(grades)
+    ]
+    return Answers([row.answer for row in rows[:2]], None, {evaluator: rows})
+
+
+def refused(trained, form, less=False, stopped="terminator"):
+    evaluator = Right(less)
+    return certificate(answers(evaluator, trained), answers(evaluator, form, stopped), None, 0)["refused"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "of", "out"),
+    [(0, 400, False), (8, 400, False), (9, 400, True), (4, 40, False), (8, 40, True)],
+)
+def test_more_than_two_points_are_too_many_unless_it_may_be_chance(lost, of, out):
+    assert bool(refused([1] * of, [0] * lost + [1] * (of - lost))) == out
+
+
+@pytest.mark.parametrize(("times", "out"), [(1.01, False), (1.03, True), (0.5, False), (2.0, True)])
+def test_two_percent_of_what_is_better_when_smaller(times, out):
+    perplexities = [10 + place / 10 for place in range(30)]
+    assert bool(refused(perplexities, [times * one for one in perplexities], less=True)) == out
+
+
+def test_answers_that_never_end_are_a_lost_stop_token():
+    (why,) = refused([1, 1, 1], [1, 1, 1], stopped="limit")
+    assert "none of its answers ends" in why
+
+
+def test_tokens_are_counted_where_they_stand_and_only_after_the_same_prompt():
+    def said(*ids, prompt=(1,), stopped="terminator"):
+        return Completion(list(ids), "", stopped, list(prompt))
+
+    trained = [said(5, 6, 7, 9), said(5, 9), said(5, 9), said(8, 9)]
+    form = [said(5, 6, 8, 9), said(5, 9), said(5, 9, prompt=(2,)), said(8, 8, 8, stopped="limit")]
+    assert compared(trained, form) == {
+        "agreement": (3 + 2 + 0 + 1) / 10, "prompts": 4, "diverged": 3, "first_divergence": 0, "retokenized": 1,
+        "unended": 1,
+    }  # fmt: skip
+    assert compared(trained, trained)["first_divergence"] is None
+
+
+def distribution(**chances):
+    return {ord(token): math.log(chance) for token, chance in chances.items()}
+
+
+def test_kl_is_that_of_the_definition_and_a_lower_bound_where_tokens_are_not_named():
+    one, other = distribution(a=0.7, b=0.2, c=0.1), distribution(a=0.5, b=0.3, c=0.2)
+    whole = 0.7 * math.log(0.7 / 0.5) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.2)
+    assert kl(one, one) == 0.0
+    assert kl(one, other) == pytest.approx(whole)
+    cut = {token: chance for token, chance in other.items() if token != ord("b")}
+    assert 0 < kl(one, cut) < whole
+    assert kl(one, {}) == 0.0  # nothing is known, nothing is claimed
+
+
+def test_how_far_distributions_are_apart_is_a_score_of_its_own():
+    evaluator = Right()
+    trained, form = (
+        answers(evaluator, [1, 1, 1])._replace(likeliest=[[one, one], [one, one]])
+        for one in (distribution(a=0.7, b=0.3), distribution(a=0.5, b=0.5))
+    )
+    found = certificate(trained, form, None, 0)
+    assert found["kl"] == pytest.approx(0.7 * math.log(1.4) + 0.3 * math.log(0.6))
+    assert found["scores"]["kl"]["n"] == 2
+    assert certificate(trained._replace(likeliest=None), form, None, 0)["kl"] is None
+
+
+# ---------------------------------------------------------------- the process apart
+
+
+@pytest.fixture
+def tokenizer(fakes):
+    from tunewright_fakes import FakeTokenizer
+
+    return FakeTokenizer()
+
+
+def form_of_nothing(**parts):
+    found = {"loader": {"kind": "fake"}, "engine": {"kind": "fake"}, "quantizer": {"kind": "fake"},
+             "adapter": {"kind": "fake"}, **parts}  # fmt: skip
+    return {"base": "/nowhere", "saved": None, "speaks": None, "dtype": "fp32", "parts": found, "blocked": []}
+
+
+def test_a_process_that_dies_says_its_last_words(tokenizer, tmp_path):
+    with pytest.raises(WorkFailed, match="nowhere holds no"), apart(form_of_nothing(), tokenizer, tmp_path):
+        pytest.fail("it was opened")
+
+
+def test_what_is_refused_there_is_refused_here_by_the_same_error(tokenizer, fake_spec, host, tmp_path):
+    summary = run(fake_spec, host, tmp_path / "root")
+    files = summary["artifacts"]["whole"]
+    form = {**form_of_nothing(), "base": files, "speaks": files}
+    (tmp_path / "scratch").mkdir()
+    with apart(form, tokenizer, tmp_path / "scratch") as subject:
+        with pytest.raises(BadInput, match="nothing stands before"):
+            subject.score([([], [65], "")])
+        done = []
+        (answer,) = subject.complete([[{"role": "user", "content": "the lamp is broken"}]], 40, done.append)
+        assert (answer.text, answer.stopped, done) == ("repair", "terminator", [1])
+        assert subject.tokens == len(answer.ids)
+        assert subject.peak_rss_bytes > 1e6
