@@ -77,9 +77,6 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.SCORES})
 
-    def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.SCORES})
-
     def versions(self) -> dict[str, str]:
         """Of the user's own program, its digest: its name tells nothing."""
         own = self.options.path
