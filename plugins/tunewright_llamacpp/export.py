@@ -72,7 +72,9 @@ class GgufExporter(Exporter[GgufOptions]):
             model.write_model(merged, trained.tokenizer, out / model.FILE, kind, trained.base_name)
         for licence in sorted(trained.base.glob(LICENSES)):
             shutil.copyfile(licence, out / licence.name)
-        return Form(engine=self.engine, attach=False, dtype=DTYPES[kind])
+        # whoever takes 32 bits would see what is exact
+        options = {"cache_type": "f32"} if kind == "f32" else {}
+        return Form(engine=self.engine, attach=False, dtype=DTYPES[kind], options=options)
 
 
 def merge_findings(into: str | None, facts: Facts) -> Iterable[Finding]:

@@ -84,28 +84,52 @@ class LlamaSubject:
         except Answered as error:
             raise BadInput(f"the chat template, as llama.cpp reads it, refuses this: {error.words}") from error
 
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row and each token of its answer, the `top` likeliest tokens there with log-probabilities in nats.
+
+        Raises as `score` does.
+        """
+        found = []
+        for place, row in enumerate(rows):
+            ids = self._scorable(place, row)
+            told = (self._told(ids[:end], self._letter, top)[0] for end in range(len(row.prompt), len(ids)))
+            found.append(list(told))
+        return found
+
     def _score(self, place: int, row: Continuation) -> list[float]:
+        ids = self._scorable(place, row)
+        name = row.origin or f"row {place + 1}"
+        return [self._chance(name, ids[:end], ids[end]) for end in range(len(row.prompt), len(ids))]
+
+    def _scorable(self, place: int, row: Continuation) -> list[int]:
+        """All of a row. Raises `BadInput` where it has no prompt, or does not fit."""
         name = row.origin or f"row {place + 1}"
         if not row.prompt:
             raise BadInput(f"{name}: nothing stands before its first token, which so has no probability",
                            fix="give the first token as the prompt")  # fmt: skip
         self._refuse_long(name, len(row.prompt) + len(row.answer), 0)
-        ids = [*row.prompt, *row.answer]
-        return [self._chance(name, ids[:end], ids[end]) for end in range(len(row.prompt), len(ids))]
+        return [*row.prompt, *row.answer]
 
     def _chance(self, name: str, before: list[int], token: int) -> float:
-        """The token is forced to be the next one, and its chance told as the model has it, before any forcing.
-
-        llama.cpp tells nothing of a token that ends within a character. For one, it has to list the whole vocabulary.
-        """
+        """llama.cpp tells nothing of a token that ends within a character: for one, it lists the whole vocabulary."""
         for forced, most in ((token, 1), (self._letter, ALL)):
-            asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most, "logit_bias": [[forced, FORCE]]}
-            for said in self.server.ask("/completion", asked).get("completion_probabilities", []):
-                found = {one["id"]: one["logprob"] for one in (*said["top_logprobs"], said)}
-                if found.get(token, LOWEST) > LOWEST:
-                    return float(found[token])
+            listed, itself = self._told(before, forced, most)
+            found = {**listed, **itself}.get(token, LOWEST)
+            if found > LOWEST:
+                return found
         raise Refused(f"{name}: token {token} is less likely than {self.server.name} can say in fp32",
                       fix="score the row by the engine `transformers`")  # fmt: skip
+
+    def _told(self, before: list[int], forced: int, most: int) -> tuple[dict[int, float], dict[int, float]]:
+        """Log-probabilities of the `most` likeliest next tokens, and that of the one that is forced to be the next.
+
+        They are the model's own, before any forcing. Both are empty for a token that ends within a character.
+        """
+        asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most, "logit_bias": [[forced, FORCE]]}
+        for said in self.server.ask("/completion", asked).get("completion_probabilities", []):
+            listed = {int(one["id"]): float(one["logprob"]) for one in said["top_logprobs"]}
+            return listed, {int(said["id"]): float(said["logprob"])}
+        return {}, {}
 
     @cached_property
     def _letter(self) -> int:

@@ -68,6 +68,7 @@ def test_a_trained_model_is_exported_merged(tiny_folder, tmp_path):
     assert torch.equal(found, logits(merged))
     assert not torch.allclose(found, logits(base), atol=1e-2)
     assert (form.engine, form.attach, form.dtype) == ("llama-cpp", False, "fp32")
+    assert form.options == {"cache_type": "f32"}, "opened again, it is computed without rounding"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.gguf"], "nothing is left of the merging"
 
 

@@ -61,7 +61,7 @@ def reference(base, what):
         with backend(TransformersEngine).open(served) as subject:
             answers = subject.complete(PROMPTS, LIMIT, together=False)
             rows = [Continuation(one.prompt_ids, one.ids[:6]) for one in found.get("base", (answers,))[0]]
-            found[form] = answers, rows, subject.score(rows)
+            found[form] = answers, rows, subject.score(rows), subject.likeliest(rows, 4)
     return found
 
 
@@ -70,10 +70,13 @@ def llama(**options):
 
 
 def same(subject, expected):
-    answers, rows, scores = expected
+    answers, rows, scores, likeliest = expected
     assert [vars(one) for one in subject.complete(PROMPTS, LIMIT)] == [vars(one) for one in answers]
     for one, other in zip(subject.score(rows), scores, strict=True):
         assert one == pytest.approx(other, abs=NEAR)
+    for row, others in zip(subject.likeliest(rows, 4), likeliest, strict=True):
+        for one, other in zip(row, others, strict=True):
+            assert one == pytest.approx(other, abs=3 * NEAR)
 
 
 def test_the_base_answers_token_by_token(base, reference):

@@ -77,6 +77,12 @@ def test_a_given_token_is_looked_for_in_the_whole_vocabulary(opened):
             subject.score([Continuation([5], [499], "kit:3")])
 
 
+def test_the_likeliest_tokens_are_told_place_by_place(opened):
+    with opened() as subject:
+        found = subject.likeliest([Continuation([5], [7, 300])], 3)
+    assert found == [[{0: 0.0, 1: -0.5, 2: -1.0}] * 2]
+
+
 def test_what_does_not_fit_is_the_askers_fault(opened):
     with opened(options={"context": 16}) as subject:
         with pytest.raises(BadInput, match="with an answer of 15 are longer than the context of 16"):
