@@ -128,7 +128,7 @@ def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
 def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
     """Those whose answers are the loader's own engine's: forms are compared with what it answers."""
     asked = _asked(resolved)
-    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name] is resolved.engine}
+    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name].options == resolved.engine.options}
     return {evaluator: rows for evaluator, rows in asked.items() if evaluator in own}
 
 
