@@ -27,6 +27,10 @@ DTYPES = {**MERGED, "q8_0": "fp16"}
 """The type that a form is said to be opened in. llama.cpp multiplies Q8_0's integers, with scales in fp16."""
 
 
+EXACT = {"cache_type": "f32"}
+"""Options of the engine for a form in 32 bits: whoever takes one would see what is exact."""
+
+
 class GgufOptions(ExporterOptions):
     """Options of a GGUF of the whole model."""
 
@@ -72,8 +76,7 @@ class GgufExporter(Exporter[GgufOptions]):
             model.write_model(merged, trained.tokenizer, out / model.FILE, kind, trained.base_name)
         for licence in sorted(trained.base.glob(LICENSES)):
             shutil.copyfile(licence, out / licence.name)
-        # whoever takes 32 bits would see what is exact
-        options = {"cache_type": "f32"} if kind == "f32" else {}
+        options = EXACT if kind == "f32" else {}
         return Form(engine=self.engine, attach=False, dtype=DTYPES[kind], options=options)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from tunewright.errors import Refused
 from tunewright.parts import Cap, Exporter, Facts, Finding, Need
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
-from tunewright_llamacpp.export import ENGINE, unknown_family
+from tunewright_llamacpp.export import ENGINE, EXACT, unknown_family
 
 WHY = (
     "it loads plain LoRA on projections: no DoRA, no `modules_to_save`, no `alpha_pattern`, nothing on embeddings or "
@@ -45,4 +45,5 @@ class GgufLoraExporter(Exporter[GgufLoraOptions]):
         if not trained.adapts:
             raise Refused("what was trained is a whole model, and no adapter", fix="export it as `gguf`")
         adapter.write_adapter(trained.saved, trained.base, out / adapter.FILE, f"{trained.base_name}-lora")
-        return Form(engine=self.engine, attach=True)
+        exact = trained.whole is not None and trained.dtype == "fp32"
+        return Form(engine=self.engine, attach=True, options=EXACT if exact else {})

@@ -53,6 +53,7 @@ def test_its_identity_is_that_of_what_was_trained(tiny_folder, tmp_path, family)
     saved = load_file(what.saved / "adapter_model.safetensors")
     assert adapter.identity(tmp_path / "lora" / "adapter.gguf", what.base) == digest_tensors(saved.items())
     assert (form.engine, form.attach, form.dtype) == ("llama-cpp", True, None)
+    assert form.options == {"cache_type": "f32"}, "trained in 32 bits, it is asked without rounding"
 
 
 def test_one_changed_number_is_another_identity(tiny_folder, tmp_path):
