@@ -22,9 +22,14 @@ OFFLINE = {
 def library() -> ModuleType:
     """transformers, which after this neither asks the network nor prints bars. Raises `MissingExtra`."""
     os.environ.update(OFFLINE)
+    import contextlib
     import logging
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of kernels that it would fetch
+    with contextlib.suppress(ImportError):  # peft imports gptqmodel wherever it is installed, which writes to stdout
+        from logbar import LogBar
+
+        LogBar.shared().setLevel(logging.CRITICAL)
     try:
         import torch  # noqa: F401  transformers imports without it and fails later, with another message
         import transformers
