@@ -26,7 +26,8 @@ A complete exporter, which puts a note beside the trained files:
             for file in trained.saved.iterdir():
                 shutil.copyfile(file, out / file.name)
             (out / "NOTE.txt").write_text(f"{trained.base_name}: {self.options.note}")
-            return Form(engine=trained.engine, attach=trained.adapts, speaks=not trained.adapts)  # parity reopens it so
+            # parity reopens it so
+            return Form(engine=trained.engine, attach=trained.adapts, speaks=not trained.adapts)
 
     def test_it_keeps_its_contract(tmp_path):
         check_exporter(Noted, folder=tmp_path)
