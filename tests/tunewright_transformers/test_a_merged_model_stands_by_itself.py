@@ -57,7 +57,7 @@ def packing(kind):
 def export(given, out, **options):
     out.mkdir()
     form = backend(MergedExporter, **options).export(given, out)
-    assert form == Form("transformers", attach=False, dtype=options.get("dtype", "fp32"))
+    assert form == Form("transformers", attach=False, dtype=options.get("dtype", "fp32"), speaks=True)
     return out
 
 

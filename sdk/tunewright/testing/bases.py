@@ -170,7 +170,11 @@ class QuantizerExercise(InWorld):
 
     def run(self, made: Quantizer, desk: Desk, report: Report) -> Any:
         offers = made.offers()
-        model = self._packed(made, desk, report) if Cap.MAKES in offers else self.world.load(made)
+        files: Any = {}
+        if Cap.MAKES in offers:
+            model, files = self._packed(made, desk, report)
+        else:
+            model = self.world.load(made)
         if Cap.TRAINABLE in offers and self.world.gradient is not None:
             self._carries_gradients(model, report)
         if Cap.FULLY_TRAINABLE in offers:
@@ -187,10 +191,11 @@ class QuantizerExercise(InWorld):
             "capability-lies",
             "asking the model changes its weights: `prepare` must keep their layout",
         )
-        return {"describe": made.describe(), "said": said, "weights": sorted(held.elements())}
+        return {"describe": made.describe(), "said": said, "weights": sorted(held.elements()), "packed": files}
 
-    def _packed(self, made: Quantizer, desk: Desk, report: Report) -> Any:
-        """The base as the step `quantize` makes it, loaded; a base that it made must pass through the next time."""
+    def _packed(self, made: Quantizer, desk: Desk, report: Report) -> tuple[Any, Any]:
+        """The base as the step `quantize` makes it, loaded, and what its files hold; a base that it made must pass
+        through the next time."""
         world, out = self.world, desk.give("out")
         before = content(world.base)
         model = ModelDir(world.base, world.loader.outline(_config(world.base)), world.dtype)
@@ -204,8 +209,9 @@ class QuantizerExercise(InWorld):
             says = f"`check` refuses the base that `make` has just made: {'; '.join(findings)}"
             written = made.options.model_fields_set - {"kind"}  # an option may say what only a packing reads
             report.expect(not findings or bool(written), "capability-lies", says)
+        files = content(out)
         copy_beside(world.base, out)
-        return world.loader.model(out, made, world.dtype, "train")
+        return world.loader.model(out, made, world.dtype, "train"), files
 
     def _carries_gradients(self, model: Any, report: Report) -> None:
         gradient = self.world.gradient
