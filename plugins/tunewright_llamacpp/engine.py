@@ -7,8 +7,9 @@ what a client of it would see is what is measured.
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -18,7 +19,7 @@ from pydantic import Field, PositiveInt
 from tunewright.digest import digest_file, digest_tensors
 from tunewright.engines import Server, environment_of, lacking, running
 from tunewright.errors import EnvironmentFault, Refused
-from tunewright.parts import Cap, Engine, Options, SpecPath
+from tunewright.parts import Cap, Engine, Need, Options, SpecPath
 from tunewright.parts.engine import Served
 from tunewright_llamacpp.subject import LlamaSubject
 
@@ -77,6 +78,11 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.SCORES})
 
+    def attaching(self) -> Iterable[Need]:
+        why = "leave `engine` out; or export `gguf`, which is measured by itself"
+        yield Need("adapter", Cap.LLAMACPP, "target-cannot-load", why)
+        yield Need("quantizer", Cap.FULLY_TRAINABLE, "target-cannot-load", why)
+
     def versions(self) -> dict[str, str]:
         """Of the user's own program, its digest: its name tells nothing."""
         own = self.options.path
@@ -99,7 +105,8 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
             opened = _files(served, Path(scratch))
             tokenizer = served.tokenizer
-            words = {"LD_LIBRARY_PATH": str(program.parent)} if self.options.path is None else {}
+            found = filter(None, (str(program.parent), os.environ.get("LD_LIBRARY_PATH")))  # a card's lie there
+            words = {"LD_LIBRARY_PATH": ":".join(found)} if self.options.path is None else {}
             with running(
                 PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
             ) as server:

@@ -15,6 +15,7 @@ WHY = (
     "it loads plain LoRA on projections: no DoRA, no `modules_to_save`, no `alpha_pattern`, nothing on embeddings or "
     "head"
 )
+PACKED = "llama.cpp does not hold the base as it was trained on: export `gguf`, which merges into what was"
 
 
 class GgufLoraOptions(ExporterOptions):
@@ -33,6 +34,8 @@ class GgufLoraExporter(Exporter[GgufLoraOptions]):
 
     def needs(self) -> Iterable[Need]:
         yield Need("adapter", Cap.LLAMACPP, "target-cannot-load", WHY)
+        yield Need("adapter", Cap.ADAPTS, "target-cannot-load", "export the whole model, as `gguf`")
+        yield Need("quantizer", Cap.FULLY_TRAINABLE, "target-cannot-load", PACKED)
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A family that is not written as GGUF."""

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -21,7 +22,7 @@ from tunewright.parts import Exporter
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
-from tunewright.pipeline.apart import apart
+from tunewright.pipeline.apart import Apart, apart
 from tunewright.pipeline.certificate import Answers, certificate, compared, kl
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
@@ -57,8 +58,18 @@ class Whole(Exporter):
 
 @pytest.fixture
 def host(fakes):
-    plugin = SimpleNamespace(tunewright_backends=hookimpl(lambda: {"exporter/whole": f"{__name__}:Whole"}))
-    return Host(blocked=FIRST_PARTY, extra={"whole": plugin})
+    import tunewright_fakes
+
+    class SlowOptions(tunewright_fakes.KindOnly):
+        kind: str = "slow"
+        words: int = 0
+
+    class Slow(tunewright_fakes.FakeEngine):
+        kind, Options, reads = "slow", SlowOptions, frozenset({"words"})
+
+    sys.modules[__name__].Slow = Slow
+    table = {"exporter/whole": f"{__name__}:Whole", "engine/slow": f"{__name__}:Slow"}
+    return Host(blocked=FIRST_PARTY, extra={"whole": SimpleNamespace(tunewright_backends=hookimpl(lambda: table))})
 
 
 @pytest.fixture
@@ -116,6 +127,32 @@ def test_a_spoiled_form_stays_out_of_the_package_and_the_run_says_why(spec, host
     assert manifest["forms"]["whole"]["folder"] == ""
     assert "whole is not handed over: " in (package / "MODEL_CARD.md").read_text()
     assert why.replace("'", "&#39;") in Path(summary["artifacts"]["report"]).read_text()
+
+
+def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(spec, host, tmp_path):
+    """An evaluation with an engine of its own must not switch the comparison off."""
+    other = "evals=[{kind: fake, engine: {kind: slow, words: 3}}]"
+    summary = run(spec, host, tmp_path, "weights", other, "gates=[]")
+    whole = summary["parity"]["whole"]
+    assert whole["scores"]["fake.right"]["tuned"] == pytest.approx(1 / 3)
+    assert any("fake.right falls behind" in why for why in whole["refused"])
+
+
+def test_a_form_that_cannot_be_asked_a_row_is_left_out_and_the_run_passes(spec, host, tmp_path, monkeypatch):
+    complete = Apart.complete
+
+    def narrow(self, *asked, **options):
+        if self.identity == "base":  # the whole model: no adapter is put on it
+            raise BadInput("prompt 3 does not fit into its context")
+        return complete(self, *asked, **options)
+
+    monkeypatch.setattr(Apart, "complete", narrow)
+    summary = run(spec, host, tmp_path)
+    assert summary["status"] == "passed"
+    (why,) = summary["parity"]["whole"]["refused"]
+    assert why == "it cannot be asked what the trained form was asked: prompt 3 does not fit into its context"
+    assert not (Path(summary["artifacts"]["package"]) / "forms").exists()
+    assert summary["parity"]["adapter"]["refused"] == []
 
 
 def test_a_gate_may_ask_for_what_the_certificate_measures(spec, host, tmp_path):
@@ -185,6 +222,16 @@ def test_answers_that_never_end_are_a_lost_stop_token():
     assert "none of its answers ends" in why
 
 
+def test_a_form_that_ends_other_answers_than_the_trained_one_has_not_lost_the_token():
+    evaluator = Right()
+    trained, form = answers(evaluator, [1, 1, 1], "limit"), answers(evaluator, [1, 1, 1], "limit")
+    rows = {"trained": list(trained.graded[evaluator]), "form": list(form.graded[evaluator])}
+    for side, place in (("trained", 0), ("form", 1)):
+        rows[side][place] = replace(rows[side][place], answer=replace(rows[side][place].answer, stopped="terminator"))
+    trained, form = (Answers((), None, {evaluator: rows[side]}) for side in ("trained", "form"))
+    assert certificate(trained, form, None, 0)["refused"] == []
+
+
 def test_tokens_are_counted_where_they_stand_and_only_after_the_same_prompt():
     def said(*ids, prompt=(1,), stopped="terminator"):
         return Completion(list(ids), "", stopped, list(prompt))
@@ -207,9 +254,15 @@ def test_kl_is_that_of_the_definition_and_a_lower_bound_where_tokens_are_not_nam
     whole = 0.7 * math.log(0.7 / 0.5) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.2)
     assert kl(one, one) == 0.0
     assert kl(one, other) == pytest.approx(whole)
-    cut = {token: chance for token, chance in other.items() if token != ord("b")}
-    assert 0 < kl(one, cut) < whole
+    assert kl(one, distribution(a=0.5, b=0.3)) == pytest.approx(whole)  # what is left can be c alone
+    wide = distribution(a=0.6, b=0.2, c=0.1, d=0.1)
+    assert 0 < kl(wide, distribution(a=0.4, b=0.3)) < kl(wide, distribution(a=0.4, b=0.3, c=0.25, d=0.05))
     assert kl(one, {}) == 0.0  # nothing is known, nothing is claimed
+
+
+def test_kl_is_large_where_what_was_likeliest_is_not_even_named():
+    one, other = distribution(a=0.99, b=0.01), distribution(c=0.6, d=0.3)
+    assert kl(one, other) == pytest.approx(0.99 * math.log(0.99 / 0.3) + 0.01 * math.log(0.01 / 0.3))
 
 
 def test_how_far_distributions_are_apart_is_a_score_of_its_own():
@@ -241,7 +294,14 @@ def form_of_nothing(**parts):
 
 
 def test_a_process_that_dies_says_its_last_words(tokenizer, tmp_path):
-    with pytest.raises(WorkFailed, match="nowhere holds no"), apart(form_of_nothing(), tokenizer, tmp_path):
+    form = form_of_nothing()
+    del form["dtype"]  # no form of ours: what is not foreseen is a traceback
+    with pytest.raises(WorkFailed, match="KeyError: 'dtype'"), apart(form, tokenizer, tmp_path):
+        pytest.fail("it was opened")
+
+
+def test_what_cannot_be_opened_there_is_refused_here_by_the_same_error(tokenizer, tmp_path):
+    with pytest.raises(BadInput, match="nowhere holds no"), apart(form_of_nothing(), tokenizer, tmp_path):
         pytest.fail("it was opened")
 
 

@@ -88,11 +88,19 @@ def test_what_a_gguf_cannot_say_is_refused_by_name(tiny_folder, tmp_path, option
 
 @pytest.mark.parametrize("options", [options for options, _ in REFUSED], ids=str)
 def test_validate_knows_it_before_a_training(options):
-    exporter = Host().make("exporter", {"kind": "gguf-lora"})
-    (need,) = exporter.needs()
-    assert (need.cap, need.code) == (Cap.LLAMACPP, "target-cannot-load")
+    exporter, engine = Host().make("exporter", {"kind": "gguf-lora"}), Host().make("engine", {"kind": "llama-cpp"})
+    for needs in (exporter.needs(), engine.attaching()):
+        assert ("adapter", Cap.LLAMACPP, "target-cannot-load") in [need[:3] for need in needs]
     assert Cap.LLAMACPP not in backend(Lora, **options).offers()
     assert Cap.LLAMACPP in backend(Lora).offers()
+
+
+def test_validate_knows_that_llama_cpp_does_not_hold_a_packed_base():
+    exporter, engine = Host().make("exporter", {"kind": "gguf-lora"}), Host().make("engine", {"kind": "llama-cpp"})
+    for needs in (exporter.needs(), engine.attaching()):
+        (need,) = [need for need in needs if need.part == "quantizer"]
+        assert need.cap not in Host().make("quantizer", {"kind": "nf4"}).offers()
+        assert need.cap in Host().make("quantizer", {"kind": "none"}).offers()
 
 
 def test_a_foreign_adapters_head_is_not_dropped(tiny_folder, tmp_path):

@@ -75,14 +75,14 @@ A complete engine, which asks one prompt after the other by the likeliest token:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
-from tunewright.parts.base import Backend, O
+from tunewright.parts.base import Backend, Need, O
 from tunewright.parts.loader import Loader, Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.quantizer import Quantizer
@@ -216,6 +216,10 @@ class Engine(Backend[O]):
 
     def versions(self) -> dict[str, str]:
         return {**super().versions(), **{name: version for name, _, version in map(_pinned, self.environment)}}
+
+    def attaching(self) -> Iterable[Need]:
+        """What it needs of the spec's other parts to ask a base with what was trained put on it, beside `needs`."""
+        return ()
 
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:

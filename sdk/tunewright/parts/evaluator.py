@@ -50,7 +50,7 @@ from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tunewright.parts.base import Backend, Cap, Json, Name, Need, Options, Unkeyed
-from tunewright.parts.engine import Completion, Subject
+from tunewright.parts.engine import Completion, Engine, Subject
 from tunewright.parts.prompt_format import AnyExample, RowKind, Text
 from tunewright.spec.model import Part
 
@@ -132,6 +132,11 @@ Progress = Callable[[int, int], None]
 def mean_of(metric: str) -> Summary:
     """The summary that averages a grade over the items."""
     return lambda graded: sum(g.grades[metric] for g in graded) / len(graded)
+
+
+def serves(engine: Engine, evaluator: Evaluator) -> bool:
+    """Whether an engine can do what an evaluator asks of it."""
+    return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
 
 
 class Evaluator(Backend[E]):

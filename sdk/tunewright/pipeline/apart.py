@@ -12,19 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightError, WorkFailed
+from tunewright.errors import TunewrightError, WorkFailed
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
-from tunewright.pipeline.ask import LIKELIEST
+from tunewright.pipeline.ask import KNOWN, LIKELIEST
 from tunewright.pipeline.forms import Opener
 from tunewright.store import disk
 
 SHOWN = 8  # lines of what a process said before it died
 PATIENCE = 60  # seconds in which a process must free its model and end
 Progress = Callable[[int], None]
-_ERRORS = {error.__name__: error for error in (BadInput, EnvironmentFault, Refused, WorkFailed)}
-"""What may be refused in the process, and then here: by the same exit code."""
+_ERRORS = {error.__name__: error for error in KNOWN}
 
 
 def form_of(
@@ -44,7 +43,10 @@ def form_of(
 
 @contextmanager
 def apart(form: Mapping[str, Any], tokenizer: Tokenizer, scratch: Path) -> Iterator[Apart]:
-    """The form, opened in a fresh process, which ends on leaving. Raises `WorkFailed` where it cannot be opened."""
+    """The form, opened in a fresh process, which ends on leaving.
+
+    Raises what is refused there, by the same error, and `WorkFailed` with its last words where the process dies.
+    """
     form_file, log_file = scratch / "form.json", scratch / "form.log"
     disk.write(form_file, json.dumps(form).encode())
     command = [sys.executable, "-m", "tunewright.pipeline.ask", str(form_file)]
@@ -68,7 +70,10 @@ class Apart:
         self._process, self._log = process, log
         self.tokenizer = tokenizer
         self.peak_rss_bytes, self.tokens, self.seconds = 0, 0, 0.0
-        ready = self._heard()["ready"]
+        heard = self._heard()
+        if "refused" in heard:
+            raise _error(**heard["refused"])
+        ready = heard["ready"]
         self.identity: str = ready["identity"]
         self.gives_likeliest = LIKELIEST in ready["offers"]
 
@@ -129,7 +134,7 @@ class Apart:
 
 
 def _error(type: str, message: str, fix: str) -> TunewrightError:
-    return _ERRORS.get(type, WorkFailed)(message, fix=fix)
+    return _ERRORS[type](message, fix=fix)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

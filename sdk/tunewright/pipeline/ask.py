@@ -7,11 +7,12 @@ Nothing of the process that trained is there: what answers is what was written t
     {"do": "complete", …}                one of `complete`, `score`, `likeliest`, with its arguments
     {"progress": 3}                      while it works, as often as the engine tells
     {"done": …, "peak_rss_bytes": …}     what it found, and the most memory that this process has held so far
-    {"refused": …}                       instead, where the question cannot be answered: the error's type, message, fix
+    {"refused": …}                       instead of either, where it is refused: the error's type, message, fix
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -28,6 +29,8 @@ from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.meter import Meter
 
 LIKELIEST = "likeliest"
+KNOWN = (errors.BadInput, errors.EnvironmentFault, errors.Refused, errors.WorkFailed, errors.TunewrightError)
+"""What may be refused here, and is then refused where it was asked, by the same exit code."""
 
 
 def main(form_file: str) -> None:
@@ -37,11 +40,14 @@ def main(form_file: str) -> None:
     form = json.loads(Path(form_file).read_text(encoding="utf-8"))
     saved, speaks = (Path(form[name]) if form[name] else None for name in ("saved", "speaks"))
     meter = Meter()
-    with opener_of(form).served(Path(form["base"]), saved, speaks) as subject:
-        offers = [LIKELIEST] if isinstance(subject, Likeliest) else []
-        _say(answers, {"ready": {"identity": subject.identity, "offers": offers}})
-        for line in sys.stdin:
-            _answer(subject, json.loads(line), answers, meter)
+    try:
+        with opener_of(form).served(Path(form["base"]), saved, speaks) as subject:
+            offers = [LIKELIEST] if isinstance(subject, Likeliest) else []
+            _say(answers, {"ready": {"identity": subject.identity, "offers": offers}})
+            for line in sys.stdin:
+                _answer(subject, json.loads(line), answers, meter)
+    except errors.TunewrightError as error:
+        _say(answers, _refused(error))
 
 
 def opener_of(form: Mapping[str, Any]) -> Opener:
@@ -55,9 +61,15 @@ def _answer(subject: Subject, asked: Mapping[str, Any], answers: TextIO, meter: 
     try:
         done = found(subject, asked, lambda count: _say(answers, {"progress": count}))
     except errors.TunewrightError as error:
-        _say(answers, {"refused": {"type": type(error).__name__, "message": error.message, "fix": error.fix}})
+        _say(answers, _refused(error))
         return
     _say(answers, {"done": done, "peak_rss_bytes": meter.peak_rss_bytes() + _of_children()})
+
+
+def _refused(error: errors.TunewrightError) -> dict[str, Any]:
+    """An error by the nearest of our own that it is one of: a plugin's may not be known where it is heard."""
+    known = next(one for one in type(error).__mro__ if one in KNOWN)
+    return {"refused": {"type": known.__name__, "message": error.message, "fix": error.fix}}
 
 
 def found(subject: Subject, asked: Mapping[str, Any], progress: Callable[[int], None]) -> Any:
@@ -73,8 +85,20 @@ def found(subject: Subject, asked: Mapping[str, Any], progress: Callable[[int], 
 
 
 def _of_children() -> int:
-    """Bytes of the largest process that an engine has started and stopped; 0 for an engine that starts none."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Most bytes that an engine's own processes have held: those that live, or the largest that has ended."""
+    living = 0
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            living += sum(map(_most_held, listed.read_text().split()))
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(living, ended)
+
+
+def _most_held(process: str) -> int:
+    try:
+        return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):  # it has ended meanwhile
+        return 0
 
 
 def _say(answers: TextIO, what: Mapping[str, Any]) -> None:

@@ -68,6 +68,13 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
     }
 
 
+def unasked(why: str) -> dict[str, Any]:
+    """The row of a form that cannot be asked what the trained one was asked."""
+    nothing = {"prompts": 0, "diverged": 0, "first_divergence": None, "retokenized": 0, "unended": 0}
+    refused = [f"it cannot be asked what the trained form was asked: {why}"]
+    return {AGREEMENT: 0.0, **nothing, KL: None, "delta": None, "ci95": None, "scores": {}, "refused": refused}
+
+
 def compared(reference: Sequence[Completion], other: Sequence[Completion]) -> dict[str, Any]:
     """How near a form's answers are to the trained form's, as numbers.
 
@@ -108,15 +115,24 @@ def _same(one: Completion, two: Completion) -> int:
 
 
 def kl(reference: Distribution, other: Distribution) -> float:
-    """Kullback-Leibler divergence in nats of `other` from `reference`, over the tokens that both name and all others
-    taken together: never more than the whole one, and near it where the named tokens hold nearly all the chance.
+    """Kullback-Leibler divergence in nats of `other` from `reference`, as far as the named tokens tell: never more than
+    the whole one, and near it where they hold nearly all the chance.
 
-    Source: Cover and Thomas, Elements of Information Theory, 2006, section 2.8: taking outcomes together lowers it.
+    The larger of two lower bounds. Of the tokens that both name and all others taken together: taking outcomes together
+    lowers it (Cover and Thomas, Elements of Information Theory, 2006, section 2.8). And of each token that the
+    reference names, where one that `other` does not name has there at most the chance of its least likely named one.
     """
     both = reference.keys() & other.keys()
     named = sum(math.exp(reference[token]) * (reference[token] - other[token]) for token in both)
     rest, theirs = (max(0.0, 1 - sum(math.exp(one[token]) for token in both)) for one in (reference, other))
-    return max(0.0, named + (rest * math.log(rest / max(theirs, _TINY)) if rest > _TINY else 0.0))
+    least = min(other.values(), default=0.0)
+    alone = sum(math.exp(reference[token]) * (reference[token] - least) for token in reference.keys() - both)
+    left = max(0.0, 1 - sum(map(math.exp, reference.values())))
+    return max(0.0, named + _taken_together(rest, theirs), named + alone + _taken_together(left, theirs))
+
+
+def _taken_together(one: float, other: float) -> float:
+    return one * math.log(one / max(other, _TINY)) if one > _TINY else 0.0
 
 
 _TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
@@ -167,16 +183,16 @@ def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mappin
             f"{found['retokenized']} of {found['prompts']} prompts become other tokens: its template or its tokenizer "
             "is not the one that was trained with"
         )
-    ended = sum(answer.stopped == "terminator" for answer in trained.said())
-    if ended and found["unended"] == ended:
+    if found["unended"] and not any(answer.stopped == "terminator" for answer in form.said()):
         yield "none of its answers ends: it does not know the token that ends an answer"
-    if base is not None and (asked := _texts(base)) != _texts(trained) and _texts(form) == asked:
+    if base is not None and _like(form, base) and not _like(trained, base):
         yield "it answers every test row as the base does: what was trained is not in it"
 
 
-def _texts(answers: Answers) -> list[list[int]]:
-    """Token ids of the test rows' answers; golden prompts are not asked of the base."""
-    return [answer.ids for answer in answers._replace(golden=()).said()]
+def _like(form: Answers, base: Answers) -> bool:
+    """Whether it answers every test row that the base was asked as the base did; golden prompts it was not asked."""
+    both = (one.only(base.graded)._replace(golden=()).said() for one in (form, base))
+    return all(one.ids == other.ids for one, other in zip(*both, strict=True))
 
 
 def _lost(trained: Answers, form: Answers, seed: int) -> Iterator[str]:

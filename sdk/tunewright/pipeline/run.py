@@ -236,6 +236,12 @@ def _fresh(root: Path, name: str) -> Path:
     return folder
 
 
+def _has(folder: Path, step: str) -> bool:
+    """Whether a run has done a step, or that step of a stage: `train`, `train-<stage>`."""
+    steps = folder / "steps"
+    return any(path.exists() for path in (steps / step, *steps.glob(f"{step}-*")))
+
+
 def find_run(path: Path, needs: str = "") -> Path:
     """The run's folder that a command names: itself, or the latest of a root that has the step `needs`.
 
@@ -245,6 +251,6 @@ def find_run(path: Path, needs: str = "") -> Path:
         return path.resolve()
     latest = sorted(path.glob(f"*/{RUN}"), key=lambda run: run.stat().st_mtime_ns, reverse=True)
     for folder in dict.fromkeys([path / "latest", *(run.parent for run in latest)]):
-        if (folder / RUN).is_file() and (not needs or (folder / "steps" / needs).exists()):
+        if (folder / RUN).is_file() and (not needs or _has(folder, needs)):
             return folder.resolve()
     raise BadInput(f"{path} is not a run", fix="name a run's folder, or the folder that holds `latest`")

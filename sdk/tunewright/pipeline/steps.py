@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from tunewright.parts import Cap, Evaluator, Quantizer
+from tunewright.parts.evaluator import serves
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
@@ -67,8 +68,8 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
     parity = Parity(
-        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved), seed,
-        tuple(resolved.host.blocked),
+        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved),
+        _answered(resolved), seed, tuple(resolved.host.blocked),
     )  # fmt: skip
     yield Step("parity", parity, {**trained, **forms, **judged}, device)
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
@@ -126,10 +127,14 @@ def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
 
 
 def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
-    """Those whose answers are the loader's own engine's: forms are compared with what it answers."""
-    asked = _asked(resolved)
-    own = {evaluator for evaluator in asked if resolved.asked_by[evaluator.name].options == resolved.engine.options}
-    return {evaluator: rows for evaluator, rows in asked.items() if evaluator in own}
+    """Those that the loader's own engine can serve: by what it answers, forms are compared."""
+    return {evaluator: rows for evaluator, rows in _asked(resolved).items() if serves(resolved.engine, evaluator)}
+
+
+def _answered(resolved: Resolved) -> tuple[Evaluator, ...]:
+    """Those that it was asked by as the evaluations stand: with other options, a batch may round otherwise."""
+    own = resolved.engine.options
+    return tuple(one for one in resolved.evaluators if resolved.asked_by[one.name].options == own)
 
 
 def _asked(resolved: Resolved) -> dict[Evaluator, ClaimRows]:

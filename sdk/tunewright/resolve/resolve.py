@@ -16,6 +16,7 @@ from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
+from tunewright.parts.evaluator import serves
 from tunewright.parts.gate import AGREEMENT, KL, form_score
 from tunewright.resolve import rules
 from tunewright.resolve.resolved import Claims, Resolved, Training
@@ -229,7 +230,11 @@ def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
 
 def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
     made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
-    made |= {form_score(one.name, of) for one in resolved.exporters for of in (AGREEMENT, KL, *made)}
+    for exporter in resolved.exporters:
+        engines = (resolved.engine, resolved.opened_by[exporter.name])
+        able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
+        metrics = [f"{one.name}.{metric}" for one in able for metric in one.summaries()]
+        made |= {form_score(exporter.name, of) for of in (AGREEMENT, KL, *metrics)}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()

@@ -60,6 +60,10 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
     for need in backend.needs():
         other, key = resolved.met_by(backend, need.part), resolved.key(backend, "kind")
         yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, other, key)
+    if isinstance(backend, Evaluator):
+        engine, key = resolved.asked_by[backend.name], resolved.key(backend, "engine")
+        for need in engine.attaching():
+            yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(backend, need.part), key)
 
 
 def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -> Iterator[Problem]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
+from tunewright.errors import BadInput, Refused
 from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
-from tunewright.parts.evaluator import Graded, TestRow
+from tunewright.parts.evaluator import Graded, TestRow, serves
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.apart import Apart, apart, form_of
-from tunewright.pipeline.certificate import Answers, certificate
+from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unasked
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context, Task
@@ -47,11 +48,13 @@ class Parity(Task):
         engines: Mapping[str, Engine],
         golden: ClaimRows,
         asked: Mapping[Evaluator, ClaimRows],
+        answered: Collection[Evaluator],
         seed: int,
         blocked: Sequence[str],
     ) -> None:
         self.opener, self.plain, self.engines = opener, plain, engines
         self.golden, self.asked, self.seed = golden, asked, seed
+        self.answered = answered  # by the trained form in the loader's own engine: the others are asked here
         self.blocked = blocked  # of this process's host: the fresh one leaves out the same plugins
 
     def parts(self) -> tuple[Backend, ...]:
@@ -62,7 +65,8 @@ class Parity(Task):
     def settings(self) -> dict[str, Any]:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
-        return {"dtype": self.opener.dtype, "seed": self.seed, **asked}
+        judged = {"answered": sorted(one.name for one in self.answered), "loss": LOSS, "chance": CHANCE}
+        return {"dtype": self.opener.dtype, "seed": self.seed, **asked, **judged}
 
     def sources(self) -> Mapping[str, str]:
         found = {f"golden {place}": digest for place, digest in self.golden.digests().items()}
@@ -73,10 +77,10 @@ class Parity(Task):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = golden_rows(self.golden.examples(), self.seed)
         prompts = [golden_prompt(row) for row in rows]
-        trained = self._trained(inputs, prompts)
+        tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
+        trained = self._trained(inputs, prompts, tests, context)
         disk.write(out / GOLDEN, canonical_json([_golden(r, a) for r, a in zip(rows, trained.golden, strict=True)]))
         base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
-        tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         table, figures = {}, {}
         for port, exported in sorted(inputs.items()):
             if port.startswith("export-"):
@@ -85,24 +89,68 @@ class Parity(Task):
                 with self._reopened(inputs["model"], exported, context) as subject:
                     if about["dtype"] is None:
                         refuse_other(subject.identity, inputs["trained"].json(OUTCOME)["digest"])
-                    form = self._asked(subject, name, about, trained, prompts, tests, context)
-                found = certificate(trained, form, base, self.seed)
+                    found = self._certified(subject, name, about, trained, base, prompts, tests, context)
                 identity = about["identity"] if about["dtype"] is not None else subject.identity
                 table[name] = {**found, "bytes": about["bytes"], "identity": identity}
                 figures[name] = _figures(subject)
         disk.write(out / PARITY, canonical_json(table))
         return {"figures": figures}
 
-    def _trained(self, inputs: Mapping[str, Artifact], prompts: Sequence[Text]) -> Answers:
-        """What the trained form answers in this process: the reference of all others."""
+    def _certified(
+        self,
+        subject: Apart,
+        name: str,
+        about: Mapping[str, Any],
+        trained: Answers,
+        base: Answers | None,
+        prompts: Sequence[Text],
+        tests: Mapping[Evaluator, list[TestRow]],
+        context: Context,
+    ) -> dict[str, Any]:
+        """A form's row. Where the trained form itself cannot be asked, or is asked otherwise, the run ends: it would be
+        packaged. Of another form it is a reason to leave it out."""
+        itself = self._is_trained(about)
+        try:
+            form = self._asked(subject, name, about, trained, prompts, tests, context)
+        except (BadInput, Refused) as error:
+            if itself:
+                raise
+            return unasked(error.message)
+        found = certificate(trained, form, base, self.seed)
+        if itself and found["retokenized"]:
+            why = f"`{name}` holds the trained tensors, and {found['refused'][0]}"
+            raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
+        return found
+
+    def _is_trained(self, about: Mapping[str, Any]) -> bool:
+        """Whether a form is the trained tensors in the engine that answered for them."""
+        return about["dtype"] is None and about["engine"] == self.opener.engine.kind
+
+    def _trained(
+        self,
+        inputs: Mapping[str, Artifact],
+        prompts: Sequence[Text],
+        tests: Mapping[Evaluator, list[TestRow]],
+        context: Context,
+    ) -> Answers:
+        """What the trained form answers in this process: the reference of all others.
+
+        What evaluate-tuned asked of it in another engine is asked anew, where there is a form to be compared by it.
+        """
+        forms = [about for port, about in inputs.items() if port.startswith("export-")]
+        others = [one for one in tests if one not in self.answered]
+        if all(self._is_trained(about.json(FORM)) for about in forms):
+            others = []
         base, trained = base_folder(inputs["model"]), inputs["trained"]
         with self.opener.tuned(base, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
             golden = subject.complete(prompts, LIMIT, together=False)
             likeliest = subject.likeliest(_said(golden), TOP) if isinstance(subject, Likeliest) else None
-        return Answers(golden, likeliest, self._graded(inputs["tuned"]) if "tuned" in inputs else {})
+            asked = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in others}
+        known = self._graded(inputs["tuned"]) if "tuned" in inputs else {}
+        return Answers(golden, likeliest, {**known, **asked})
 
     def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
-        return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.asked}
+        return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}
 
     def _reopened(self, model: Artifact, exported: Artifact, context: Context) -> AbstractContextManager[Apart]:
         """The form as its client will open it, without anything of this process."""
@@ -133,16 +181,11 @@ class Parity(Task):
         golden = subject.complete(prompts, LIMIT, together=False)
         known = trained.likeliest is not None and subject.gives_likeliest
         likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
-        if about["dtype"] is None and about["engine"] == self.opener.engine.kind:
+        if self._is_trained(about):
             return Answers(golden, likeliest, trained.graded)
-        can = [evaluator for evaluator in tests if serves(self.engines[name], evaluator)]
+        can = [evaluator for evaluator in trained.graded if serves(self.engines[name], evaluator)]
         graded = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in can}
         return Answers(golden, likeliest, graded)
-
-
-def serves(engine: Engine, evaluator: Evaluator) -> bool:
-    """Whether an engine can do what an evaluation asks of it."""
-    return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
 
 
 def _said(golden: Sequence[Completion]) -> list[Continuation]:
