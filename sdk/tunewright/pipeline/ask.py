@@ -12,10 +12,8 @@ Nothing of the process that trained is there: what answers is what was written t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -26,7 +24,7 @@ from tunewright import errors
 from tunewright.host import Host
 from tunewright.parts.engine import Continuation, Likeliest, Subject
 from tunewright.pipeline.forms import Opener
-from tunewright.pipeline.meter import Meter
+from tunewright.pipeline.meter import Meter, peak_of_children
 
 LIKELIEST = "likeliest"
 KNOWN = (errors.BadInput, errors.EnvironmentFault, errors.Refused, errors.WorkFailed, errors.TunewrightError)
@@ -63,7 +61,7 @@ def _answer(subject: Subject, asked: Mapping[str, Any], answers: TextIO, meter: 
     except errors.TunewrightError as error:
         _say(answers, _refused(error))
         return
-    _say(answers, {"done": done, "peak_rss_bytes": meter.peak_rss_bytes() + _of_children()})
+    _say(answers, {"done": done, "peak_rss_bytes": meter.peak_rss_bytes() + peak_of_children()})
 
 
 def _refused(error: errors.TunewrightError) -> dict[str, Any]:
@@ -82,23 +80,6 @@ def found(subject: Subject, asked: Mapping[str, Any], progress: Callable[[int], 
         return subject.score(rows, progress, together=asked["together"])
     assert isinstance(subject, Likeliest)  # it is asked of no other
     return [[list(place.items()) for place in row] for row in subject.likeliest(rows, asked["top"])]
-
-
-def _of_children() -> int:
-    """Most bytes that an engine's own processes have held: those that live, or the largest that has ended."""
-    living = 0
-    for listed in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            living += sum(map(_most_held, listed.read_text().split()))
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return max(living, ended)
-
-
-def _most_held(process: str) -> int:
-    try:
-        return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):  # it has ended meanwhile
-        return 0
 
 
 def _say(answers: TextIO, what: Mapping[str, Any]) -> None:

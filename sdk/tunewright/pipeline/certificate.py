@@ -22,6 +22,7 @@ LOSS = 0.02
 smaller, two percent."""
 CHANCE = 0.05
 """A difference whose p-value is at least this is taken for chance."""
+_TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
 Distribution = Mapping[int, float]
 """Log-probabilities in nats of the likeliest tokens of one place, by id."""
 
@@ -44,6 +45,14 @@ class Answers(NamedTuple):
         return [*self.golden, *(one.answer for one in graded)]
 
 
+class Metric(NamedTuple):
+    """A metric of an evaluation, the trained form against this one, and whether less of it is better."""
+
+    name: str
+    score: Score
+    less: bool
+
+
 def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int) -> dict[str, Any]:
     """A form's row of the certificate, as plain JSON; `base` is what the base answered to the test rows.
 
@@ -56,15 +65,16 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
     scores = {AGREEMENT: _agreement(trained, form, seed)}
     if trained.likeliest is not None and form.likeliest is not None:
         scores[KL] = _divergences(trained.likeliest, form.likeliest, seed)
-    metrics = {name: score for name, _, score in _metrics(trained, form, seed)}
-    first = next(iter(metrics.values()), None)
+    metrics = list(_metrics(trained, form, seed))
+    scores |= {metric.name: metric.score for metric in metrics}
+    first = metrics[0].score if metrics else None
     return {
         **answers,
         KL: scores[KL].tuned if KL in scores else None,
         "delta": None if first is None else first.delta,
         "ci95": None if first is None else list(first.ci95),
-        "scores": {name: asdict(score) for name, score in {**scores, **metrics}.items()},
-        "refused": [*_unlike(trained, form, base, answers), *_lost(trained, form, seed)],
+        "scores": {name: asdict(score) for name, score in scores.items()},
+        "refused": [*_unlike(trained, form, base, answers), *_lost(metrics)],
     }
 
 
@@ -135,9 +145,6 @@ def _taken_together(one: float, other: float) -> float:
     return one * math.log(one / max(other, _TINY)) if one > _TINY else 0.0
 
 
-_TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
-
-
 def _agreement(trained: Answers, form: Answers, seed: int) -> Score:
     """Weighted by tokens, with an answer as the unit of chance."""
 
@@ -155,9 +162,7 @@ def _weighted(rows: Sequence[Graded]) -> float:
 
 def _divergences(trained: Sequence[Sequence[Distribution]], form: Sequence[Sequence[Distribution]], seed: int) -> Score:
     """Mean over the golden answers of each one's mean over its tokens."""
-    means = [
-        sum(map(kl, one, two)) / len(one) for one, two in zip(trained, form, strict=True) if one
-    ]  # fmt: skip
+    means = [sum(map(kl, one, two)) / len(one) for one, two in zip(trained, form, strict=True) if one]
     none = [_graded(place, {KL: 0.0}) for place in range(len(means))]
     found = [_graded(place, {KL: mean}) for place, mean in enumerate(means)]
     return compare(none, found, KL, mean_of(KL), seed)
@@ -167,13 +172,13 @@ def _graded(place: int, grades: Mapping[str, float]) -> Graded:
     return Graded(Item(str(place), "", "", ""), Completion([], "", "given", []), grades)
 
 
-def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[tuple[str, bool, Score]]:
-    """(name, whether less is better, score) of every metric of every evaluation."""
+def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[Metric]:
+    """Every metric of every evaluation."""
     for evaluator, before in trained.graded.items():
         less = evaluator.lower_is_better()
         for metric, summary in evaluator.summaries().items():
             score = compare(before, form.graded[evaluator], metric, summary, seed)
-            yield f"{evaluator.name}.{metric}", metric in less, score
+            yield Metric(f"{evaluator.name}.{metric}", score, metric in less)
 
 
 def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mapping[str, Any]) -> Iterator[str]:
@@ -195,9 +200,9 @@ def _like(form: Answers, base: Answers) -> bool:
     return all(one.ids == other.ids for one, other in zip(*both, strict=True))
 
 
-def _lost(trained: Answers, form: Answers, seed: int) -> Iterator[str]:
+def _lost(metrics: Sequence[Metric]) -> Iterator[str]:
     """Scores that are worse by more than may be, and not by chance."""
-    for name, less, score in _metrics(trained, form, seed):
+    for name, score, less in metrics:
         room = LOSS * (abs(score.base) if less else max(1.0, abs(score.base)))
         worse = score.delta if less else -score.delta
         if worse > room + 1e-9 and score.p_value < CHANCE:

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes that `ru_maxrss` counts in
+
 
 def machine(device: str) -> dict[str, str | int]:
     """What the training ran on: the number of threads changes the bytes of a result, so it is kept with it."""
@@ -35,12 +37,24 @@ class Meter:
         return round(time.monotonic() - self.start, 3)
 
     def peak_rss_bytes(self) -> int:
-        try:
-            status = Path("/proc/self/status").read_text()
-            return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-        except (OSError, IndexError, ValueError):
-            unit = 1 if sys.platform == "darwin" else 1024
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return _high_water("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
+
+
+def peak_of_children() -> int:
+    """Most bytes that this process's own have held: those that live, together, or the largest that has ended."""
+    living = 0
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            living += sum(map(_high_water, listed.read_text().split()))
+    return max(living, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * MAXRSS)
+
+
+def _high_water(process: str) -> int:
+    """Most bytes that a process has held; 0 where the system does not say, or it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def resident() -> int:
