@@ -14,12 +14,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunewright.parts import Cap, Exporter, Facts, Finding, Need
-from tunewright.parts.exporter import ExporterOptions, Form, Trained
+from tunewright.parts import Facts, Finding
+from tunewright.parts.exporter import Form, Trained
 from tunewright_llamacpp.families import ARCHITECTURES
 from tunewright_transformers.layout import LICENSES
+from tunewright_transformers.merged import MergingExporter, MergingOptions
 
-APART = "export it apart from its base"
 ENGINE = "llama-cpp"
 MERGED = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "q8_0": "fp32"}
 """The type that is merged into on the way: each weight is rounded once."""
@@ -31,7 +31,7 @@ EXACT = {"cache_type": "f32"}
 """Options of the engine for a form in 32 bits: whoever takes one would see what is exact."""
 
 
-class GgufOptions(ExporterOptions):
+class GgufOptions(MergingOptions):
     """Options of a GGUF of the whole model."""
 
     kind: str = "gguf"
@@ -39,13 +39,9 @@ class GgufOptions(ExporterOptions):
         Literal["f16", "bf16", "q8_0", "f32"],
         Field(description="Type of the matrices: two of 16 bits, 8 bits with a scale for 32 weights, or 32 bits."),
     ] = "f16"
-    into: Annotated[
-        Literal["original", "dequantized"] | None,
-        Field(description="The weights that are merged into, as of `merged`."),
-    ] = None
 
 
-class GgufExporter(Exporter[GgufOptions]):
+class GgufExporter(MergingExporter[GgufOptions]):
     """A whole model in one file."""
 
     kind, engine = "gguf", ENGINE
@@ -55,14 +51,10 @@ class GgufExporter(Exporter[GgufOptions]):
     reads = frozenset({"type", "into"})
     vary: ClassVar = {"type": ("f16", "q8_0")}
 
-    def needs(self) -> Iterable[Need]:
-        yield Need("adapter", Cap.MERGES, "cannot-merge", APART)
-        yield Need("quantizer", Cap.TAKES_MERGES, "cannot-merge", APART)
-
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A family that is not written as GGUF, and weights to merge into that are not there."""
         yield from unknown_family(facts)
-        yield from merge_findings(self.options.into, facts)
+        yield from super().check(facts)
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises `Refused` where it cannot be merged, or where llama.cpp would not take the model for what it is."""
@@ -78,13 +70,6 @@ class GgufExporter(Exporter[GgufOptions]):
             shutil.copyfile(licence, out / licence.name)
         options = EXACT if kind == "f32" else {}
         return Form(engine=self.engine, attach=False, dtype=DTYPES[kind], options=options)
-
-
-def merge_findings(into: str | None, facts: Facts) -> Iterable[Finding]:
-    """Which weights to merge into is a choice only where there are two."""
-    from tunewright_transformers.merged import MergedExporter, MergedOptions
-
-    return MergedExporter(MergedOptions(into=into)).check(facts)  # type: ignore[arg-type]
 
 
 def unknown_family(facts: Facts) -> Iterable[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -19,14 +19,9 @@ from tunewright.parts.exporter import ExporterOptions, Form, Trained
 APART = "export it apart from its base"
 
 
-class MergedOptions(ExporterOptions):
-    """Options of a merged model."""
+class MergingOptions(ExporterOptions):
+    """Options of whatever is made of base and adapter together."""
 
-    kind: str = "merged"
-    dtype: Annotated[
-        Literal["bf16", "fp16", "fp32"] | None,
-        Field(description="Type of the merged weights, rounded once from fp32; by default `model.dtype`."),
-    ] = None
     into: Annotated[
         Literal["original", "dequantized"] | None,
         Field(
@@ -36,15 +31,21 @@ class MergedOptions(ExporterOptions):
     ] = None
 
 
-class MergedExporter(Exporter[MergedOptions]):
-    """A whole model, written tensor by tensor: the memory that it takes is a tensor's, not the model's."""
+class MergedOptions(MergingOptions):
+    """Options of a merged model."""
 
-    kind = "merged"
-    Options: ClassVar = MergedOptions
-    extra = "train"
-    libraries = ("torch", "safetensors")
-    reads = frozenset({"dtype", "into"})
-    vary: ClassVar = {"dtype": (None, "fp16")}
+    kind: str = "merged"
+    dtype: Annotated[
+        Literal["bf16", "fp16", "fp32"] | None,
+        Field(description="Type of the merged weights, rounded once from fp32; by default `model.dtype`."),
+    ] = None
+
+
+M = TypeVar("M", bound=MergingOptions)
+
+
+class MergingExporter(Exporter[M]):
+    """What a merge needs of the spec's other parts, in whatever form it is written."""
 
     def needs(self) -> Iterable[Need]:
         yield Need("adapter", Cap.MERGES, "cannot-merge", APART)
@@ -61,6 +62,17 @@ class MergedExporter(Exporter[MergedOptions]):
         elif self.options.into != "original" and not offers & {Cap.FULLY_TRAINABLE, Cap.UNPACKS}:
             message = "what this quantization left of the base's weights cannot be unpacked to merge into"
             yield Finding("cannot-merge", message, "into", "write `into: original`")
+
+
+class MergedExporter(MergingExporter[MergedOptions]):
+    """A whole model, written tensor by tensor: the memory that it takes is a tensor's, not the model's."""
+
+    kind = "merged"
+    Options: ClassVar = MergedOptions
+    extra = "train"
+    libraries = ("torch", "safetensors")
+    reads = frozenset({"dtype", "into"})
+    vary: ClassVar = {"dtype": (None, "fp16")}
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises `Refused` where it cannot be merged, or by a tensor's name where a number is not finite."""
