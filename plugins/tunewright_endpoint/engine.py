@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -14,7 +15,8 @@ from tunewright.parts.base import Unkeyed
 from tunewright.parts.engine import Served
 
 if TYPE_CHECKING:
-    from tunewright_endpoint.subject import EndpointSubject
+    from tunewright_endpoint.client import Client
+    from tunewright_endpoint.subject import EndpointSeveral, EndpointSubject
 
 URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """Without a user's name in it: a password in a spec would be a secret in a file."""
@@ -81,14 +83,31 @@ class Endpoint(Engine[EndpointOptions]):
     @contextmanager
     def open(self, served: Served) -> Iterator[EndpointSubject]:
         """Raises `BadInput` where the server lists no such model, `EnvironmentFault` where there is no server."""
+        # a whole model that was exported is the tuned one as well
+        base = served.trained is None and served.speaks is None
+        yield self._subject(self._client(), self._base_model() if base else self.options.model, served)
+
+    @contextmanager
+    def open_several(self, served: Served, adapters: Mapping[str, Path]) -> Iterator[EndpointSeveral]:
+        """The adapters are those that the server has under their names. Raises as `open` does."""
+        from tunewright_endpoint.subject import EndpointSeveral
+
+        client = self._client()
+        names: dict[str | None, str] = {None: self._base_model(), **{name: name for name in adapters}}
+        yield EndpointSeveral({name: self._subject(client, model, served) for name, model in names.items()})
+
+    def _client(self) -> Client:
         from tunewright_endpoint.client import Client  # late: `validate` waits for no HTTP
+
+        return Client(self.options.url.rstrip("/"), self.options.api_key, self.options.timeout)
+
+    def _base_model(self) -> str:
+        if self.options.base_model is None:
+            raise BadInput("engine `endpoint` is not told what the server calls the base", fix="add `base_model:`")
+        return self.options.base_model
+
+    def _subject(self, client: Client, name: str, served: Served) -> EndpointSubject:
         from tunewright_endpoint.subject import EndpointSubject
 
-        options = self.options
-        # a whole model that was exported is the tuned one as well
-        name = options.base_model if served.trained is None and served.speaks is None else options.model
-        if name is None:
-            raise BadInput("engine `endpoint` is not told what the server calls the base", fix="add `base_model:`")
-        client = Client(options.url.rstrip("/"), options.api_key, options.timeout)
         client.refuse_unlisted(name)
-        yield EndpointSubject(client, name, served.tokenizer, options.prompts, options.concurrency)
+        return EndpointSubject(client, name, served.tokenizer, self.options.prompts, self.options.concurrency)

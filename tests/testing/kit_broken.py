@@ -1055,6 +1055,32 @@ class CannotScore(sound.Engine):
             yield subject
 
 
+@breaks("adapters-mixed")
+class BaseRowsByTheLastAdapter(sound.Engine):
+    """As an index of -1, "no adapter", is read by a list: the base's prompts are answered by the last adapter."""
+
+    @contextmanager
+    def open_several(self, served, adapters):
+        with super().open_several(served, adapters) as several:
+            complete, (*_, last) = several.complete, adapters
+            several.complete = lambda asked, limit: complete(
+                [one._replace(adapter=one.adapter or last) for one in asked], limit
+            )
+            yield several
+
+
+@breaks("unknown-adapter-answers")
+class BaseForUnknownAdapters(sound.Engine):
+    @contextmanager
+    def open_several(self, served, adapters):
+        with super().open_several(served, adapters) as several:
+            complete = several.complete
+            several.complete = lambda asked, limit: complete(
+                [one if one.adapter in adapters else one._replace(adapter=None) for one in asked], limit
+            )
+            yield several
+
+
 @breaks("identity-untrue")
 class AnswersAsTheBase(sound.Engine):
     """It says which weights were put on, and never put them on."""

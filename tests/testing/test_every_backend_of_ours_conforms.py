@@ -6,7 +6,7 @@ So do the fakes that the other tests stand on.
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import kit_sound
 import pytest
@@ -19,6 +19,7 @@ from tunewright.engines import environment_of
 from tunewright.host import Host
 from tunewright.parts.engine import Served
 from tunewright.testing import check, tiny_world
+from tunewright.testing.asking import ADAPTERS
 from tunewright.testing.tiny import World
 
 ASKED, SAID = {"role": "user", "content": "lamp?"}, {"role": "assistant", "content": "repair"}
@@ -140,12 +141,19 @@ def served(tmp_path):
 
 @contextmanager
 def serving_world(world, saved):
-    """A server of a world's base and of what is trained on it, into the new folder `saved`: equal ones train alike."""
-    saved.mkdir()
-    world.trained(saved)
+    """A server of a world's base and of what the kit trains on it, under its names: equal worlds train alike."""
+    folders = {name: saved / name for name in ("tuned", *ADAPTERS)}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    world.trained(folders["tuned"])
+    world.trained_apart(folders[name] for name in ADAPTERS)
     base = Served(world.base, world.loader, world.quantizer, world.dtype)
-    tuned = base._replace(method=world.method, trained=saved)
-    with world.engine.open(base) as one, world.engine.open(tuned) as other, serving(base=one, tuned=other) as server:
+    with ExitStack() as open_now:
+        subjects = {"base": open_now.enter_context(world.engine.open(base))}
+        for name, folder in folders.items():
+            tuned = base._replace(method=world.method, trained=folder)
+            subjects[name] = open_now.enter_context(world.engine.open(tuned))
+        server = open_now.enter_context(serving(**subjects))
         server.most = 512
         yield {"url": server.url, "model": "tuned", "base_model": "base"}
 

@@ -76,7 +76,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -86,6 +86,7 @@ from tunewright.parts.base import Backend, Need, O
 from tunewright.parts.loader import Loader, Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.quantizer import Quantizer
+from tunewright.parts.several import InTurn, Several
 
 
 class Served(NamedTuple):
@@ -224,6 +225,18 @@ class Engine(Backend[O]):
     @abstractmethod
     def open(self, served: Served) -> AbstractContextManager[Subject]:
         """Load the form and yield a subject; frees it on leaving."""
+
+    def open_several(self, served: Served, adapters: Mapping[str, Path]) -> AbstractContextManager[Several]:
+        """The base of `served` with adapters that lie in folders, by their names; `served.method` puts them on.
+
+        By default one is opened after the other, as each is asked.
+        """
+        bare = served._replace(method=None, trained=None)
+
+        def open_one(name: str | None) -> AbstractContextManager[Subject]:
+            return self.open(bare if name is None else served._replace(trained=adapters[name]))
+
+        return nullcontext(InTurn(open_one, adapters.keys()))
 
 
 def _pinned(requirement: str) -> tuple[str, str, str]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunewright.data.mask import prompt_ids
+from tunewright.errors import TunewrightError
 from tunewright.host import Host
 from tunewright.parts import Cap, Engine, Exporter
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.prompt_format import Text
+from tunewright.parts.several import Asked
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
@@ -32,6 +35,9 @@ LIMITS = (1, 8)  # tokens
 NEAR = 1e-3  # nats: what another order of floating-point sums may change
 DIGEST = re.compile(r"[0-9a-f]{64}")
 TOO_LONG = 4096  # tokens: more than the kit's own model reads
+ADAPTERS = tuple(f"kit-{number}" for number in range(1, 9))
+"""Names of the adapters that are asked beside their base; what is served elsewhere must be served under them."""
+UNKNOWN = "kit-0"
 
 
 class TrainedWorld(InWorld):
@@ -47,7 +53,7 @@ class TrainedWorld(InWorld):
 
 class EngineExercise(TrainedWorld):
     """The base and what was trained on it, asked together and one by one, and how likely given answers are, where the
-    engine offers to tell."""
+    engine offers to tell; and the base with eight adapters beside it, asked in mixed order."""
 
     part = "engine"
 
@@ -55,6 +61,12 @@ class EngineExercise(TrainedWorld):
         super().__init__(world)
         asked: list[Text] = [*(question(row) for row in ROWS[:4]), str(ROWS[4]["text"])]
         self.prompts = asked if prompts is None else prompts
+        self.mixed = False
+
+    def prepare(self, desk: Desk) -> None:
+        super().prepare(desk)
+        self.adapters = {name: desk.keep(name) for name in ADAPTERS}
+        self.world.trained_apart(self.adapters.values())
 
     def run(self, made: Engine, desk: Desk, report: Report) -> Any:
         saved, digest = self.saved, self.digest
@@ -72,7 +84,38 @@ class EngineExercise(TrainedWorld):
         way, does = ("scored", "scores") if scores else ("asked", "answers")
         says = f"the tuned model's {does} are the base's: what was trained is not in the model that {does}"
         report.expect(bool(difference(found["base"][way], found["tuned"][way])), "identity-untrue", says)
+        if not self.mixed:  # the same whatever the options are, and the longest part
+            self._several(made, report)
+            self.mixed = True
         return found
+
+    def _several(self, made: Engine, report: Report) -> None:
+        """Base and adapters in mixed order: each answers as it does where it is opened by itself."""
+        served = self._served()._replace(method=self.world.method)
+        order = [None, *ADAPTERS[::2], None, *ADAPTERS[1::2], None]
+        asked = [Asked(self.prompts[place % 2], name) for place, name in enumerate(order * 2)]
+        with made.open_several(served, self.adapters) as several:
+            found = several.complete(asked, LIMITS[1])
+            says = f"asked of an adapter `{UNKNOWN}` that is not there, it answers: nobody knows by which weights"
+            with suppress(TunewrightError):
+                several.complete([Asked(self.prompts[0], UNKNOWN)], LIMITS[0])
+                report.add("unknown-adapter-answers", says)
+        says = f"{len(found)} answers to {len(asked)} prompts that are asked of several adapters"
+        if not report.expect(len(found) == len(asked), "adapters-mixed", says):
+            return
+        alone = {name: self._by_itself(made, name) for name in dict.fromkeys(order)}
+        for one, answer in zip(asked, found, strict=True):
+            who = "the base" if one.adapter is None else f"adapter `{one.adapter}`"
+            where = difference(vars(answer), vars(alone[one.adapter][self.prompts.index(one.prompt)]), "answer")
+            says = f"asked in mixed order, {who} answers otherwise than by itself: {where}"
+            report.expect(not where, "adapters-mixed", says)
+
+    def _by_itself(self, made: Engine, name: str | None) -> list[Completion]:
+        served = self._served()
+        if name is not None:
+            served = served._replace(method=self.world.method, trained=self.adapters[name])
+        with made.open(served) as subject:
+            return subject.complete(self.prompts[:2], LIMITS[1])
 
     def _identity(self, made: Engine, what: str, told: str, true: str, report: Report) -> None:
         """Its weights' digest; of an engine that never sees them anything else than what a digest looks like."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -66,6 +66,13 @@ class World:
         self.teach(model)
         self.method.save(model, out)
         return self.method.digest(model)
+
+    def trained_apart(self, folders: Iterable[Path]) -> None:
+        """Save a trained adapter into each empty folder, no two of them alike; the same ones every time."""
+        model = self.method.wrap(self.fresh(), None)
+        for folder in folders:
+            self.teach(model)  # on from the one before
+            self.method.save(model, folder)
 
     def calibration(self, count: int) -> list[list[int]]:
         """So many rows of token ids, as a spec's training rows would be: at most those of the kit's sample."""

@@ -53,6 +53,8 @@ CODES: Mapping[str, str] = {
     "outcome-untrue": "a trainer's steps, tokens or losses are not what happened",
     "event-incomplete": "a training event lacks a key",
     "argument-lost": "an argument did not reach the library, and no Substitution says so",
+    "adapters-mixed": "asked in mixed order, an adapter or the base answers otherwise than by itself",
+    "unknown-adapter-answers": "an adapter that is not there is asked, and something answers",
     "identity-untrue": "a subject carries other weights than it says",
     "batching-changes-answers": "an answer depends on what else is asked",
     "limit-ignored": "an answer is longer than was asked for",
