@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 from tunewright.parts import Cap, Evaluator, Quantizer
 from tunewright.parts.evaluator import serves
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.certify import Certifier
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
@@ -67,11 +68,8 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
-    parity = Parity(
-        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved),
-        _answered(resolved), seed, tuple(resolved.host.blocked),
-    )  # fmt: skip
-    yield Step("parity", parity, {**trained, **forms, **judged}, device)
+    certifier = _certifier(resolved, opener)
+    yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
     yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
     shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
@@ -124,6 +122,20 @@ def _golden(resolved: Resolved) -> Claims:
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
     return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _certifier(resolved: Resolved, opener: Opener) -> Certifier:
+    seed = resolved.spec.seed
+    return Certifier(
+        opener=opener,
+        plain=_plain(resolved),
+        engines=resolved.opened_by,
+        golden=ClaimRows(_golden(resolved), seed),
+        asked=_certified(resolved),
+        answered=_answered(resolved),
+        seed=seed,
+        blocked=tuple(resolved.host.blocked),
+    )
 
 
 def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:
