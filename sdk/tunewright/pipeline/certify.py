@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunewright.digest import digest_json, digest_tree
 from tunewright.errors import BadInput, Refused
 from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
@@ -42,6 +43,11 @@ class Exported(NamedTuple):
     def read(cls, name: str, output: Artifact) -> Exported:
         """The form in a step's output."""
         return cls(name, output.path, output.json(FORM))
+
+    @property
+    def digest(self) -> str:
+        """Two forms of one digest answer alike: their files are the same, and so is the way to open them."""
+        return digest_json([dict(self.about), digest_tree(self.folder / FILES)])
 
 
 class Reference(NamedTuple):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from tunewright.parts import Cap, Evaluator, Quantizer
+from tunewright.parts import Cap, Evaluator, Exporter, Gate, Quantizer
 from tunewright.parts.evaluator import serves
+from tunewright.parts.gate import form_score
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.certify import Certifier
 from tunewright.pipeline.forms import Opener
@@ -23,6 +25,7 @@ from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare
 from tunewright.pipeline.tasks.quantize import QUANTIZE, Quantize
 from tunewright.pipeline.tasks.report import Report
+from tunewright.pipeline.tasks.search import Search
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare
 from tunewright.resolve.resolved import Claims, Training
@@ -36,8 +39,17 @@ class Made(NamedTuple):
     rows: str
 
 
-def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str) -> Iterator[Step]:
-    """The steps in their order; `about` is what report and package say of the run besides its outputs."""
+def steps_of(
+    resolved: Resolved,
+    pin: Pin,
+    about: Mapping[str, Any],
+    device: str,
+    searched: Mapping[str, Sequence[Exporter]] = MappingProxyType({}),
+) -> Iterator[Step]:
+    """The steps in their order; `about` is what report and package say of the run besides its outputs.
+
+    `searched` holds the variants of every export that is to be searched, by its name.
+    """
     spec, seed = resolved.spec, resolved.spec.seed
     opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
     yield Step("fetch", Fetch(resolved.source, pin), {})
@@ -70,10 +82,18 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     forms = {name: name for name in exports}
     certifier = _certifier(resolved, opener)
     yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
-    shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
+    certified, searches = {"parity": "parity"}, dict[str, str]()
+    for name, variants in searched.items():
+        own = next(exporter for exporter in resolved.exporters if exporter.name == name)
+        read = {f"export-{name}": f"export-{name}", **({"rows": learnt} if own.calibrates else {})}
+        step = f"search-{name}"
+        search = Search(own, variants, certifier, _gates_on(resolved, name))
+        yield Step(step, search, {**trained, **judged, **certified, **read}, device)
+        certified, searches[step] = {"parity": step}, step
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, **certified})
+    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
-    packed = {**shown, **forms, "report": "report"}
+    packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
@@ -106,6 +126,16 @@ def _plain(resolved: Resolved) -> Quantizer:
     if Cap.FULLY_TRAINABLE in offers or Cap.TAKES_MERGES not in offers:
         return resolved.quantizer
     return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
+
+
+def _gates_on(resolved: Resolved, form: str) -> list[Gate]:
+    """The gates that read scores of this form and of nothing else: they judge its variants as they will judge it."""
+
+    def read(metric: str) -> str:
+        named = (one.name for one in resolved.exporters if metric.startswith(form_score(one.name, "")))
+        return max(named, key=len, default="")  # names may have dots
+
+    return [gate for gate in resolved.gates if {read(metric) for metric in gate.metrics()} == {form}]
 
 
 def _stages(resolved: Resolved) -> dict[str, str]:
