@@ -140,7 +140,7 @@ def run(
         typer.Option(
             "--search-export",
             metavar="NAME",
-            help="Where this export is refused, try other options of it, at most six; may be repeated.",
+            help="Where this export is refused, try other options of it, at most six.",
         ),
     ] = [],
 ) -> None:
