@@ -49,6 +49,7 @@ class Narrow(Exporter):
         from tunewright_fakes import write_safetensors
 
         self.made.append(line_of(self))
+        assert not any(out.iterdir())
         trained.merge(out, "fp32", "original")
         if self.options.fails:
             raise WorkFailed("the library gave up")
@@ -114,7 +115,7 @@ def test_the_first_variant_that_passes_is_handed_over_under_the_exports_name(spe
     assert "narrow is made by {kind: narrow, width: 3}" in (package / "MODEL_CARD.md").read_text()
     subprocess.run([sys.executable, "-I", str(package / "verify.py")], check=True, capture_output=True)
     page = Path(summary["artifacts"]["report"]).read_text()
-    assert 'write <span class="code">exports: [{kind: narrow, width: 3}]</span>' in page
+    assert 'write <span class="code">{kind: narrow, width: 3}</span> under' in page
     assert all(line in page for line in lines)
     print_result(summary)
     said = capsys.readouterr().out
@@ -149,6 +150,7 @@ def test_where_none_passes_the_export_stays_out_and_each_says_why(spec, host, tm
     row = summary["parity"]["narrow"]
     assert row["scores"]["fake.right"]["tuned"] == pytest.approx(1 / 3)  # that of the spec's own
     assert summary["artifacts"]["narrow"].endswith("steps/export-narrow/files")
+    assert not (Path(summary["run_dir"]) / "steps/search-narrow/files").exists()  # what is refused is not kept
     package = Path(summary["artifacts"]["package"])
     assert not (package / "forms").exists()
     assert json.loads((package / "certificate.json").read_text())["narrow"]["search"] == found
