@@ -176,6 +176,14 @@ def test_what_was_done_is_not_done_again(spec, host, tmp_path):
     assert again["parity"] == plain["parity"]
 
 
+def test_other_variants_are_another_search(spec, host, tmp_path, monkeypatch):
+    monkeypatch.setattr(Narrow, "offered", ({"width": 3},))
+    run(spec, host, tmp_path)
+    monkeypatch.setattr(Narrow, "offered", ({"width": 3, "padding": 8},))
+    again = run(spec, host, tmp_path)
+    assert again["search"]["narrow"]["found"] == "{kind: narrow, width: 3, padding: 8}"
+
+
 def test_an_interrupted_search_goes_on_with_the_variant_that_it_was_at(spec, host, tmp_path, monkeypatch):
     monkeypatch.setattr(Narrow, "interrupted", True)
     with pytest.raises(KeyboardInterrupt):
@@ -272,6 +280,13 @@ def test_what_cannot_be_searched_is_said_before_anything_is_done(spec, host, tmp
     assert message in caught.value.message
     assert fix in caught.value.fix
     assert not (tmp_path / "store").exists()
+
+
+def test_a_misspelt_name_is_said_before_any_row_is_read(spec, host, tmp_path):
+    rows = spec.parent / "train.csv"
+    rows.write_text(f"{rows.read_text()}a message,\n")  # without an answer
+    with pytest.raises(BadInput, match="the spec has no export `narow`"):
+        run(spec, host, tmp_path, search=("narow",))
 
 
 def test_a_rehearsal_takes_no_search(spec):
