@@ -176,6 +176,15 @@ def test_what_was_done_is_not_done_again(spec, host, tmp_path):
     assert again["parity"] == plain["parity"]
 
 
+def test_the_line_that_passed_makes_the_same_form_once_it_is_written(spec, host, tmp_path):
+    searched = run(spec, host, tmp_path)
+    written = run(spec, host, tmp_path, searched["search"]["narrow"]["found"], search=())
+    measured = ("identity", "bytes", "scores", "agreement", "refused")
+    one, other = ({key: summary["parity"]["narrow"][key] for key in measured} for summary in (searched, written))
+    assert one == other
+    assert written["artifacts"]["narrow"].endswith("steps/export-narrow/files")
+
+
 def test_other_variants_are_another_search(spec, host, tmp_path, monkeypatch):
     monkeypatch.setattr(Narrow, "offered", ({"width": 3},))
     run(spec, host, tmp_path)
