@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tunewright.errors import Refused
 from tunewright.parts import Facts, Finding
 from tunewright.parts.adapter import ModelDir
+from tunewright.parts.base import Json
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.quantizer import stored
 from tunewright.parts.whole import copy_beside
-from tunewright_gptqmodel import library
+from tunewright_gptqmodel import library, trials
 from tunewright_gptqmodel.awq import Awq, AwqOptions
 from tunewright_gptqmodel.calibrated import MAKING, Calibrated
 from tunewright_gptqmodel.gptq import Gptq, GptqOptions
@@ -41,6 +42,14 @@ class PackedExporter(MergedExporter):
         yield from super().check(facts)
         if facts.model_config and not stored(facts.model_config):
             yield from self._quantizer().check(Facts(model_config=facts.model_config))
+
+    def variants(self, facts: Facts) -> Iterable[Mapping[str, Json]]:
+        """More rows, smaller groups, the ends of the model left whole, then the layer of each block that loses most."""
+        config = facts.model_config or {}
+        finer = {"calibration_rows": trials.ROWS, **trials.smaller(config)}
+        yield {"calibration_rows": trials.ROWS}
+        yield finer
+        yield from ({**finer, "skip": names} for names in (trials.ends(config), trials.down(config)) if names)
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises as `merged` does, and as the quantizer's `make`."""
@@ -81,6 +90,13 @@ class GptqExporter(PackedExporter):
     reads = frozenset({"dtype", "into", *GptqOptions.model_fields} - {"kind"})
     vary: ClassVar = {"dtype": (None, "fp16"), **Gptq.vary}
 
+    def variants(self, facts: Facts) -> Iterable[Mapping[str, Json]]:
+        """And twice the bits, which lose next to nothing."""
+        yield from super().variants(facts)
+        eight = {"calibration_rows": trials.ROWS, "bits": 8}
+        yield eight
+        yield {**eight, "skip": trials.down(facts.model_config or {})}
+
 
 class AwqExportOptions(MergedOptions, AwqOptions):
     """Options of a merged model that is packed by AWQ."""
@@ -95,3 +111,10 @@ class AwqExporter(PackedExporter):
     Options: ClassVar = AwqExportOptions
     reads = frozenset({"dtype", "into", *AwqOptions.model_fields} - {"kind"})
     vary: ClassVar = {"dtype": (None, "fp16"), **Awq.vary}
+
+    def variants(self, facts: Facts) -> Iterable[Mapping[str, Json]]:
+        """And both together: it has no other bits than four."""
+        yield from super().variants(facts)
+        config = facts.model_config or {}
+        yield {"calibration_rows": trials.ROWS, **trials.smaller(config),
+               "skip": [*trials.ends(config), *trials.down(config)]}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,21 +47,26 @@ class Project:
             return error.problems
         return []
 
-    def plan(self) -> Plan:
-        """What a run will do. Raises `SpecError`."""
+    def plan(self, search: Sequence[str] = ()) -> Plan:
+        """What a run will do; `search` as in `run`. Raises `SpecError`."""
         from tunewright.pipeline.extras import named
         from tunewright.pipeline.plan import make_plan
 
         resolved = self.resolve()
         with named(resolved):
-            return make_plan(resolved)
+            return make_plan(resolved, search)
 
     def root(self, name: str, out: str | Path | None = None) -> Path:
         """The project's root: `runs/<name>` under the working folder, or `out`."""
         return Path("runs") / name if out is None else Path(out)
 
-    def run(self, out: str | Path | None = None, on_event: Listener | None = None) -> Result:
+    def run(
+        self, out: str | Path | None = None, on_event: Listener | None = None, search: Sequence[str] = ()
+    ) -> Result:
         """Everything from fetch to package; what is done already is reused.
+
+        `search` names exports: where one is refused, other options of its exporter are tried, at most six, and the
+        first whose form passes is packaged in its place. `result.summary["search"]` holds what was tried.
 
         Raises `SpecError` or `BadInput` before the model is loaded, `WorkFailed` where the work went wrong. A gate
         that fails does not raise: `result.passed` says so.
@@ -69,7 +74,7 @@ class Project:
         from tunewright.pipeline.extras import named
         from tunewright.pipeline.run import Run
 
-        plan = self.plan()
+        plan = self.plan(search)
         with named(plan.resolved), Run.open(plan, self.root(plan.name, out)) as run:
             return run.execute(on_event)
 

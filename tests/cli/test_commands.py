@@ -57,7 +57,8 @@ def test_data_guess_prints_the_line_to_paste(tunewright, tmp_path):
 def test_run_json_is_one_object_on_stdout(tunewright):
     done = tunewright("run", "client.yaml", "--json")
     summary = json.loads(done.stdout)
-    shown = {"status", "why", "run_dir", "steps", "scores", "unproven", "gates", "parity", "trained", "artifacts"}
+    shown = {"status", "why", "run_dir", "steps", "scores", "unproven", "gates", "parity", "search", "trained",
+             "artifacts"}  # fmt: skip
     assert set(summary) == shown
     assert summary["unproven"] == []
     assert set(summary["scores"]["fake.right"]) == {"n", "base", "tuned", "delta", "ci95", "p_value"}
@@ -67,6 +68,20 @@ def test_a_failed_gate_exits_1(tunewright):
     done = tunewright("run", "client.yaml", "--set", "gates.0.at_least=2")
     assert done.returncode == 1
     assert "gate FAILED" in done.stdout
+
+
+def test_an_export_is_searched_and_the_table_stands_on_stdout(tunewright):
+    asked = ("--set", "exports=[made]", "--set", "gates=[{kind: fake, metric: parity.made.agreement, at_least: 2}]")
+    done = tunewright("run", "client.yaml", *asked, "--search-export", "made", "--json")
+    assert done.returncode == 1, done.stderr  # no export agrees twice
+    summary = json.loads(done.stdout)
+    assert [one["written"] for one in summary["search"]["made"]["tried"]] == ["{kind: made}", "{kind: made, rows: 5}"]
+    assert "search-made" in done.stderr
+    shown = tunewright("show", "runs/acme", blocked=False).stdout
+    assert "1: {kind: made, rows: 5}" in shown
+    wrong = tunewright("run", "client.yaml", *asked, "--search-export", "mode")
+    assert wrong.returncode == 2
+    assert "did you mean `made`?" in wrong.stderr
 
 
 def test_a_failed_training_exits_1_with_its_reason(tunewright):

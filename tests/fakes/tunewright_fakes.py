@@ -488,6 +488,9 @@ class FakeMadeExporter(Exporter):
 
     kind, Options, reads, calibrates = "made", FakeMadeExporterOptions, frozenset({"rows"}), True
 
+    def variants(self, facts):
+        return [{"rows": 5}]
+
     def export(self, trained, out):
         trained.merge(out, trained.dtype, "original")
         texts = ["".join(map(chr, ids)) for ids in trained.calibration(self.options.rows)]

@@ -200,6 +200,42 @@ _SAMPLE: dict[str, Any] = {
             "peak_rss_bytes": 1_100_000_000,
         },
     },
+    "search": {
+        "awq": {
+            "found": "{kind: awq, calibration_rows: 128, group_size: 32}",
+            "tried": [
+                {
+                    "written": "{kind: awq}",
+                    "agreement": 0.61,
+                    "bytes": 121_000_000,
+                    "kl": 0.62,
+                    "scores": {
+                        "heldout.exact_match": {
+                            "n": 400,
+                            "base": 0.912,
+                            "tuned": 0.7025,
+                            "delta": -0.21,
+                            "ci95": [-0.25, -0.17],
+                            "p_value": 0.0001,
+                        },
+                    },
+                    "refused": ["heldout.exact_match falls behind: 0.703 where the trained form has 0.912"],
+                },
+                {
+                    "written": "{kind: awq, calibration_rows: 128}",
+                    "agreement": None,
+                    "bytes": None,
+                    "refused": ["it cannot be made, or not be opened: out of rows"],
+                },
+                {
+                    "written": "{kind: awq, calibration_rows: 128, group_size: 32}",
+                    "agreement": 0.97,
+                    "bytes": 124_000_000,
+                    "kl": 0.04,
+                },
+            ],
+        },
+    },
     "steps": [
         {"name": "fetch", "seconds": 21.4, "peak_rss_bytes": 1_100_000_000},
         {"name": "prepare", "seconds": 1.2, "peak_rss_bytes": 640_000_000},

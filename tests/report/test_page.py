@@ -224,6 +224,7 @@ def test_sections_stand_in_their_order():
         "Base against tuned",
         "Gates",
         "What is served against what was trained",
+        "Other options for awq",
         "Training loss",
         "Rows won and lost",
         "What is learnt of a row",
@@ -249,8 +250,8 @@ def test_a_failed_gate_is_seen_at_the_top():
 
 def test_a_run_that_measured_nothing_says_what_is_missing():
     empty = facts(
-        scores={}, gates=[], loss=[], examples={}, mask=[], parity={}, steps=[], machine=None, substituted=[],
-        libraries={}, spec_text="",
+        scores={}, gates=[], loss=[], examples={}, mask=[], parity={}, search={}, steps=[], machine=None,
+        substituted=[], libraries={}, spec_text="",
     )  # fmt: skip
     page = render(empty)
     assert Tags(page).open == []
@@ -299,3 +300,18 @@ def test_figures_read_as_people_write_them():
     )
     assert (bound(-0.2), bound(0), bound(220000)) == ("\u22120.2", "0", "+220,000")
     assert (value("x"), value(""), value(None), value([1, "a"])) == ("x", '""', "null", '[1, "a"]')
+
+
+def test_a_search_is_a_table_of_what_was_tried_and_what_came_of_it():
+    seen = text_of(render(facts()))
+    start = seen.index("Other options for awq")
+    part = seen[start : seen.index("Training loss", start)]
+    assert "To make it so from the beginning, write {kind: awq, calibration_rows: 128, group_size: 32} under" in part
+    assert "{kind: awq} refused: heldout.exact_match falls behind: 0.703 where the trained form has 0.912" in part
+    assert "121.0 MB 61 % 0.62 heldout.exact_match −0.210 −0.250 to −0.170" in part
+    assert "refused: it cannot be made, or not be opened: out of rows – – – –" in part
+    assert "group_size: 32} passed 124.0 MB 97 % 0.04 –" in part
+    none = facts(search={"awq": {"tried": facts().search["awq"].tried[:2]}})
+    assert "None passed: awq is not handed over." in text_of(render(none))
+    own = facts(search={"awq": {"tried": facts().search["awq"].tried[2:], "found": "{kind: awq}"}})
+    assert "Nothing was searched: awq is handed over as the spec writes it." in text_of(render(own))

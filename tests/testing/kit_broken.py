@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import kit_sound as sound
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +29,7 @@ from tunewright.errors import WorkFailed
 from tunewright.parts import Cap, Options, To
 from tunewright.parts.base import Unkeyed
 from tunewright.parts.evaluator import Evaluator, Graded, mean_of
-from tunewright.parts.exporter import Form
+from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
@@ -1118,6 +1118,46 @@ class AnswersLessInAHurry(sound.Engine):
                 complete = subject.complete
                 subject.complete = lambda prompts, limit, *rest, **how: complete(prompts, min(limit, 3), *rest, **how)
             yield subject
+
+
+@breaks("variant-unusable")
+class OffersWhatItDoesNotTake(sound.Copy):
+    def variants(self, facts):
+        return [{"bits": 8}]
+
+
+@breaks("variant-unusable")
+class RenamesItself(sound.Copy):
+    def variants(self, facts):
+        return [{"name": "other"}]
+
+
+class BitsOptions(ExporterOptions):
+    kind: str = "sound"
+    bits: Annotated[Literal[4, 8], Field(description="Written beside it.")] = 4
+
+
+class Bits(sound.Copy):
+    Options, reads = BitsOptions, frozenset({"bits"})
+
+    def export(self, trained, out):
+        (out / "bits").write_text(f"{self.options.bits}")
+        return super().export(trained, out)
+
+
+@breaks("variant-unusable")
+class OffersAValueThatItDoesNotTake(Bits):
+    def variants(self, facts):
+        return [{"bits": 3}]
+
+
+@breaks("variant-unusable")
+class OffersOthersEachTime(Bits):
+    asked = 0
+
+    def variants(self, facts):
+        self.asked += 1
+        return [{"bits": 8}] if self.asked % 2 else []
 
 
 @breaks("export-differs")

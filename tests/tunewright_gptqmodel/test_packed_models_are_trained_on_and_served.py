@@ -21,6 +21,7 @@ from tunewright.parts.base import BadOption
 from tunewright.parts.whole import copy_beside
 from tunewright.project import Project
 from tunewright.testing import World, check
+from tunewright_gptqmodel import trials
 from tunewright_gptqmodel.awq import Awq
 from tunewright_gptqmodel.gptq import Gptq
 from tunewright_peft.lora import Lora
@@ -172,6 +173,21 @@ def test_skipped_modules_stay_as_they_are(cls, base, tmp_path):
         "lm_head", *(f"model.layers.{layer}.mlp.down_proj" for layer in (0, 1)),
         *(f"model.layers.1.self_attn.{name}_proj" for name in "qkvo"),
     }  # fmt: skip
+    for name in plain:
+        assert torch.equal(model.get_submodule(name).weight, whole.get_submodule(name).weight)
+
+
+@BOTH
+def test_the_ends_of_a_model_stay_as_they_are(cls, tmp_path):
+    """As a search leaves them: the first block and the last, by the names that `skip` has for them."""
+    import torch
+
+    base = tiny_model(tmp_path / "base", keys=4, layers=3)
+    ends = trials.ends(json.loads((base / "config.json").read_text()))
+    model, whole = load(make(cls, base, tmp_path / "packed", skip=ends), backend(cls)), load(base, backend(NoQuantizer))
+    plain = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert {name.rpartition(".")[0].rpartition(".")[0] for name in plain - {"lm_head"}} == {*ends}
+    assert len(plain) == 1 + 2 * 7
     for name in plain:
         assert torch.equal(model.get_submodule(name).weight, whole.get_submodule(name).weight)
 

@@ -53,12 +53,14 @@ def show_plan(spec: Path, overrides: Sequence[str], out: Path | None, host: Host
         print_plan(found)
 
 
-def run_spec(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> int:
-    """`run`: the exit code is 1 where a gate of the spec fails."""
+def run_spec(
+    spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool, search: Sequence[str] = ()
+) -> int:
+    """`run`: the exit code is 1 where a gate of the spec fails. `search` as in `Project.run`."""
     project = Project.from_spec(spec, overrides=overrides, host=host)
     try:
         with Progress(sys.stderr) as progress:
-            result = project.run(out, progress.hear)
+            result = project.run(out, progress.hear, search)
     except TunewrightError as error:
         if as_json and error.summary is not None:
             print(json.dumps(error.summary, ensure_ascii=False))

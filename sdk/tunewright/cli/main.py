@@ -135,13 +135,23 @@ def run(
             help="Only prove that a resume is exact: train a few steps, kill the training, take it up, compare.",
         ),
     ] = False,
+    search: Annotated[
+        list[str],
+        typer.Option(
+            "--search-export",
+            metavar="NAME",
+            help="Where this export is refused, try other options of it, at most six.",
+        ),
+    ] = [],
 ) -> None:
     """Run the whole pipeline; a second run reuses what is done, and takes up a training that was interrupted."""
     from tunewright.cli.commands import rehearse_resume, run_spec
 
+    if rehearse and search:
+        raise BadInput("`--rehearse-resume` exports nothing to search", fix="leave `--search-export` out of it")
     if rehearse:
         raise typer.Exit(rehearse_resume(spec, override, out, _host(blocked, only), as_json))
-    raise typer.Exit(run_spec(spec, override, out, _host(blocked, only), as_json))
+    raise typer.Exit(run_spec(spec, override, out, _host(blocked, only), as_json, search))
 
 
 @app.command()

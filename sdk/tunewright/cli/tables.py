@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunewright.cli.progress import clock
+from tunewright.parts.gate import AGREEMENT, KL
 
 
 def console() -> Console:
@@ -32,6 +33,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for form, found in summary["parity"].items():
         for why in found["refused"]:
             out.print(Text(f"left out of the package: {form}; {why}"))
+    for form, search in summary.get("search", {}).items():
+        _print_search(out, form, search)
     trained = summary.get("trained")
     if trained:
         share = 100 * trained["trainable"] / trained["total"]
@@ -73,6 +76,40 @@ def _forms(parity: Mapping[str, Any]) -> Table:
             name, f"{found['agreement']:.1%}", _given(found["kl"], ".2g"), _given(found["delta"], "+.3f"), interval,
             f"{found['bytes'] / 1e6:,.1f}", _given(found["tokens_per_second"], ",.0f"),
         )  # fmt: skip
+    return table
+
+
+def _print_search(out: Console, form: str, search: Mapping[str, Any]) -> None:
+    """What was tried of an export, and the line to write for what passed."""
+    if len(search["tried"]) == 1:
+        out.print(Text(f"nothing was searched: {form} is handed over as the spec writes it"))
+        return
+    out.print(_tried(search["tried"]))
+    for number, one in enumerate(search["tried"]):
+        # a line to paste is one word: soft wrapping would cut it at 80 columns
+        out.print(Text(f"{number}: {one['written']}"), soft_wrap=True)
+        for why in one["refused"]:
+            out.print(Text(f"   refused: {why}"))
+    if search["found"]:
+        out.print(Text(f"{form} passes so; to write into the spec: {search['found']}"), soft_wrap=True)
+    else:
+        out.print(Text(f"none passes: {form} is not handed over"))
+
+
+def _tried(tried: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("tried")
+    for name in ("MB", "same tokens", "KL, nats", "score", "change", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, one in enumerate(tried):
+        size = _given(one["bytes"] and one["bytes"] / 1e6, ",.1f")
+        figures = (f"{number}", size, _given(one["agreement"], ".1%"), _given(one["kl"], ".2g"))
+        scores = {name: score for name, score in one["scores"].items() if name not in (AGREEMENT, KL)}
+        for place, (name, score) in enumerate(scores.items()):
+            interval = "{:+.3f} to {:+.3f}".format(*score["ci95"])
+            table.add_row(*(figures if place == 0 else ("",) * 4), name, f"{score['delta']:+.3f}", interval)
+        if not scores:
+            table.add_row(*figures)
     return table
 
 

@@ -111,6 +111,8 @@ def _forms(contents: PackageContents) -> Iterator[str]:
     yield "the first score; `certificate.json` holds every figure."
     for name, form in sorted(contents.forms.items()):
         yield from (f"- {escaped(name)} is not handed over: {escaped(why)}" for why in form["refused"])
+        if form.get("found"):
+            yield f"- {escaped(name)} is made by {escaped(form['found'])}: what the recipe writes was refused."
 
 
 def _nearness(form: Mapping[str, Any]) -> tuple[str, ...]:

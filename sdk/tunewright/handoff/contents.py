@@ -45,7 +45,8 @@ class PackageContents:
     forms: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Every form that was exported, by name: its certificate (`agreement`, `kl`, `scores`, `bytes`, …), how it is
     opened (`engine`, `options`, `quantizer`, `dtype`), and the `folder` of the package that holds it; empty for the
-    trained form, which lies at the top, and for one that is not handed over for the reasons in `refused`."""
+    trained form, which lies at the top, and for one that is not handed over for the reasons in `refused`. `found` is
+    there where other options than the recipe's made it: the line of a spec that holds them."""
     limits: Sequence[str] = ()
     """Further sentences for the card's section on limits."""
 

@@ -36,7 +36,7 @@ A complete exporter, which puts a note beside the trained files:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -44,7 +44,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Json, Name, O, Options
+from tunewright.parts.base import Backend, Facts, Json, Name, O, Options
 from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
 
@@ -124,6 +124,17 @@ class Exporter(Backend[O]):
     def name(self) -> str:
         """Key of the artifact, of its step and of its parity."""
         return getattr(self.options, "name", None) or self.kind
+
+    def variants(self, facts: Facts) -> Iterable[Mapping[str, Json]]:
+        """Other options to try where its form is refused, one after the other: for `run --search-export`.
+
+        Each names the options that differ from the defaults, with their values. They stand in the order of what a
+        client pays for them, so the smallest form comes first: the first that passes is taken. What the spec writes
+        stays as it is written: such an option is taken out of every variant, and a variant that then is like another
+        is left out, as is one that `check` refuses. A pure function of options and facts; none where there is nothing
+        to search.
+        """
+        return ()
 
     @abstractmethod
     def export(self, trained: Trained, out: Path) -> Form:

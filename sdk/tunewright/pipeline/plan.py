@@ -22,6 +22,7 @@ from tunewright.pipeline.repeats import Repeat, repeats
 from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
+from tunewright.pipeline.variants import refuse_unknown, searched
 from tunewright.resolve import Resolved, once_pinned
 from tunewright.resolve.rules import client_rules
 from tunewright.resolve.rules import learnt as sources_learnt
@@ -78,11 +79,13 @@ class Plan:
         }
 
 
-def make_plan(resolved: Resolved) -> Plan:
+def make_plan(resolved: Resolved, search: Sequence[str] = ()) -> Plan:
     """Plan a resolved spec. Raises `SpecError` for what only the whole data shows: no rows, a value never seen.
 
+    `search` names exports whose variants are tried where they are refused; raises `BadInput` by one that has none.
     Warns of rows that judge the model and were shown to it, and of a type that this machine has no instructions for.
     """
+    refuse_unknown(resolved, search)
     refuse_lacking(resolved.backends())
     problems, repeated = _check_rows(resolved)
     resolved.refuse(problems)
@@ -108,7 +111,7 @@ def make_plan(resolved: Resolved) -> Plan:
         if (found := effective(backend, resolved.facts_for(backend)))
     }
     about = _about(resolved, lock, arguments, repeated)
-    steps = tuple(steps_of(resolved, pin, about, device))
+    steps = tuple(steps_of(resolved, pin, about, device, searched(resolved, search)))
     keys: dict[str, str] = {}
     for step in steps:
         keys[step.name] = step.key(keys)

@@ -17,9 +17,10 @@ from tunewright.host import Host
 from tunewright.parts import Cap, DataSource, Engine, PromptFormat, Quantizer
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
+from tunewright.pipeline.certify import LIMIT
 from tunewright.pipeline.forms import Opener, refuse_lacking
 from tunewright.pipeline.tasks.fetch import base_folder
-from tunewright.pipeline.tasks.parity import GOLDEN, LIMIT
+from tunewright.pipeline.tasks.parity import GOLDEN
 from tunewright.pipeline.tasks.quantize import QUANTIZE
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.spec.suggest import did_you_mean

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from tunewright.parts import Cap, Evaluator, Quantizer
+from tunewright.parts import Cap, Evaluator, Exporter, Gate, Quantizer
 from tunewright.parts.evaluator import serves
+from tunewright.parts.gate import form_score
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.certify import Certifier
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.parent import parent_of
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
@@ -22,6 +25,7 @@ from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare
 from tunewright.pipeline.tasks.quantize import QUANTIZE, Quantize
 from tunewright.pipeline.tasks.report import Report
+from tunewright.pipeline.tasks.search import Search
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare
 from tunewright.resolve.resolved import Claims, Training
@@ -35,8 +39,17 @@ class Made(NamedTuple):
     rows: str
 
 
-def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str) -> Iterator[Step]:
-    """The steps in their order; `about` is what report and package say of the run besides its outputs."""
+def steps_of(
+    resolved: Resolved,
+    pin: Pin,
+    about: Mapping[str, Any],
+    device: str,
+    searched: Mapping[str, Sequence[Exporter]] = MappingProxyType({}),
+) -> Iterator[Step]:
+    """The steps in their order; `about` is what report and package say of the run besides its outputs.
+
+    `searched` holds the variants of every export that is to be searched, by its name.
+    """
     spec, seed = resolved.spec, resolved.spec.seed
     opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
     yield Step("fetch", Fetch(resolved.source, pin), {})
@@ -67,15 +80,20 @@ def steps_of(resolved: Resolved, pin: Pin, about: Mapping[str, Any], device: str
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
-    parity = Parity(
-        opener, _plain(resolved), resolved.opened_by, ClaimRows(_golden(resolved), seed), _certified(resolved),
-        _answered(resolved), seed, tuple(resolved.host.blocked),
-    )  # fmt: skip
-    yield Step("parity", parity, {**trained, **forms, **judged}, device)
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, "parity": "parity"})
-    shown = {**trained, "rows": made.rows, "export": form, "parity": "parity", "gate": "gate", **judged}
+    certifier = _certifier(resolved, opener)
+    yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
+    certified, searches = {"parity": "parity"}, dict[str, str]()
+    for name, variants in searched.items():
+        own = next(exporter for exporter in resolved.exporters if exporter.name == name)
+        read = {f"export-{name}": f"export-{name}", **({"rows": learnt} if own.calibrates else {})}
+        step = f"search-{name}"
+        search = Search(own, variants, certifier, _gates_on(resolved, name))
+        yield Step(step, search, {**trained, **judged, **certified, **read}, device)
+        certified, searches[step] = {"parity": step}, step
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, **certified})
+    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
-    packed = {**shown, **forms, "report": "report"}
+    packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
@@ -110,6 +128,16 @@ def _plain(resolved: Resolved) -> Quantizer:
     return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
 
 
+def _gates_on(resolved: Resolved, form: str) -> list[Gate]:
+    """The gates that read scores of this form and of nothing else: they judge its variants as they will judge it."""
+
+    def read(metric: str) -> str:
+        named = (one.name for one in resolved.exporters if metric.startswith(form_score(one.name, "")))
+        return max(named, key=len, default="")  # names may have dots
+
+    return [gate for gate in resolved.gates if {read(metric) for metric in gate.metrics()} == {form}]
+
+
 def _stages(resolved: Resolved) -> dict[str, str]:
     """The ports of every stage: its prepare and its train."""
     named = [training for training in resolved.trainings if training.name]
@@ -124,6 +152,20 @@ def _golden(resolved: Resolved) -> Claims:
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
     return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def _certifier(resolved: Resolved, opener: Opener) -> Certifier:
+    seed = resolved.spec.seed
+    return Certifier(
+        opener=opener,
+        plain=_plain(resolved),
+        engines=resolved.opened_by,
+        golden=ClaimRows(_golden(resolved), seed),
+        asked=_certified(resolved),
+        answered=_answered(resolved),
+        seed=seed,
+        blocked=tuple(resolved.host.blocked),
+    )
 
 
 def _certified(resolved: Resolved) -> dict[Evaluator, ClaimRows]:

@@ -11,6 +11,7 @@ from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.package import folder_of
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.pipeline.tasks.search import searches
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store.publish import Artifact
 
@@ -18,7 +19,7 @@ from tunewright.store.publish import Artifact
 def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str, str], why: str) -> dict[str, Any]:
     """Steps, scores, gates, parity and where everything is; paths are absolute."""
     evidence = done["gate"].json(EVIDENCE) if "gate" in done else {"scores": {}, "gates": []}
-    parity = _certificates(done["parity"]) if "parity" in done else {}
+    certified = _certified(done)
     gates = evidence["gates"]
     failed = bool(why) or any(not gate["passed"] for gate in gates)
     return {
@@ -29,10 +30,17 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "scores": evidence["scores"],
         "unproven": unproven({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
         "gates": gates,
-        "parity": parity,
+        "parity": {} if certified is None else _certificates(certified),
+        "search": {} if certified is None else searches(certified),
         "trained": _trained(done),
         "artifacts": _artifacts(folder, done),
     }
+
+
+def _certified(done: Mapping[str, Artifact]) -> Artifact | None:
+    """The output that holds the certificate: that of the last search, if there was one."""
+    last = [artifact for name, artifact in done.items() if name == "parity" or name.startswith("search-")]
+    return last[-1] if last else None
 
 
 def _certificates(parity: Artifact) -> dict[str, Any]:
@@ -63,7 +71,9 @@ def _step(name: str, status: str, artifact: Artifact | None) -> dict[str, Any]:
 
 def _artifacts(folder: Path, done: Mapping[str, Artifact]) -> dict[str, str]:
     steps = folder.absolute() / "steps"
-    found = {name.removeprefix("export-"): str(steps / name / FILES) for name in done if name.startswith("export-")}
+    made = [name for name in done if name.startswith("export-")]
+    made += [name for name in done if name.startswith("search-") and (done[name].path / FILES).is_dir()]
+    found = {name.partition("-")[2]: str(steps / name / FILES) for name in made}
     if "report" in done:
         found["report"] = str(folder.absolute() / "report.html")
     if "package" in done:

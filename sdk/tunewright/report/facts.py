@@ -128,6 +128,27 @@ class Parity(Fact):
     peak_rss_bytes: int | None = None
 
 
+class Tried(Fact):
+    """A variant of an export: the line of a spec that makes it, what its certificate says, why it is refused.
+
+    What could not be made or asked has no figures.
+    """
+
+    written: str
+    agreement: float | None
+    bytes: int | None
+    kl: float | None = None
+    scores: Mapping[str, Score] = {}
+    refused: tuple[str, ...] = ()
+
+
+class Search(Fact):
+    """What was tried of an export that was refused: first as the spec writes it; `found` is the line that passes."""
+
+    tried: tuple[Tried, ...]
+    found: str | None = None
+
+
 class Example(Fact):
     """A test row that base and tuned answered differently."""
 
@@ -196,6 +217,8 @@ class ReportFacts(Fact):
     examples: Examples = Examples()
     mask: tuple[MaskedRow, ...] = ()
     parity: Mapping[str, Parity] = {}
+    search: Mapping[str, Search] = {}
+    """By the export's name."""
     steps: tuple[Step, ...] = ()
     machine: Machine | None = None
     substituted: tuple[Substituted, ...] = ()

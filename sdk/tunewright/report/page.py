@@ -40,6 +40,7 @@ def render(facts: ReportFacts) -> str:
             policy=f"default-src 'none'; style-src 'sha256-{fingerprint}'; base-uri 'none'; form-action 'none'",
             intervals=interval_plots(facts.scores),
             forms=forms,
+            measures=(AGREEMENT, KL),
             form_intervals=interval_plots(forms),
             loss=loss_plot(facts.loss),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from io import StringIO
 from typing import Any
 
@@ -10,10 +11,19 @@ from ruamel.yaml import YAML
 
 def dump(value: Any) -> str:
     """YAML 1.2 text; equal values give equal text."""
+    return _dumped(value, flow=False, width=100)
+
+
+def flow(value: Any) -> str:
+    """The same in one line, as a person writes a part of a spec: `{kind: merged, dtype: fp16}`."""
+    return _dumped(value, flow=True, width=sys.maxsize).strip()
+
+
+def _dumped(value: Any, flow: bool, width: int) -> str:
     yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
+    yaml.default_flow_style = flow
     yaml.sort_base_mapping_type_on_output = False
-    yaml.width = 100
+    yaml.width = width
     out = StringIO()
     yaml.dump(value, out)
     return out.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import TunewrightError
 from tunewright.host import Host
-from tunewright.parts import Cap, Engine, Exporter
+from tunewright.parts import Cap, Engine, Exporter, Facts
 from tunewright.parts.engine import Completion, Continuation, Served
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.prompt_format import Text
@@ -22,7 +23,9 @@ from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import difference
+from tunewright.testing.contract import own_fields
 from tunewright.testing.desk import Desk
+from tunewright.testing.fields import read
 from tunewright.testing.samples import ROWS, question
 from tunewright.testing.state import TORCH
 from tunewright.testing.tiny import World
@@ -252,6 +255,7 @@ class ExporterExercise(TrainedWorld):
     part = "exporter"
 
     def run(self, made: Exporter, desk: Desk, report: Report) -> Any:
+        self._varied(made, report)
         saved, digest = self.saved, self.digest
         before, base = content(saved), content(self.world.base)
         first, second = desk.give("out"), desk.give("out")
@@ -265,6 +269,22 @@ class ExporterExercise(TrainedWorld):
         if report.expect(bool(content(first)), "bad-contract", "`export` wrote no file"):
             self._reopened(form, first, digest, report)
         return {"name": made.name, "files": content(first), "form": vars(form)}
+
+    def _varied(self, made: Exporter, report: Report) -> None:
+        """What a search would try: options that it takes, the same whenever it is asked."""
+        config = self.world.base / "config.json"
+        known = Facts(model_config=json.loads(config.read_text("utf-8"))) if config.is_file() else Facts()
+        for facts in (Facts(), known):
+            found, again = ([dict(changes) for changes in made.variants(facts)] for _ in range(2))
+            says = "`variants` gives others when it is asked again: a search is taken up where it was"
+            report.expect(found == again, "variant-unusable", says)
+            for changes in found:
+                foreign = sorted(changes.keys() - set(own_fields(type(made))))
+                says = f"`variants` changes {', '.join(foreign)}: it may change options of its own, no others"
+                if report.expect(not foreign, "variant-unusable", says):
+                    says = f"`variants` offers {changes}, which its Options refuse"
+                    sound = read(type(made), {"kind": made.kind, **changes}) is not None
+                    report.expect(sound, "variant-unusable", says)
 
     def _what(self, saved: Path) -> Trained:
         world = self.world

@@ -71,6 +71,7 @@ CODES: Mapping[str, str] = {
     "missing-evidence-passes": "a gate passes without its score",
     "nan-passes": "a gate passes on what is no number",
     "export-differs": "one training is exported as different files",
+    "variant-unusable": "an exporter offers a search options that it does not take, or others each time",
     "form-untrue": "what was exported cannot be reopened as its Form says",
 }
 """Every code, and what it means of a backend."""

@@ -19,6 +19,7 @@ from tunewright.pipeline.tasks.gate import EVIDENCE, score_of
 from tunewright.pipeline.tasks.parity import GOLDEN, PARITY
 from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.tasks.report import PAGE
+from tunewright.pipeline.tasks.search import form_of, searches
 from tunewright.pipeline.tasks.train import OUTCOME
 from tunewright.spec.dump import dump
 from tunewright.spec.model import Package as PackageSpec
@@ -100,20 +101,23 @@ class Package(Task):
             name: path
             for form, found in self._certificates(inputs).items()
             if found["folder"]
-            for name, path in _under(found["folder"], inputs[f"export-{form}"].path / FILES).items()
+            for name, path in _under(found["folder"], form_of(inputs, form).path / FILES).items()
         }
 
     def _certificates(self, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
         """By form: how it is opened, its row of the certificate, and the folder of the package that holds it.
 
-        The trained form lies at the top, and a refused one nowhere: their `folder` is empty.
+        The trained form lies at the top, and a refused one nowhere: their `folder` is empty. `found` is what makes a
+        form in place of what the spec writes, as a spec would write it.
         """
-        found = {}
+        found, searched = {}, searches(inputs["parity"])
         for name, certified in inputs["parity"].json(PARITY).items():
-            about = inputs[f"export-{name}"].json(FORM)
-            handed = inputs[f"export-{name}"].path != inputs["export"].path and not certified["refused"]
+            form = form_of(inputs, name)
+            about = form.json(FORM)
+            handed = form.path != inputs["export"].path and not certified["refused"]
             opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype")}
-            found[name] = {**opened, **certified, "folder": f"{FORMS}/{name}" if handed else ""}
+            by = {"found": searched[name]["found"]} if form.path != inputs[f"export-{name}"].path else {}
+            found[name] = {**opened, **certified, **by, "folder": f"{FORMS}/{name}" if handed else ""}
         return found
 
     def _evals(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
@@ -128,9 +132,17 @@ class Package(Task):
         return {
             "spec.lock.yaml": dump(self.about["lock"]),
             "prompts.json": _text(inputs["parity"], GOLDEN),
-            "certificate.json": _text(inputs["parity"], PARITY),
+            "certificate.json": _certificate(inputs["parity"]),
             "REPORT.html": _text(inputs["report"], PAGE),
         }
+
+
+def _certificate(certified: Artifact) -> str:
+    """Every form's row, and what was tried of a form that was searched."""
+    searched = searches(certified)
+    rows = certified.json(PARITY).items()
+    told = {name: {**row, **({"search": searched[name]} if name in searched else {})} for name, row in rows}
+    return canonical_json(told).decode()
 
 
 def _under(folder: str, path: Path | None) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.parity import PARITY
 from tunewright.pipeline.tasks.prepare import FACTS
+from tunewright.pipeline.tasks.search import searches
 from tunewright.pipeline.tasks.train import OUTCOME
 from tunewright.report.facts import ReportFacts
 from tunewright.report.page import render
@@ -73,7 +74,8 @@ class Report(Task):
             "loss": outcome["losses"],
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
-            "parity": self._certificates(inputs, context),
+            "parity": self._certificates(inputs["parity"]),
+            "search": self._searches(inputs["parity"]),
             "examples": self._examples(inputs),
             "mask": rows["mask"],
             "libraries": self.about["libraries"],
@@ -81,12 +83,18 @@ class Report(Task):
         }
         return ReportFacts.model_validate(found)
 
-    def _certificates(self, inputs: Mapping[str, Artifact], context: Context) -> dict[str, Any]:
+    def _certificates(self, certified: Artifact) -> dict[str, Any]:
         """Each form's row of the certificate, and the figures that only this machine has."""
-        figures = context.manifests["parity"]["notes"]["figures"]
+        figures = certified.manifest["notes"]["figures"]
         shown = ("agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
+        return {form: {**_only(found, *shown), **figures[form]} for form, found in certified.json(PARITY).items()}
+
+    def _searches(self, certified: Artifact) -> dict[str, Any]:
+        """What was tried of each export that was searched."""
+        shown = ("written", "agreement", "kl", "scores", "refused", "bytes")
         return {
-            form: {**_only(found, *shown), **figures[form]} for form, found in inputs["parity"].json(PARITY).items()
+            form: {"found": search["found"], "tried": [_only(one, *shown) for one in search["tried"]]}
+            for form, search in searches(certified).items()
         }
 
     def _part(self, part: str) -> dict[str, Any]:

@@ -1,0 +1,215 @@
+"""The trained model and any form of it are asked the same, and the form gets its row of the certificate."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunewright.digest import digest_json, digest_tree
+from tunewright.errors import BadInput, Refused
+from tunewright.parts import Backend, Engine, Evaluator, Quantizer
+from tunewright.parts.engine import Completion, Continuation, Likeliest
+from tunewright.parts.evaluator import Graded, TestRow, serves
+from tunewright.parts.prompt_format import Text
+from tunewright.pipeline.apart import Apart, apart, form_of
+from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unasked
+from tunewright.pipeline.forms import Opener, refuse_other
+from tunewright.pipeline.rows import ClaimRows
+from tunewright.pipeline.step import Context
+from tunewright.pipeline.tasks.evaluate import measured, read_graded
+from tunewright.pipeline.tasks.export import FILES, FORM
+from tunewright.pipeline.tasks.fetch import base_folder
+from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
+from tunewright.store.publish import Artifact
+
+PROMPTS = 8
+LIMIT = 32  # tokens of a golden answer
+BEGINNING = 200  # characters of a plain text that it is asked to go on with
+TOP = 32  # likeliest tokens of a place that distributions are compared by
+
+
+class Exported(NamedTuple):
+    """A form as an export step wrote it: its name, its folder, and how it is reopened."""
+
+    name: str
+    folder: Path
+    about: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, name: str, output: Artifact) -> Exported:
+        """The form in a step's output."""
+        return cls(name, output.path, output.json(FORM))
+
+    @property
+    def digest(self) -> str:
+        """Two forms of one digest answer alike: their files are the same, and so is the way to open them."""
+        return digest_json([dict(self.about), digest_tree(self.folder / FILES)])
+
+
+class Reference(NamedTuple):
+    """What every form is asked, and compared with."""
+
+    golden: list[TestRow]
+    tests: Mapping[Evaluator, list[TestRow]]
+    trained: Answers
+    base: Answers | None
+    """What the base answered to the test rows; None where it was not asked."""
+    model: Path
+    """The base's folder."""
+    digest: str
+    """That of the trained tensors."""
+
+    @property
+    def prompts(self) -> list[Text]:
+        return [golden_prompt(row) for row in self.golden]
+
+
+class Certified(NamedTuple):
+    """A form's row of the certificate, and what another machine has others of: tokens a second, memory."""
+
+    row: dict[str, Any]
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Certifier:
+    """Everything that decides over a form's row, but for the form and the trained model themselves."""
+
+    opener: Opener
+    plain: Quantizer
+    """Opens weights that were computed anew, where their form names no other."""
+    engines: Mapping[str, Engine]
+    """The engine of each form, by its name."""
+    golden: ClaimRows
+    asked: Mapping[Evaluator, ClaimRows]
+    answered: Collection[Evaluator]
+    """By the trained form in the loader's own engine: the others are asked here."""
+    seed: int
+    blocked: Sequence[str]
+    """Plugins of this process's host that the fresh one leaves out as well."""
+
+    def parts(self) -> tuple[Backend, ...]:
+        """The backends whose signatures belong into the key of a step that certifies."""
+        rows = (part for claims in (self.golden, *self.asked.values()) for part in claims.parts())
+        parts = (self.plain, *self.engines.values(), *self.opener.parts(), *rows, *self.asked)
+        return tuple(dict.fromkeys(parts))
+
+    def settings(self) -> dict[str, Any]:
+        """What else does, as plain JSON."""
+        rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
+        asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
+        judged = {"answered": sorted(one.name for one in self.answered), "loss": LOSS, "chance": CHANCE}
+        return {"dtype": self.opener.dtype, "seed": self.seed, **asked, **judged}
+
+    def sources(self) -> dict[str, str]:
+        """Digests of the rows that are asked."""
+        found = {f"golden {place}": digest for place, digest in self.golden.digests().items()}
+        for evaluator, claims in self.asked.items():
+            found |= {f"{evaluator.name} {place}": digest for place, digest in claims.digests().items()}
+        return found
+
+    def reference(self, inputs: Mapping[str, Artifact], others: bool, context: Context) -> Reference:
+        """Ask the trained form, in this process: ports `model`, `trained`, and what was evaluated, `base` and `tuned`.
+
+        What evaluate-tuned asked of it in another engine is asked anew where `others` says that there is a form to be
+        compared by it.
+        """
+        golden = golden_rows(self.golden.examples(), self.seed)
+        tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
+        again = [one for one in tests if one not in self.answered] if others else []
+        model, trained = base_folder(inputs["model"]), inputs["trained"]
+        digest = trained.json(OUTCOME)["digest"]
+        with self.opener.tuned(model, trained.path / TRAINED, digest) as subject:
+            answers = subject.complete([golden_prompt(row) for row in golden], LIMIT, together=False)
+            likeliest = subject.likeliest(_said(answers), TOP) if isinstance(subject, Likeliest) else None
+            asked = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in again}
+        known = self._graded(inputs["tuned"]) if "tuned" in inputs else {}
+        base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
+        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), base, model, digest)
+
+    def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
+        return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}
+
+    def is_trained(self, form: Exported) -> bool:
+        """Whether a form is the trained tensors in the engine that answered for them."""
+        return form.about["dtype"] is None and form.about["engine"] == self.opener.engine.kind
+
+    def certify(self, form: Exported, reference: Reference, context: Context) -> Certified:
+        """Reopen a form in a fresh process, ask it, compare.
+
+        Where the trained form itself cannot be asked, or is asked otherwise, the run ends: it would be packaged. Of
+        another form it is a reason to leave it out.
+        """
+        context.emit({"event": "progress", "what": f"reopening {form.name} in a fresh process"})
+        with self._reopened(form, reference, context) as subject:
+            if form.about["dtype"] is None:
+                refuse_other(subject.identity, reference.digest)
+            found = self._row(form, subject, reference, context)
+        identity = form.about["identity"] if form.about["dtype"] is not None else subject.identity
+        return Certified({**found, "bytes": form.about["bytes"], "identity": identity}, _figures(subject))
+
+    def _row(self, form: Exported, subject: Apart, reference: Reference, context: Context) -> dict[str, Any]:
+        itself = self.is_trained(form)
+        try:
+            answers = self._asked(form, subject, reference, context)
+        except (BadInput, Refused) as error:
+            if itself:
+                raise
+            return unasked(error.message)
+        found = certificate(reference.trained, answers, reference.base, self.seed)
+        if itself and found["retokenized"]:
+            why = f"`{form.name}` holds the trained tensors, and {found['refused'][0]}"
+            raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
+        return found
+
+    def _reopened(self, form: Exported, reference: Reference, context: Context) -> AbstractContextManager[Apart]:
+        """The form as its client will open it, without anything of this process."""
+        about, base, files = form.about, reference.model, form.folder / FILES
+        speaks = files if about["speaks"] else base
+        if about["dtype"] is None:
+            how = form_of(self.opener, base, files, speaks, self.blocked)
+        else:
+            opener = replace(self.opener, quantizer=self.plain, dtype=about["dtype"])
+            how = form_of(opener, files, None, speaks, self.blocked)
+        how["parts"]["engine"] = {"kind": about["engine"], **about["options"]}
+        if about["quantizer"] is not None:
+            how["parts"]["quantizer"] = dict(about["quantizer"])
+        return apart(how, self.opener.loader.tokenizer(base), context.scratch)
+
+    def _asked(self, form: Exported, subject: Apart, reference: Reference, context: Context) -> Answers:
+        """The test rows are asked where anything but the process is another than the trained form's: the trained
+        tensors in the same engine have its scores. What an engine cannot do for an evaluation is not measured."""
+        trained = reference.trained
+        golden = subject.complete(reference.prompts, LIMIT, together=False)
+        known = trained.likeliest is not None and subject.gives_likeliest
+        likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
+        if self.is_trained(form):
+            return Answers(golden, likeliest, trained.graded)
+        can = [evaluator for evaluator in trained.graded if serves(self.engines[form.name], evaluator)]
+        graded = {evaluator: measured(evaluator, subject, reference.tests[evaluator], context) for evaluator in can}
+        return Answers(golden, likeliest, graded)
+
+
+def _said(golden: Iterable[Completion]) -> list[Continuation]:
+    return [Continuation(answer.prompt_ids, answer.ids) for answer in golden]
+
+
+def _figures(subject: Apart) -> dict[str, Any]:
+    """What another machine has others of: it stands in the manifest, where the report reads it."""
+    speed = subject.tokens / subject.seconds if subject.seconds else None
+    return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
+
+
+def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:
+    """A few rows drawn by the seed, in their own order."""
+    rng = random.Random(f"golden-{seed}")
+    return [rows[place] for place in sorted(rng.sample(range(len(rows)), min(PROMPTS, len(rows))))]
+
+
+def golden_prompt(row: TestRow) -> Text:
+    """What is asked of a row; of a plain text, that it be gone on with."""
+    return row.example.asked or row.example.answer[:BEGINNING]
