@@ -104,7 +104,8 @@ class Package(Task):
         }
 
     def _certificates(self, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
-        """By form: how it is opened, its row of the certificate, and the folder of the package that holds it.
+        """By form: how it is opened, what of other runs is in it, its row of the certificate, and the folder of the
+        package that holds it.
 
         The trained form lies at the top, and a refused one nowhere: their `folder` is empty.
         """
@@ -112,7 +113,7 @@ class Package(Task):
         for name, certified in inputs["parity"].json(PARITY).items():
             about = inputs[f"export-{name}"].json(FORM)
             handed = inputs[f"export-{name}"].path != inputs["export"].path and not certified["refused"]
-            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype")}
+            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype", "taken_up")}
             found[name] = {**opened, **certified, "folder": f"{FORMS}/{name}" if handed else ""}
         return found
 

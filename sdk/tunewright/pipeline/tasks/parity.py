@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json
-from tunewright.errors import BadInput, Refused
+from tunewright.errors import BadInput, Refused, TunewrightError, WorkFailed
 from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
 from tunewright.parts.evaluator import Graded, TestRow, serves
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.apart import Apart, apart, form_of
-from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unasked
+from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unmeasured
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context, Task
@@ -28,6 +28,9 @@ from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 GOLDEN, PARITY = "golden.json", "parity.json"
+PORT = "export-"
+UNFIT = (BadInput, WorkFailed)
+"""What is wrong with a form. What this machine lacks is no form's fault."""
 PROMPTS = 8
 LIMIT = 32  # tokens of a golden answer
 BEGINNING = 200  # characters of a plain text that it is asked to go on with
@@ -37,9 +40,12 @@ TOP = 32  # likeliest tokens of a place that distributions are compared by
 class Parity(Task):
     """Each form against the trained one, on golden prompts and on the test rows.
 
-    A form that should carry the trained tensors, and does not, ends the run. One with weights of its own can only be
-    compared by what it answers: where that is worse, its row of the certificate says so, and it is not packaged.
+    The trained form must carry the trained tensors, and another that is put on the base those that were exported. A
+    whole model of its own can only be compared by what it answers. Where a form is not what it should be, or answers
+    worse, its row of the certificate says so, and it is not packaged; where it is the trained one, the run ends.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -82,49 +88,55 @@ class Parity(Task):
         disk.write(out / GOLDEN, canonical_json([_golden(r, a) for r, a in zip(rows, trained.golden, strict=True)]))
         base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
         table, figures = {}, {}
-        for port, exported in sorted(inputs.items()):
-            if port.startswith("export-"):
-                name, about = port.removeprefix("export-"), exported.json(FORM)
-                context.emit({"event": "progress", "what": f"reopening {name} in a fresh process"})
-                with self._reopened(inputs["model"], exported, context) as subject:
-                    if about["dtype"] is None:
-                        refuse_other(subject.identity, inputs["trained"].json(OUTCOME)["digest"])
-                    found = self._certified(subject, name, about, trained, base, prompts, tests, context)
-                identity = about["identity"] if about["dtype"] is not None else subject.identity
-                table[name] = {**found, "bytes": about["bytes"], "identity": identity}
-                figures[name] = _figures(subject)
+        for name, about in sorted(_exported(inputs).items()):
+            context.emit({"event": "progress", "what": f"reopening {name} in a fresh process"})
+            found, figures[name] = self._row(name, about, inputs, trained, base, prompts, tests, context)
+            table[name] = {**found, "bytes": about["bytes"], "identity": about["identity"]}
         disk.write(out / PARITY, canonical_json(table))
         return {"figures": figures}
 
-    def _certified(
+    def _row(
         self,
-        subject: Apart,
         name: str,
         about: Mapping[str, Any],
+        inputs: Mapping[str, Artifact],
         trained: Answers,
         base: Answers | None,
         prompts: Sequence[Text],
         tests: Mapping[Evaluator, list[TestRow]],
         context: Context,
-    ) -> dict[str, Any]:
-        """A form's row. Where the trained form itself cannot be asked, or is asked otherwise, the run ends: it would be
-        packaged. Of another form it is a reason to leave it out."""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A form's row, and what only this machine measures of it.
+
+        Where the trained form itself cannot be opened or asked, or is asked otherwise, the run ends: it would be
+        packaged. Of another form it is a reason to leave it out. What this machine lacks ends the run for any.
+        """
         itself = self._is_trained(about)
-        try:
-            form = self._asked(subject, name, about, trained, prompts, tests, context)
-        except (BadInput, Refused) as error:
-            if itself:
-                raise
-            return unasked(error.message)
-        found = certificate(trained, form, base, self.seed)
-        if itself and found["retokenized"]:
-            why = f"`{name}` holds the trained tensors, and {found['refused'][0]}"
-            raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
-        return found
+        with ExitStack() as opened:
+            try:
+                subject = opened.enter_context(self._reopened(name, about, inputs, context))
+                if about["dtype"] is None:
+                    refuse_other(subject.identity, about["identity"], "trained" if about["trained"] else "exported")
+            except UNFIT as error:
+                if itself:
+                    raise
+                return unmeasured(f"it cannot be opened: {_in_a_line(error)}"), _figures(None)
+            try:
+                form = self._asked(subject, name, about, trained, prompts, tests, context)
+            except UNFIT as error:
+                if itself:
+                    raise
+                why = f"it cannot be asked what the trained form was asked: {_in_a_line(error)}"
+                return unmeasured(why), _figures(subject)
+            found = certificate(trained, form, base, self.seed)
+            if itself and found["retokenized"]:
+                why = f"`{name}` holds the trained tensors, and {found['refused'][0]}"
+                raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
+            return found, _figures(subject)
 
     def _is_trained(self, about: Mapping[str, Any]) -> bool:
         """Whether a form is the trained tensors in the engine that answered for them."""
-        return about["dtype"] is None and about["engine"] == self.opener.engine.kind
+        return bool(about["trained"]) and about["engine"] == self.opener.engine.kind
 
     def _trained(
         self,
@@ -137,9 +149,8 @@ class Parity(Task):
 
         What evaluate-tuned asked of it in another engine is asked anew, where there is a form to be compared by it.
         """
-        forms = [about for port, about in inputs.items() if port.startswith("export-")]
         others = [one for one in tests if one not in self.answered]
-        if all(self._is_trained(about.json(FORM)) for about in forms):
+        if all(map(self._is_trained, _exported(inputs).values())):
             others = []
         base, trained = base_folder(inputs["model"]), inputs["trained"]
         with self.opener.tuned(base, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
@@ -152,9 +163,11 @@ class Parity(Task):
     def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
         return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}
 
-    def _reopened(self, model: Artifact, exported: Artifact, context: Context) -> AbstractContextManager[Apart]:
+    def _reopened(
+        self, name: str, about: Mapping[str, Any], inputs: Mapping[str, Artifact], context: Context
+    ) -> AbstractContextManager[Apart]:
         """The form as its client will open it, without anything of this process."""
-        about, base, files = exported.json(FORM), base_folder(model), exported.path / FILES
+        base, files = base_folder(inputs["model"]), inputs[f"{PORT}{name}"].path / FILES
         speaks = files if about["speaks"] else base
         if about["dtype"] is None:
             form = form_of(self.opener, base, files, speaks, self.blocked)
@@ -192,8 +205,21 @@ def _said(golden: Sequence[Completion]) -> list[Continuation]:
     return [Continuation(answer.prompt_ids, answer.ids) for answer in golden]
 
 
-def _figures(subject: Apart) -> dict[str, Any]:
+def _exported(inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
+    """How each form is reopened, by its name."""
+    ports = [port for port in inputs if port.startswith(PORT)]
+    return {port.removeprefix(PORT): inputs[port].json(FORM) for port in ports}
+
+
+def _in_a_line(error: TunewrightError) -> str:
+    """What it says; of a process that died, its last words."""
+    return " ".join(error.message.split())
+
+
+def _figures(subject: Apart | None) -> dict[str, Any]:
     """What another machine has others of: it stands in the manifest, where the report reads it."""
+    if subject is None:
+        return {"tokens_per_second": None, "peak_rss_bytes": None}
     speed = subject.tokens / subject.seconds if subject.seconds else None
     return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
 
