@@ -31,6 +31,7 @@ SAMPLES = {
     "prompt_format/feedback": [{"prompt": "lamp?", "completion": "repair", "label": "yes"}],
     "prompt_format/openai": [{"messages": TALK}],
     "prompt_format/sharegpt": [{"conversations": SHARED}],
+    "prompt_format/unpaired": [{"prompt": [ASKED], "completion": [SAID], "label": False}],
     "prompt_format/ultrafeedback": [{"prompt": "lamp?", "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}],
 }
 """Rows of the shapes that a format is made for."""

@@ -36,6 +36,9 @@ SAMPLES = {
     "text of two columns": ("text", {"text": "{text}: {label}"}, None),
     "preference": ("preference", {}, [PAIR, {**PAIR, "chosen": "hm"}]),
     "feedback": ("feedback", {}, [JUDGED, {**JUDGED, "label": False}]),
+    "unpaired": (
+        "unpaired", {}, [{"prompt": OPEN[:3], "completion": OPEN[3:], "label": True}, {**JUDGED, "completion": OPEN[1:2]}],
+    ),
     "alpaca": ("alpaca", {}, [ALPACA, {**ALPACA, "input": ""}]),
     "openai": ("openai", {}, [{"messages": OPEN}, {"messages": TURNS}]),
     "openai as JSON text": ("openai", {"learn": "all"}, [{"messages": json.dumps(OPEN)}]),
