@@ -176,10 +176,8 @@ def test_a_judged_answer_in_messages_is_what_trl_makes_of_it(as_text, tmp_path):
     native = tiny_tokenizer()
     native.save_pretrained(tmp_path)
     row = judged(prompt=json.dumps(TALK[:3]), completion=json.dumps(TALK[3:])) if as_text else judged()
-    example, tokenizer = (
-        form("unpaired").example(row),
-        Host().make("loader", {"kind": "transformers"}).tokenizer(tmp_path),
-    )
+    example, loader = form("unpaired").example(row), Host().make("loader", {"kind": "transformers"})
+    tokenizer = loader.tokenizer(tmp_path)
     made = tokenize("1", "train.jsonl:1", example, tokenizer)
     prove([made], [example], tokenizer, 200)
     theirs = apply_chat_template(judged(), native)
