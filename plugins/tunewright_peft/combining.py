@@ -10,7 +10,7 @@ from typing import Any
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
 from tunewright_peft import files
-from tunewright_peft.method import NAME, fill, inject, tensors_of
+from tunewright_peft.method import NAME, fill, inject, refuse_unlike, tensors_of
 
 PEFT_TYPE = "LORA"
 
@@ -42,6 +42,15 @@ def combine(
     return digest_tensors(tensors.items())
 
 
+def refuse_misfit(outline: Any, saved: Path) -> None:
+    """Raise `Refused` unless a saved adapter has a tensor for each that the base's layers would have, and no other.
+
+    No number is read. `outline` is changed.
+    """
+    wrapped = _wrapped(outline, NAME, saved)
+    refuse_unlike(saved, tensors_of(wrapped), files.read_shapes(saved))
+
+
 def hollow(outline: Any) -> Any:
     """The model with zeros of no size in place of its numbers: PEFT puts its layers on it as on a loaded one."""
     import torch
@@ -56,16 +65,21 @@ def hollow(outline: Any) -> Any:
 
 def _put(model: Any, name: str, saved: Path) -> Any:
     """The model with one more adapter, in fp32."""
+    wrapped = _wrapped(model, name, saved)
+    fill(wrapped, saved, tensors_of(wrapped, name), name)
+    return wrapped
+
+
+def _wrapped(model: Any, name: str, saved: Path) -> Any:
+    """The model with the layers of one more adapter, before its numbers are read."""
     config = files.read_config(saved, PEFT_TYPE)
     config.inference_mode, config.base_model_name_or_path = True, None
     try:
-        if hasattr(model, "peft_config"):
-            model.add_adapter(name, config)
-        else:
-            model = inject(model, config, name)
+        if not hasattr(model, "peft_config"):
+            return inject(model, config, name)
+        model.add_adapter(name, config)
     except (TypeError, ValueError) as error:
         raise Refused(f"{saved.name} is not an adapter of this base: {error}") from error
-    fill(model, saved, tensors_of(model, name), name)
     return model
 
 

@@ -79,6 +79,17 @@ def _refuse_code(saved: Path, plain: dict[str, Any]) -> None:
         plain["init_lora_weights"] = True  # its values are read next
 
 
+def read_shapes(saved: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the adapter's tensors, without their numbers. Raises `Refused` for damage."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(saved / WEIGHTS, "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{saved.name}/{WEIGHTS} cannot be read: {error}") from error
+
+
 def read_tensors(saved: Path) -> dict[str, Any]:
     """The adapter's tensors. Raises `Refused` for pickles, damage, and numbers that are none."""
     import torch

@@ -229,11 +229,16 @@ def fill(wrapped: Any, saved: Path, expected: Mapping[str, Any], name: str = NAM
     compared before the first. Raises `Refused`."""
     from tunewright_peft import files
 
-    tensors, shapes = files.read_tensors(saved), {called: tensor.shape for called, tensor in expected.items()}
-    unlike = set(shapes.items()) ^ {(called, tensor.shape) for called, tensor in tensors.items()}
+    tensors = files.read_tensors(saved)
+    refuse_unlike(saved, expected, {called: tuple(tensor.shape) for called, tensor in tensors.items()})
+    peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=name)
+
+
+def refuse_unlike(saved: Path, expected: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `Refused` where the tensors of a saved adapter have other names or shapes than the expected ones."""
+    unlike = {(called, tuple(tensor.shape)) for called, tensor in expected.items()} ^ set(found.items())
     if unlike:
         raise Refused(f"{saved.name} is not a whole adapter of this base: `{min(unlike)[0]}` does not match")
-    peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=name)
 
 
 def inject(model: Any, config: Any, name: str = NAME) -> Any:

@@ -10,14 +10,14 @@ the adapters contradict each other in:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, PositiveInt
 
 from tunewright.errors import Refused
-from tunewright.parts import Cap, Exporter, Facts, Finding, Need, Options, SpecPath, To
+from tunewright.parts import BadOption, Cap, Exporter, Facts, Finding, Need, Options, SpecPath, To
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
 from tunewright_peft.files import read_plain
 
@@ -141,6 +141,16 @@ class WeightedExporter(Exporter[WeightedOptions]):
         for field, path in self.takes_up().items():
             if path.path.is_dir():  # else the core says so
                 yield from self._unlike(path.path, field, facts.saves)
+
+    def fit(self, outline: Callable[[], Any]) -> None:
+        """A bare folder tells of no base: its tensors are compared with the base's layers."""
+        from tunewright_peft import combining
+
+        for field, path in self.takes_up().items():
+            try:
+                combining.refuse_misfit(outline(), path.path)
+            except Refused as error:
+                raise BadOption(CODE, error.message, field, "take one that was trained on this base") from error
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises `Refused` where one of the adapters is damaged, of another base, or more than plain LoRA."""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tiny import backend
 from tunewright.errors import Refused
-from tunewright.parts import Facts
+from tunewright.parts import BadOption, Facts
 from tunewright.parts.exporter import Trained
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
@@ -180,6 +180,13 @@ def test_an_adapter_of_another_base_or_of_another_method_is_refused(tiny_folder,
     ours = saved("ours")
     stranger = tmp_path / "stranger"
     save(backend(Lora, r=4), moved(wrap(tiny_folder(keys=4), backend(Lora, r=4))), stranger)
+    made = backend(
+        WeightedExporter, adapters=[{"path": str(ours), "weight": 1.0}, {"path": str(stranger), "weight": 1.0}]
+    )
+    loader, config = backend(TransformersLoader), json.loads((tiny_folder() / "config.json").read_text())
+    with pytest.raises(BadOption, match="stranger is not a whole adapter of this base") as caught:
+        made.fit(lambda: loader.outline(config))  # as `plan` does, with the base's config.json alone
+    assert caught.value.finding.field == "adapters.1.path"
     with pytest.raises(Refused, match="stranger is not a whole adapter of this base"):
         combined(tiny_folder(), ours, [(stranger, 0.5)], tmp_path / "a")
     scales = saved("scales", backend(Ia3))

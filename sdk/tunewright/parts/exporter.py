@@ -36,7 +36,7 @@ A complete exporter, which puts a note beside the trained files:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -137,6 +137,10 @@ class Exporter(Backend[O]):
     def draws(self) -> bool:
         """Whether it draws at random, by `Trained.seed`: another seed then makes another export."""
         return False
+
+    def fit(self, outline: Callable[[], Any]) -> None:
+        """Try what it takes up on the base's modules without their numbers, which `outline` makes anew: `plan` does,
+        before any download. Raises `BadOption` where `export` would refuse it by names and shapes alone."""
 
     @abstractmethod
     def export(self, trained: Trained, out: Path) -> Form:
