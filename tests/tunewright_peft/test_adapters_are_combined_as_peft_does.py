@@ -17,6 +17,8 @@ from tunewright.parts import BadOption, Facts
 from tunewright.parts.exporter import Trained
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
+from tunewright_bitsandbytes.int8 import Int8
+from tunewright_bitsandbytes.nf4 import Nf4
 from tunewright_peft.ia3 import Ia3
 from tunewright_peft.lora import Lora
 from tunewright_peft.weighted import WeightedExporter
@@ -140,6 +142,14 @@ def test_equal_runs_give_equal_bytes_and_only_random_ones_depend_on_the_seed(tin
     adapters = [{"path": "x", "weight": 1.0}]
     assert backend(WeightedExporter, adapters=adapters, **random).draws()
     assert not backend(WeightedExporter, adapters=adapters, **steady).draws()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(NoQuantizer, "bf16"), (Nf4, "fp32"), (Int8, "bf16")])
+def test_its_tensors_are_proven_on_a_base_of_any_type(tiny_folder, tmp_path, saved, kind, dtype):
+    method = backend(Lora, r=4, alpha=8)
+    ours = save(method, moved(wrap(tiny_folder(), method, kind, dtype)), tmp_path / "ours")
+    form, out = combined(tiny_folder(), ours, [(saved("other", step=0.1), 0.5)], tmp_path / "out")
+    assert method.digest(method.attach(load(tiny_folder(), kind, dtype), out)) == form.digest
 
 
 def test_nothing_is_needed_of_the_base_but_its_config_and_tokenizer(tiny_folder, tmp_path, saved):
