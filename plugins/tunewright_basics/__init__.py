@@ -15,6 +15,7 @@ def tunewright_backends() -> dict[str, str]:
         "prompt_format/sharegpt": "tunewright_basics.sharegpt:Sharegpt",
         "prompt_format/text": "tunewright_basics.text:PlainText",
         "prompt_format/ultrafeedback": "tunewright_basics.ultrafeedback:Ultrafeedback",
+        "prompt_format/unpaired": "tunewright_basics.unpaired:Unpaired",
         "evaluator/heldout": "tunewright_basics.heldout:Heldout",
         "evaluator/perplexity": "tunewright_basics.perplexity:Perplexity",
         "evaluator/preferred": "tunewright_basics.preferred:Preferred",

@@ -18,6 +18,11 @@ WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 """How a label may be written, in whatever case; JSON's own `true`, `false`, 1 and 0 as well."""
 
 
+Label = Annotated[
+    Column, Field(description="Column that says whether it was wanted: true or false, yes or no, 1 or 0.")
+]
+
+
 class FeedbackOptions(SingleOptions):
     """Options of the feedback format."""
 
@@ -25,9 +30,7 @@ class FeedbackOptions(SingleOptions):
     completion: Annotated[Template, Field(description="The completion that was judged; {column} substitutes.")] = (
         "{completion}"
     )
-    label: Annotated[
-        Column, Field(description="Column that says whether it was wanted: true or false, yes or no, 1 or 0.")
-    ] = "label"
+    label: Label = "label"
 
 
 class Feedbacks(Single[FeedbackOptions]):
@@ -50,17 +53,18 @@ class Feedbacks(Single[FeedbackOptions]):
         return {**super().columns(), self.options.label: "label"}
 
     def example(self, fields: Mapping[str, Any]) -> Feedback:
-        return Feedback(self.prompt(fields), self.said(fields, "completion"), self._wanted(fields))
+        return Feedback(self.prompt(fields), self.said(fields, "completion"), wanted(fields, self.options.label))
 
-    def _wanted(self, fields: Mapping[str, Any]) -> bool:
-        column = self.options.label
-        value = fields.get(column)
-        if value is None:
-            raise BadInput(f"the row has no value in column `{column}`")
-        if _word(value) not in WORDS:
-            fix = "write true or false, yes or no, 1 or 0"
-            raise BadInput(f"column `{column}` is `{str(value)[:40]}`, neither yes nor no", fix=fix)
-        return WORDS[_word(value)]
+
+def wanted(fields: Mapping[str, Any], column: str) -> bool:
+    """What a column says of the completion. Raises `BadInput` where it says neither yes nor no."""
+    value = fields.get(column)
+    if value is None:
+        raise BadInput(f"the row has no value in column `{column}`")
+    if _word(value) not in WORDS:
+        fix = "write true or false, yes or no, 1 or 0"
+        raise BadInput(f"column `{column}` is `{str(value)[:40]}`, neither yes nor no", fix=fix)
+    return WORDS[_word(value)]
 
 
 def _word(value: Any) -> str:

@@ -8,17 +8,12 @@ QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
 from tunewright.parts import Argument, Cap, Facts, To
-from tunewright_bitsandbytes.packed import Packed, PackedOptions
-
-COMPUTE = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-"""The spec's names of types, and torch's."""
+from tunewright_bitsandbytes.packed import TYPES, Packed, PackedOptions
 
 
 class FourBitOptions(PackedOptions):
@@ -53,47 +48,21 @@ class FourBit(Packed[F]):
         return self.options.compute_dtype
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS})
+        return super().offers() | {Cap.FOUR_BIT}
 
     def derive(self, facts: Facts) -> dict[str, Argument]:
         """The library's names of types, and its list of skipped modules."""
         options = self.options
         set_by: Literal["spec", "tunewright"] = "spec" if "compute_dtype" in options.model_fields_set else "tunewright"
-        dtype = Argument(COMPUTE[options.compute_dtype], set_by, "compute_dtype")
+        dtype = Argument(TYPES[options.compute_dtype], set_by, "compute_dtype")
         return {"bnb_4bit_compute_dtype": dtype, **super().derive(facts)}
 
-    def held(self, outline: Any, dtype: str) -> Callable[[str, Any], Any]:
-        """Each weight packed as the loader packs it, and unpacked again, without a layer that could pack it anew.
-
-        Which layers are packed, and how, transformers itself says on a copy of the outline.
-        """
-        config = self.config()
-        import torch
+    def unpacked(self, weight: Any, like: Any, device: str) -> Any:
         from bitsandbytes.functional import dequantize_4bit
-        from bitsandbytes.nn import Linear4bit, Params4bit
-        from transformers.pytorch_utils import Conv1D
-        from transformers.quantizers import AutoHfQuantizer
+        from bitsandbytes.nn import Params4bit
 
-        kept, device = getattr(torch, COMPUTE[dtype]), "cuda" if torch.cuda.is_available() else "cpu"
-        packed = copy.deepcopy(outline)
-        AutoHfQuantizer.from_config(config, pre_quantized=False).preprocess_model(
-            model=packed, dtype=kept, device_map={"": device}
-        )
-        layers = {f"{path}.weight": layer for path, layer in packed.named_modules() if isinstance(layer, Linear4bit)}
-
-        def unpacked(name: str, weight: Any) -> Any:
-            if not weight.is_floating_point():
-                return weight
-            weight = weight.to(kept)  # as it was loaded, of a type of its own or not
-            if name not in layers:
-                return weight
-            turned = issubclass(layers[name].source_cls, Conv1D)  # GPT-2's layers hold theirs the other way round
-            weight = weight.T.contiguous() if turned else weight
-            made = Params4bit(weight, requires_grad=False, **vars(layers[name].weight)).to(device)
-            plain = dequantize_4bit(made.data, made.quant_state).cpu()
-            return plain.T.contiguous() if turned else plain
-
-        return unpacked
+        made = Params4bit(weight, requires_grad=False, **vars(like)).to(device)
+        return dequantize_4bit(made.data, made.quant_state)
 
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
         """Keep every layer's weights in the layout that has a gradient.

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunewright.parts import Cap, To
+from tunewright.parts import To
 from tunewright_bitsandbytes.packed import Packed, PackedOptions
 
 
@@ -50,8 +50,14 @@ class Int8(Packed[Int8Options]):
     fixed: ClassVar = {"load_in_8bit": True}
     layer = "Linear8bitLt"
 
-    def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES})
+    def unpacked(self, weight: Any, like: Any, device: str) -> Any:
+        """What a layer multiplies by in a training on a CPU; when it is asked, and in a training on a card, it rounds
+        its inputs besides, which no weights tell."""
+        from bitsandbytes.functional import int8_vectorwise_dequant
+        from bitsandbytes.nn import Int8Params
+
+        made = Int8Params(weight, requires_grad=False, has_fp16_weights=like.has_fp16_weights).to(device)
+        return int8_vectorwise_dequant(made.data, made.SCB)
 
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
         """Let no layer lose its scales; and in a training, let each compute one function in train and eval mode.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
 from tunewright.errors import MissingExtra
-from tunewright.parts import Argument, Facts, Finding, Options, Quantizer
+from tunewright.parts import Argument, Cap, Facts, Finding, Options, Quantizer
 from tunewright.parts.base import BadOption
 from tunewright.parts.quantizer import already_packed
+
+TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""The spec's names of types, and torch's."""
 
 
 class PackedOptions(Options):
@@ -38,6 +42,16 @@ class Packed(Quantizer[P]):
     @abstractmethod
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
         """Right after loading: set on the packed layers what the scheme needs, in place."""
+
+    @abstractmethod
+    def unpacked(self, weight: Any, like: Any, device: str) -> Any:
+        """A linear layer's weight, as it was loaded, packed as the loader packs it and unpacked again.
+
+        `like` is the weight of the layer that transformers made for it, without its numbers.
+        """
+
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.UNPACKS})
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         """A base that is already packed cannot be packed again."""
@@ -66,6 +80,38 @@ class Packed(Quantizer[P]):
         except ImportError as error:
             raise MissingExtra(f"quantizer/{self.kind}", self.extra, error) from error
         return BitsAndBytesConfig(**self.describe())
+
+    def held(self, outline: Any, dtype: str) -> Callable[[str, Any], Any]:
+        """Each weight packed and unpacked again by itself, without a layer that could pack it anew.
+
+        Which layers are packed, and how, transformers itself says on a copy of the outline.
+        """
+        config = self.config()
+        import torch
+        from bitsandbytes import nn
+        from transformers.pytorch_utils import Conv1D
+        from transformers.quantizers import AutoHfQuantizer
+
+        kept, device = getattr(torch, TYPES[dtype]), "cuda" if torch.cuda.is_available() else "cpu"
+        packed = copy.deepcopy(outline)
+        AutoHfQuantizer.from_config(config, pre_quantized=False).preprocess_model(
+            model=packed, dtype=kept, device_map={"": device}
+        )
+        kind = getattr(nn, self.layer)
+        layers = {f"{path}.weight": layer for path, layer in packed.named_modules() if isinstance(layer, kind)}
+
+        def held(name: str, weight: Any) -> Any:
+            if not weight.is_floating_point():
+                return weight
+            weight = weight.to(kept)  # as it was loaded, of a type of its own or not
+            if name not in layers:
+                return weight
+            turned = issubclass(layers[name].source_cls, Conv1D)  # GPT-2's layers hold theirs the other way round
+            weight = weight.T.contiguous() if turned else weight
+            plain = self.unpacked(weight, layers[name].weight, device).to(kept).cpu()
+            return plain.T.contiguous() if turned else plain
+
+        return held
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Set what the packed layers need. Raises `BadOption` for a `skip` of nothing, or of everything."""

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from tunewright.errors import Refused
 from tunewright.parts import Facts, Finding
-from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import Json
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.quantizer import stored
@@ -59,7 +58,7 @@ class PackedExporter(MergedExporter):
         with tempfile.TemporaryDirectory(prefix=".merged-", dir=out) as folder:
             merged = Path(folder)
             trained.merge(merged, dtype, self.options.into or trained.trained_on)
-            model = ModelDir(merged, trained.whole.outline(trained.base), dtype)
+            model = trained.whole.model(trained.base)._replace(path=merged, dtype=dtype)
             quantizer.make(model, trained.calibration, out)
             copy_beside(merged, out)
         return Form(trained.engine, attach=False, dtype=dtype, speaks=True, quantizer=self._opened_by(out))

@@ -1,4 +1,4 @@
-"""Adapters through PEFT."""
+"""Adapters through PEFT: trained, merged, combined."""
 
 from tunewright.host import hookimpl
 
@@ -9,4 +9,5 @@ def tunewright_backends() -> dict[str, str]:
         "adapter/ia3": "tunewright_peft.ia3:Ia3",
         "adapter/lora": "tunewright_peft.lora:Lora",
         "adapter/peft": "tunewright_peft.tuner:Tuner",
+        "exporter/weighted": "tunewright_peft.weighted:WeightedExporter",
     }

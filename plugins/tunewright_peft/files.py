@@ -34,7 +34,7 @@ def write(config: Any, tensors: dict[str, Any], out: Path) -> None:
 
 def read_kind(saved: Path) -> str:
     """PEFT's name of the method that a folder was saved by. Raises `Refused` where it has no config."""
-    return str(_read(saved).get("peft_type"))
+    return str(read_plain(saved).get("peft_type"))
 
 
 def read_config(saved: Path, peft_type: str) -> Any:
@@ -42,7 +42,7 @@ def read_config(saved: Path, peft_type: str) -> Any:
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     of = PEFT_TYPE_TO_CONFIG_MAPPING[peft_type]  # type: ignore[index]
-    plain = _read(saved)
+    plain = read_plain(saved)
     unknown = sorted(set(plain) - {field.name for field in fields(of)})
     if plain.get("peft_type") != peft_type or plain.get("task_type") != "CAUSAL_LM":
         found = f"{plain.get('peft_type')} of {plain.get('task_type')}"
@@ -56,7 +56,8 @@ def read_config(saved: Path, peft_type: str) -> Any:
         raise Refused(f"{saved.name}/{CONFIG} is no config of {peft_type}: {error}") from error
 
 
-def _read(saved: Path) -> dict[str, Any]:
+def read_plain(saved: Path) -> dict[str, Any]:
+    """The config of a saved adapter as JSON has it, nothing of it checked. Raises `Refused` where it cannot be read."""
     try:
         return dict(json.loads((saved / CONFIG).read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -76,6 +77,17 @@ def _refuse_code(saved: Path, plain: dict[str, Any]) -> None:
                 fix="save it by PEFT's `path_initial_model_for_weight_conversion`, which makes it a plain LoRA",
             )
         plain["init_lora_weights"] = True  # its values are read next
+
+
+def read_shapes(saved: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the adapter's tensors, without their numbers. Raises `Refused` for damage."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(saved / WEIGHTS, "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{saved.name}/{WEIGHTS} cannot be read: {error}") from error
 
 
 def read_tensors(saved: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -151,6 +151,12 @@ class Lora(PeftMethod[LoraOptions]):
         given = {name: argument.value for name, argument in self.arguments().items()}
         given |= {"init_lora_weights": self._library_init, "target_modules": self._targets(model)}
         return self.make("LoraConfig", **given)
+
+    def saves(self, facts: Facts) -> Mapping[str, Any]:
+        """As `widened` has it where A and B begin in the base's weights."""
+        found, times = super().saves(facts), 2 if self._in_weights else 1
+        ranks = {name: times * rank for name, rank in self.options.rank_pattern.items()}
+        return {**found, "r": times * self.options.r, "rank_pattern": ranks}
 
     def saved_form(self, config: Any) -> Any:
         from tunewright_peft.start import widened

@@ -29,9 +29,7 @@ class Merging:
 
         Raises `Refused` where the loader could not tell the base's modules.
         """
-        if base.outline is None:
-            raise Refused("the base's modules cannot be told from its config.json", fix=KEEP)
-        self.base, self.model, self.stateless = base, base.outline, stateless
+        self.base, self.model, self.stateless = base, base.modules, stateless
         self.modules = dict(self.model.named_modules())  # as they are before PEFT replaces some
         self.tensors = Tensors(base.path)
         self.places = placed(self.model, self.tensors)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tunewright.digest import digest_tensors
 from tunewright.errors import EnvironmentFault, MissingExtra, Refused, TunewrightError
-from tunewright.parts import AdapterMethod
+from tunewright.parts import AdapterMethod, Facts
 from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption, O, To
 from tunewright_peft.arguments import OURS
@@ -43,6 +43,11 @@ class PeftMethod(AdapterMethod[O]):
     def config(self, model: Any) -> Any:
         """PEFT's config for fresh weights on this model. Raises `BadOption` where a target names no module of it."""
 
+    def saves(self, facts: Facts) -> Mapping[str, Any]:
+        """PEFT's config, as far as the options tell."""
+        known = {**self.arguments(), **self.derive(facts)}
+        return {"peft_type": self.peft_type, **{name: argument.value for name, argument in known.items()}}
+
     def saved_form(self, config: Any) -> Any:
         """The config under which weights that began by `config` are saved."""
         return config
@@ -59,9 +64,8 @@ class PeftMethod(AdapterMethod[O]):
         """Give the weights their types."""
 
     def tensors(self, model: Any) -> dict[str, Any]:
-        """The adapter's tensors by saved name. Without embeddings: asking whether they changed would ask a hub."""
-        found: dict[str, Any] = peft().get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
-        return found
+        """The adapter's tensors by saved name."""
+        return tensors_of(model)
 
     def saved_config(self, model: Any) -> Any:
         """PEFT's config of the tensors that are saved."""
@@ -211,21 +215,36 @@ class PeftMethod(AdapterMethod[O]):
                 yield options.get(name, f"args.{name}"), _plain(here), _plain(there)
 
     def _fill(self, wrapped: Any, saved: Path) -> None:
-        """Take the saved numbers over, every name and shape compared before the first."""
-        from tunewright_peft import files
-
-        tensors = files.read_tensors(saved)
-        expected = {name: tensor.shape for name, tensor in self.tensors(wrapped).items()}
-        unlike = set(expected.items()) ^ {(name, tensor.shape) for name, tensor in tensors.items()}
-        if unlike:
-            raise Refused(f"{saved.name} is not a whole adapter of this base: `{min(unlike)[0]}` does not match")
-        peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=NAME)
+        fill(wrapped, saved, self.tensors(wrapped))
 
 
-def inject(model: Any, config: Any) -> Any:
+def tensors_of(model: Any, name: str = NAME) -> dict[str, Any]:
+    """An adapter's tensors by saved name. Without embeddings: asking whether they changed would ask a hub."""
+    found: dict[str, Any] = peft().get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return found
+
+
+def fill(wrapped: Any, saved: Path, expected: Mapping[str, Any], name: str = NAME) -> None:
+    """Take the saved numbers over into the adapter `name`, whose tensors now are `expected`: every name and shape is
+    compared before the first. Raises `Refused`."""
+    from tunewright_peft import files
+
+    tensors = files.read_tensors(saved)
+    refuse_unlike(saved, expected, {called: tuple(tensor.shape) for called, tensor in tensors.items()})
+    peft().set_peft_model_state_dict(wrapped, tensors, adapter_name=name)
+
+
+def refuse_unlike(saved: Path, expected: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `Refused` where the tensors of a saved adapter have other names or shapes than the expected ones."""
+    unlike = {(called, tuple(tensor.shape)) for called, tensor in expected.items()} ^ set(found.items())
+    if unlike:
+        raise Refused(f"{saved.name} is not a whole adapter of this base: `{min(unlike)[0]}` does not match")
+
+
+def inject(model: Any, config: Any, name: str = NAME) -> Any:
     """`model` with an adapter by `config`. On a model without numbers (the meta device) the adapter has none either."""
     empty = any(parameter.is_meta for parameter in model.parameters())
-    wrapped = peft().get_peft_model(model, config, adapter_name=NAME, low_cpu_mem_usage=empty)
+    wrapped = peft().get_peft_model(model, config, adapter_name=name, low_cpu_mem_usage=empty)
     if is_packed(model):
         _keep_types(wrapped)
     return wrapped

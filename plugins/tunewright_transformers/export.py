@@ -29,13 +29,20 @@ class AdapterExporter(Exporter[AdapterExportOptions]):
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Copies what was saved and the base's own tokenizer files, byte for byte."""
-        for file in [*filter(Path.is_file, trained.saved.iterdir()), *tokenizer_files(trained.base)]:
+        for file in filter(Path.is_file, trained.saved.iterdir()):
             shutil.copyfile(file, out / file.name)
-        if not (out / TEMPLATE).is_file() and trained.tokenizer.template:
-            (out / TEMPLATE).write_text(trained.tokenizer.template, "utf-8")  # it stood in tokenizer_config.json
-        if (out / ADAPTER_CONFIG).is_file():
-            _name_base(out / ADAPTER_CONFIG, trained.base_name)
+        complete(trained, out)
         return Form(engine=trained.engine, attach=trained.adapts, speaks=True)
+
+
+def complete(trained: Trained, out: Path) -> None:
+    """Beside what is in `out`, put the base's tokenizer files and template; an adapter there gets the base's name."""
+    for file in tokenizer_files(trained.base):
+        shutil.copyfile(file, out / file.name)
+    if not (out / TEMPLATE).is_file() and trained.tokenizer.template:
+        (out / TEMPLATE).write_text(trained.tokenizer.template, "utf-8")  # it stood in tokenizer_config.json
+    if (out / ADAPTER_CONFIG).is_file():
+        _name_base(out / ADAPTER_CONFIG, trained.base_name)
 
 
 def _name_base(path: Path, base_name: str) -> None:

@@ -80,12 +80,8 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         """The saved weights themselves in `dtype`: they are a whole model. Raises `Refused` as `attach` does."""
         from tunewright_transformers.tensors import Rewritten, Tensors, placed, rewrite, write_config
 
-        weights = Tensors(saved)
-        if base.outline is None:
-            raise Refused(
-                "the base's modules cannot be told from its config.json", fix="keep what was trained as it is"
-            )
-        expected, places = base.outline.state_dict(), placed(base.outline, weights)
+        outline, weights = base.modules, Tensors(saved)
+        expected, places = outline.state_dict(), placed(outline, weights)
         shapes = {place: tuple(expected[name].shape) for name, place in places.items()}
         unlike = (set(expected) - set(places)) | (set(weights.stored) - set(shapes))
         unlike |= {name for name in set(shapes) & set(weights.stored) if weights.shape(name) != shapes[name]}

@@ -27,6 +27,8 @@ def idle(options: LoopOptions) -> Iterator[Finding]:
     each at its own place."""
     yield from _schedule(options)
     yield from _optimizer(options)
+    if options.max_steps != -1 and "epochs" in options.model_fields_set:
+        yield nothing("epochs", f"beside `max_steps: {options.max_steps}`", "write one of the two", option=True)
     if "activation_checkpointing_kwargs" in options.args and not options.checkpointing:
         yield nothing("activation_checkpointing_kwargs", "without `checkpointing`", "set `checkpointing: true`")
 

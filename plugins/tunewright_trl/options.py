@@ -30,7 +30,7 @@ class LoopOptions(TrainerOptions):
     max_steps: Annotated[
         PositiveInt | Literal[-1],
         To("max_steps"),
-        Field(description="Optimizer steps, in place of `epochs`; -1 goes by `epochs`."),
+        Field(description="Optimizer steps, where `epochs` is not written; -1 goes by `epochs`."),
     ] = -1
     batch_size: Annotated[
         PositiveInt, To("per_device_train_batch_size"), Field(description="Rows that are computed at once on a device.")

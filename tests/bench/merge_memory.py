@@ -72,7 +72,7 @@ def make_adapter(base: Path, out: Path, method: str) -> None:
     import torch
 
     whole, adapter = backends(method)
-    model = whole.outline(base)
+    model = whole.model(base).outline
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:  # of no size: only their shapes count

@@ -9,6 +9,7 @@ import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright.cli.data import show_data
+from tunewright.data.same import Sameness
 from tunewright.host import Host
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
@@ -47,6 +48,16 @@ def test_the_mixture_is_shown_by_source_in_rows_and_tokens(show):
     text = show(written)
     assert "train.csv        6          0     6      6       0   66.7 %" in text
     assert "answers     3 distinct; the largest has 3 rows, the smallest has 3 rows" in text
+
+
+def test_each_row_is_digested_once_however_often_it_is_compared(show, monkeypatch):
+    digested = []
+    whole = Sameness._digest
+    monkeypatch.setattr(Sameness, "_digest", lambda same, row: digested.append(row.origin) or whole(same, row))
+    found = only(show("data.train=[{kind: fake, path: train.csv}, {kind: fake, path: test.csv}]", as_json=True))
+    assert found["held"]["test"]["equal"] == 3
+    assert sorted(digested) == [f"{file}:{n}" for file, last in (("test.csv", 4), ("train.csv", 7))
+                                for n in range(2, last + 1) for _ in range(2 if file == "test.csv" else 1)]  # fmt: skip
 
 
 def test_copies_count_as_often_as_they_are_given(show):

@@ -100,6 +100,7 @@ class Client:
             elif name.endswith("/"):
                 self.put_folder(self.folder / name, body.split())
             elif name:
+                (self.folder / name).parent.mkdir(exist_ok=True)
                 (self.folder / name).write_bytes(body.encode(encoding or "utf-8"))
             else:
                 whole = body.startswith("extends:")

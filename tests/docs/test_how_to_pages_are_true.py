@@ -56,6 +56,9 @@ def folder(tmp_path, cache, monkeypatch):
     for name in ("tokenizer.json", "model.safetensors"):
         (base / name).touch()
     (tmp_path / "acme-support-1.0.0").mkdir()
+    (tmp_path / "billing-1.0.0").mkdir()
+    plain = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj"]}
+    (tmp_path / "billing-1.0.0/adapter_config.json").write_text(json.dumps(plain))
     head, days = "text,queue,customer,day", [f"2026-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(120)]
     rows = [f"message {n} about {QUEUES[n % 3]},{QUEUES[n % 3]},customer {n // 4},{days[n]}" for n in range(120)]
     (tmp_path / "train.csv").write_text("\n".join([head, *rows, ""]))

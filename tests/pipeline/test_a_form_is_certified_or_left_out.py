@@ -17,13 +17,14 @@ from pydantic import Field
 
 from fake_project import FIRST_PARTY
 from tunewright import Host, hookimpl
-from tunewright.errors import BadInput, WorkFailed
+from tunewright.errors import BadInput, EnvironmentFault, WorkFailed
 from tunewright.parts import Exporter
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.pipeline.apart import Apart, apart
 from tunewright.pipeline.certificate import Answers, certificate, compared, kl
+from tunewright.pipeline.tasks import parity
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 
@@ -32,7 +33,9 @@ QUEUES = ("delivery", "repair", "refund")
 
 class WholeOptions(ExporterOptions):
     kind: str = "whole"
-    spoil: Annotated[Literal["nothing", "weights", "base", "template"], Field(description="What it loses.")] = "nothing"
+    spoil: Annotated[Literal["nothing", "weights", "base", "template", "torn"], Field(description="What it loses.")] = (
+        "nothing"
+    )
 
 
 class Whole(Exporter):
@@ -53,6 +56,8 @@ class Whole(Exporter):
             write_safetensors(out / "model.safetensors", "base", b"the base's weights")
         if spoil == "template":
             (out / "chat_template.jinja").unlink()
+        if spoil == "torn":
+            (out / "tokenizer.json").unlink()
         return Form(trained.engine, attach=False, dtype="fp32", speaks=True)
 
 
@@ -153,6 +158,71 @@ def test_a_form_that_cannot_be_asked_a_row_is_left_out_and_the_run_passes(spec, 
     assert why == "it cannot be asked what the trained form was asked: prompt 3 does not fit into its context"
     assert not (Path(summary["artifacts"]["package"]) / "forms").exists()
     assert summary["parity"]["adapter"]["refused"] == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("torn", "it cannot be opened: files holds no tokenizer"),
+        ("died", "it cannot be opened: the exported form could not be asked in a fresh process: no room"),
+    ],
+)
+def test_a_form_that_cannot_be_opened_is_left_out_and_the_run_passes(spec, host, tmp_path, monkeypatch, spoil, says):
+    died = WorkFailed("the exported form could not be asked in a fresh process:\nno room")
+    opening(monkeypatch, died if spoil == "died" else None)
+    summary = run(spec, host, tmp_path, "torn")
+    assert summary["status"] == "passed"
+    (why,) = summary["parity"]["whole"]["refused"]
+    assert why.startswith(says)
+    assert summary["parity"]["whole"]["tokens_per_second"] is None
+    assert summary["parity"]["adapter"]["refused"] == []
+    package = Path(summary["artifacts"]["package"])
+    assert not (package / "forms").exists()
+    assert "whole is not handed over: it cannot be opened" in (package / "MODEL_CARD.md").read_text()
+    assert "it cannot be opened" in Path(summary["artifacts"]["report"]).read_text()
+    gate = run(spec, host, tmp_path, "torn", "gates=[{kind: fake, metric: parity.whole.agreement, at_least: 0.5}]")
+    assert gate["status"] == "failed", "what was not measured passes no gate"
+
+
+def test_what_this_machine_lacks_is_no_forms_fault(spec, host, tmp_path, monkeypatch):
+    opening(monkeypatch, EnvironmentFault("the engine is not installed"))
+    with pytest.raises(EnvironmentFault, match="is not installed"):
+        run(spec, host, tmp_path)
+
+
+def test_the_trained_form_that_cannot_be_opened_ends_the_run(spec, host, tmp_path, monkeypatch):
+    opening(monkeypatch, WorkFailed("no room"), attached=True)
+    with pytest.raises(WorkFailed, match="no room"):
+        run(spec, host, tmp_path)
+
+
+def opening(monkeypatch, error, attached=False):
+    """Raise an error where a form is opened: a whole model, or one that is put on the base."""
+    if error is None:
+        return
+    opened = parity.apart
+
+    def failing(form, *rest):
+        if (form["saved"] is not None) == attached:
+            raise error
+        return opened(form, *rest)
+
+    monkeypatch.setattr(parity, "apart", failing)
+
+
+def test_a_process_that_was_killed_is_said_to_be(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunewright.pipeline.apart.sys.executable", killed(tmp_path))
+    says = "it was killed, as a system does that is out of memory"
+    with pytest.raises(WorkFailed, match=says), apart(form_of_nothing(), tokenizer, tmp_path):
+        pytest.fail("it was opened")
+
+
+def killed(folder):
+    """A program that is ended as the system ends one that takes too much memory."""
+    program = folder / "python"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    return str(program)
 
 
 def test_a_gate_may_ask_for_what_the_certificate_measures(spec, host, tmp_path):

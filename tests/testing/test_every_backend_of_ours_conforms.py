@@ -31,6 +31,7 @@ SAMPLES = {
     "prompt_format/feedback": [{"prompt": "lamp?", "completion": "repair", "label": "yes"}],
     "prompt_format/openai": [{"messages": TALK}],
     "prompt_format/sharegpt": [{"conversations": SHARED}],
+    "prompt_format/unpaired": [{"prompt": [ASKED], "completion": [SAID], "label": False}],
     "prompt_format/ultrafeedback": [{"prompt": "lamp?", "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}],
 }
 """Rows of the shapes that a format is made for."""
@@ -66,6 +67,7 @@ def options(tmp_path, request):
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
+        "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
@@ -76,6 +78,13 @@ def options(tmp_path, request):
         "trainer/cpt": lambda: {**LOOP, "packing": False},
     }
     return lambda key: makers.get(key, dict)()
+
+
+def trained(folder):
+    """An adapter of another run on the kit's base."""
+    (folder / "other").mkdir()
+    tiny_world().trained(folder / "other")
+    return folder / "other"
 
 
 def saved(folder):

@@ -43,6 +43,8 @@ CASES = [
     ("preference", {"prompt": "lamp?", "chosen": "repair", "rejected": "no"}, "{kind: preference}"),
     ("feedback", {"prompt": "lamp?", "completion": "repair", "label": True}, "{kind: feedback}"),
     ("feedback", {"prompt": "lamp?", "completion": "repair", "label": "no"}, "{kind: feedback}"),
+    ("unpaired", {"prompt": [ASK], "completion": [REPLY], "label": True}, "{kind: unpaired}"),
+    ("unpaired", {"prompt": "lamp?", "completion": json.dumps([REPLY]), "label": "no"}, "{kind: unpaired}"),
     ("text", {"text": "the lamp is dark"}, "{kind: text}"),
     ("chat", {"text": "lamp?", "label": "repair"}, '{kind: chat, prompt: "{text}", completion: "{label}"}'),
     ("chat", {"Question": "lamp?", "id": 3, "Answer": "repair"},
@@ -76,7 +78,7 @@ def test_no_other_format_takes_it_for_its_own(kind, row, line):
         {"prompt": "x", "completion": "y", "label": "billing"},
         # turns where a text would be wanted, and answers that nobody asked for
         {"chosen": [REPLY], "rejected": [WORSE]}, {"prompt": [REPLY], "chosen": [REPLY], "rejected": [WORSE]},
-        {"prompt": [ASK], "completion": [REPLY], "label": True}, {"prompt": [ASK], "completion": "repair"},
+        {"prompt": [ASK], "completion": "repair"}, {"prompt": [ASK], "completion": [REPLY], "label": "billing"},
         {"prompt": "lamp?", "completion": [REPLY]}, {"question": {"en": "lamp?"}, "answer": "repair"},
         {"messages": [REPLY]}, {"prompt": [ASK, REPLY], "completion": [REPLY]},
     ],

@@ -23,6 +23,7 @@ CHAT = {"text": "lamp?", "label": "repair", "earlier": OPEN}
 ALPACA = {"instruction": "Route it.", "input": "lamp?", "output": "repair"}
 PAIR = {"prompt": "lamp?", "chosen": "repair", "rejected": "billing"}
 JUDGED = {"prompt": "lamp?", "completion": "repair", "label": "yes"}
+MESSAGES = {"prompt": OPEN[:3], "completion": OPEN[3:], "label": "yes"}
 ULTRA = {
     "prompt": "lamp?", "chosen": OPEN[:2], "rejected": [OPEN[0], {"role": "assistant", "content": "no"}]
 }  # fmt: skip
@@ -36,6 +37,7 @@ SAMPLES = {
     "text of two columns": ("text", {"text": "{text}: {label}"}, None),
     "preference": ("preference", {}, [PAIR, {**PAIR, "chosen": "hm"}]),
     "feedback": ("feedback", {}, [JUDGED, {**JUDGED, "label": False}]),
+    "unpaired": ("unpaired", {}, [MESSAGES, {**MESSAGES, "prompt": "lamp?", "label": False}]),
     "alpaca": ("alpaca", {}, [ALPACA, {**ALPACA, "input": ""}]),
     "openai": ("openai", {}, [{"messages": OPEN}, {"messages": TURNS}]),
     "openai as JSON text": ("openai", {"learn": "all"}, [{"messages": json.dumps(OPEN)}]),

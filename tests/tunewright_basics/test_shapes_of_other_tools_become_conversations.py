@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tiny import tiny_tokenizer
+from tunewright.data.mask import prove, tokenize
 from tunewright.errors import BadInput
 from tunewright.host import Host
 
@@ -157,6 +159,54 @@ def test_a_conversation_may_stand_in_two_columns():
 def test_of_two_columns_one_asks_and_the_other_answers(row, says):
     with pytest.raises(BadInput, match=says):
         form("openai", messages="prompt", completion="completion").example(row)
+
+
+# --- unpaired
+
+
+def judged(**changes):
+    return {"prompt": TALK[:3], "completion": TALK[3:], "label": True, **changes}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_judged_answer_in_messages_is_what_trl_makes_of_it(as_text, tmp_path):
+    """Up to the end of the answer: what TRL's template puts behind it, nobody generates. The mask is proven."""
+    from trl.data_utils import apply_chat_template
+
+    native = tiny_tokenizer()
+    native.save_pretrained(tmp_path)
+    row = judged(prompt=json.dumps(TALK[:3]), completion=json.dumps(TALK[3:])) if as_text else judged()
+    example, loader = form("unpaired").example(row), Host().make("loader", {"kind": "transformers"})
+    tokenizer = loader.tokenizer(tmp_path)
+    made = tokenize("1", "train.jsonl:1", example, tokenizer)
+    prove([made], [example], tokenizer, 200)
+    theirs = apply_chat_template(judged(), native)
+    assert tokenizer.decode(made.prompt, special=True) == theirs["prompt"]
+    assert tokenizer.decode(made.completion, special=True) == theirs["completion"].rstrip("\n") == "billing<|im_end|>"
+    assert made.label is theirs["label"] is True
+
+
+def test_a_judged_answer_to_a_text_is_feedbacks_own():
+    texts = {"prompt": "lamp?", "completion": "repair", "label": "no"}
+    messages = {**texts, "completion": [assistant("repair")]}
+    brief = {"system": "Be brief."}
+    assert form("unpaired", **brief).example(messages) == form("feedback", **brief).example(texts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"completion": [assistant("hm"), user("so?"), assistant("repair")]}, "holds more than an answer"),
+        ({"completion": [user("so?")]}, "does not end with an answer"),
+        ({"prompt": TALK}, "column `prompt` ends with an answer"),
+        ({"label": "perhaps"}, "neither yes nor no"),
+        ({"label": None}, "no value in column `label`"),
+        ({"completion": "repair"}, "neither a list of turns nor the JSON of one"),
+    ],
+)
+def test_what_is_no_judged_answer_is_refused(changes, says):
+    with pytest.raises(BadInput, match=says):
+        form("unpaired").example(judged(**changes))
 
 
 # --- ultrafeedback

@@ -198,7 +198,7 @@ def test_a_skip_of_nothing_or_of_everything_is_refused(tiny_folder, skip):
 
 
 def test_packed_weights_carry_gradients_and_are_no_four_bits():
-    assert backend(Int8).offers() == {Cap.TRAINABLE, Cap.TAKES_MERGES}
+    assert backend(Int8).offers() == {Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.UNPACKS}
 
 
 def test_a_base_that_is_quantized_already_is_refused():
@@ -214,3 +214,39 @@ def test_every_weight_counts_once(tiny_folder):
 
 def test_every_type_of_the_spec_was_tried():
     assert CLOSE.keys() == DTYPES.keys()
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_a_layer_holds_is_told_as_its_own_forward_has_it(tiny_folder, tmp_path, family, dtype):
+    """A merge takes it from the base's files: asked for each unit vector, the trained layer gives its columns."""
+    folder = tiny_folder() if family == "llama" else turned(tmp_path / "gpt2")
+    quantizer = backend(Int8, skip=["o_proj"] if family == "llama" else [])
+    model, plain = load(folder, dtype, quantizer=quantizer), load(folder, "fp32", quantizer=backend(NoQuantizer))
+    config = plain.config.to_dict()
+    outline = backend(TransformersLoader).outline(config)
+    held, layers = quantizer.held(outline, dtype), packed(model)
+    assert layers
+    assert not any(isinstance(module, Linear8bitLt) for module in outline.modules()), "the outline stays as it is"
+    for name, weight in plain.state_dict().items():
+        path, found = name.rpartition(".")[0], held(name, weight)
+        if path not in layers or not name.endswith("weight"):
+            assert torch.equal(found, weight.to(found.dtype)), name
+            continue
+        layer = layers[path]
+        ones = torch.eye(layer.in_features, dtype=found.dtype)
+        columns = layer(ones) - (0 if layer.bias is None else layer.bias)
+        expected = columns if family == "gpt2" else columns.T  # GPT-2's layers hold theirs the other way round
+        torch.testing.assert_close(found, expected, rtol=3e-7 if dtype == "fp32" else 0, atol=0)
+        assert not torch.equal(found, weight.to(found.dtype)), name
+
+
+def turned(folder):
+    """A model whose layers hold their weights transposed."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=320, n_embd=64, n_layer=1, n_head=4, n_positions=64)
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(config)
+    model.save_pretrained(folder)
+    return folder

@@ -12,6 +12,7 @@ from tunewright.parts import Cap, Facts
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
+from tunewright_bitsandbytes.int8 import Int8
 from tunewright_bitsandbytes.nf4 import Nf4
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
@@ -75,6 +76,18 @@ def test_from_a_packed_base_it_is_what_was_trained_or_stands_on_the_original(tin
     assert apart(as_trained, asked) < 1e-4
     assert apart(original, on_original) < 1e-4
     assert apart(original, asked) > 0.01
+
+
+def test_from_an_8_bit_base_it_is_the_model_that_was_trained(tiny_folder, tmp_path):
+    """As it is in a training: when it is asked, an 8-bit layer rounds its inputs besides, and no merge can do that."""
+    folder = tiny_folder(tied=False)
+    given = trained(folder, tmp_path / "saved", Int8)
+    method = given.whole.method
+    taught, asked = (logits(method.attach(load(folder, Int8, use), given.saved)) for use in ("train", "infer"))
+    dequantized = logits(load(export(given, tmp_path / "dequantized")))
+    original = logits(load(export(given, tmp_path / "original", into="original")))
+    assert apart(dequantized, taught) < 1e-4 < apart(original, taught)
+    assert apart(dequantized, asked) > 1e-3
 
 
 def test_what_a_packed_layer_holds_is_told_exactly(tiny_folder):

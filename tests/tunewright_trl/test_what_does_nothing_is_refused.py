@@ -56,6 +56,12 @@ def test_arguments_of_recomputation_need_recomputation():
     assert findings("sft", args=args, checkpointing=True) == []
 
 
+def test_a_training_is_as_long_as_one_of_two_options_says():
+    for kind in ("sft", "dpo", "kto", "cpt"):
+        assert findings(kind, epochs=3, max_steps=7) == [("argument-unused", "epochs")]
+        assert findings(kind, epochs=3) == findings(kind, max_steps=7) == findings(kind, epochs=3, max_steps=-1) == []
+
+
 def test_the_coefficient_of_a_divergence_needs_it():
     args = {"f_alpha_divergence_coef": 0.7}
     assert findings("dpo", args=args) == [("argument-unused", "args.f_alpha_divergence_coef")]

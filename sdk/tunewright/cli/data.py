@@ -87,6 +87,7 @@ def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, 
     trainings = []
     for training, rows in every.learnt:
         limit = None if training.trainer.packs else training.trainer.options.max_length
+        same = every.same(training.read)
         held = {"validation": (rows.validation, training.validation), **claims}
         found = _given(training, rows.train, tokenizer)
         trainings.append(
@@ -96,7 +97,7 @@ def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, 
                 "format": training.format.kind,
                 "makes": training.format.makes,
                 **_counts(training, rows.train, found),
-                "held": {name: _held(training, rows.train, one, split) for name, (one, split) in held.items()},
+                "held": {name: _held(same, rows.train, one, split) for name, (one, split) in held.items()},
                 "shown": list(_shown(found, count, tokenizer if tokens else None, limit)),
             }
         )
@@ -147,9 +148,9 @@ def _tokens_by_source(sources: Sequence[Realised], tokens: Sequence[AnyRow] | No
     return [sum(row.tokens for row in islice(rest, one.given)) for one in sources]
 
 
-def _held(training: Training, train: Sequence[Realised], held: Sequence[Realised], split: object) -> dict[str, Any]:
+def _held(same: Sameness, train: Sequence[Realised], held: Sequence[Realised], split: object) -> dict[str, Any]:
     """Rows that are not learnt. `equal` counts those that equal a learnt one; `dropped` those left out as such."""
-    same, rows = Sameness(training.read).beside(split), rows_of(held)
+    same, rows = same.beside(split), rows_of(held)
     return {
         "rows": len(rows),
         "dropped": sum(one.dropped for one in held),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
 
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
@@ -19,13 +19,24 @@ class Sameness(NamedTuple):
     """
 
     columns: frozenset[str]
+    known_digests: dict[tuple[frozenset[str], int], tuple[Mapping[str, Any], str]] | None = None
+    """Where rows are compared more than once: what was worked out of them, by the columns and the row's fields, which
+    are kept with it so that no other row can take their place in memory."""
 
     def beside(self, split: object) -> Sameness:
         """The same without the column that a split goes by: one text at two times is one text."""
-        return Sameness(self.columns - {split.group, split.time}) if isinstance(split, Split) else self
+        return self._replace(columns=self.columns - {split.group, split.time}) if isinstance(split, Split) else self
 
     def of(self, row: Row) -> str:
         """A digest, equal for equal rows. Raises `BadInput` where a field holds what JSON cannot."""
+        if self.known_digests is None:
+            return self._digest(row)
+        place = (self.columns, id(row.fields))  # a copy's fields are the row's own
+        if place not in self.known_digests:
+            self.known_digests[place] = (row.fields, self._digest(row))
+        return self.known_digests[place][1]
+
+    def _digest(self, row: Row) -> str:
         try:
             return digest_json({column: value for column, value in row.fields.items() if column in self.columns})
         except (TypeError, ValueError) as error:

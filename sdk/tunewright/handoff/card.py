@@ -110,9 +110,17 @@ def _forms(contents: PackageContents) -> Iterator[str]:
     yield "Each was reopened in a fresh process and asked what the trained model was asked. The difference is that of"
     yield "the first score; `certificate.json` holds every figure."
     for name, form in sorted(contents.forms.items()):
+        for other in form.get("taken_up", {}).values():
+            yield f"- {escaped(name)} is made with {_saved(other)}"
         yield from (f"- {escaped(name)} is not handed over: {escaped(why)}" for why in form["refused"])
         if form.get("found"):
             yield f"- {escaped(name)} is made by {escaped(form['found'])}: what the recipe writes was refused."
+
+
+def _saved(other: Mapping[str, Any]) -> str:
+    """What another run saved, as the card calls it."""
+    named = " ".join(escaped(other[key]) for key in ("name", "version") if key in other)
+    return f"{named or 'a saved folder'}, digest `{other['digest']}`"
 
 
 def _nearness(form: Mapping[str, Any]) -> tuple[str, ...]:
@@ -208,8 +216,7 @@ def _provenance(contents: PackageContents) -> Iterator[str]:
     if base.get("revision"):
         yield f"- Revision of the base: {escaped(base['revision'])}"
     if contents.parent is not None:
-        named = " ".join(escaped(contents.parent[key]) for key in ("name", "version") if key in contents.parent)
-        yield f"- Trained on from {named or 'a saved folder'}, digest `{contents.parent['digest']}`"
+        yield f"- Trained on from {_saved(contents.parent)}"
     if contents.libraries:
         yield f"- Made with {', '.join(f'{escaped(n)} {escaped(v)}' for n, v in sorted(contents.libraries.items()))}"
     for what, licence in sorted({**contents.licences, "this": contents.license or "unknown"}.items()):

@@ -75,14 +75,14 @@ A complete method, which adds one trained vector to the output of each target la
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, O, Options, SpecPath
+from tunewright.parts.base import Backend, Facts, Json, O, Options, SpecPath
 
 
 class AdapterOptions(Options):
@@ -99,18 +99,36 @@ class ModelDir(NamedTuple):
 
     path: Path
     outline: Any
-    """The model without its numbers, as `Loader.outline` makes it; the merge may change it."""
+    """The model without its numbers, as `Loader.outline` makes it, or None; the merge may change it."""
     dtype: str
     """`bf16`, `fp16` or `fp32`: the type that the base was loaded in when it was trained on."""
     held: Callable[[str, Any], Any] | None = None
     """What the base held in training in place of a tensor of the folder, by the tensor's name in the model
     (`Quantizer.held`); None for the folder's own."""
 
+    @property
+    def modules(self) -> Any:
+        """The outline, for who cannot do without. Raises `Refused` where the loader could not tell it."""
+        if self.outline is None:
+            raise Refused("the base's modules cannot be told from its config.json",
+                          fix="keep what was trained as it is")  # fmt: skip
+        return self.outline
+
 
 class AdapterMethod(Backend[O]):
     """Wraps a base for training, saves what was trained apart from it, and attaches it again."""
 
     part: ClassVar[str] = "adapter"
+
+    def takes_up(self) -> Mapping[str, SpecPath]:
+        """Its parent."""
+        parent = getattr(self.options, "parent", None)
+        return {} if parent is None else {"parent": parent}
+
+    def saves(self, facts: Facts) -> Mapping[str, Json]:
+        """What the config beside the saved weights will say, by the library's own names, as far as the options tell
+        and the family of `facts.model_config`; {} where nothing is known. Others are compared with it at `validate`."""
+        return {}
 
     @abstractmethod
     def wrap(self, model: Any, parent: Path | None) -> Any:

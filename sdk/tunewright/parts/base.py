@@ -75,7 +75,7 @@ from tunewright.errors import BadInput
 from tunewright.secrets import REFERENCE, reveal
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler, ValidationInfo
+    from pydantic import GetCoreSchemaHandler
 
 
 Json = Any  # a value that JSON can hold; pydantic's own JsonValue costs 10 ms of import for nothing that we use
@@ -123,6 +123,17 @@ class Argument:
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes, by POSIX
 
 
+class PathText(str):
+    """A path's text with the folder that it starts from: that of the file that wrote it."""
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> PathText:
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
 class SpecPath:
     """A path in a spec, relative to the file that wrote it. Serializes as written, so locks and packages can move."""
 
@@ -144,19 +155,18 @@ class SpecPath:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        def read(value: object, info: ValidationInfo) -> SpecPath:
+        def read(value: object) -> SpecPath:
             if isinstance(value, cls):
                 return value
             if not isinstance(value, str) or not value:
                 raise PydanticCustomError("path_type", "A path is text")
             if len(value.encode()) > LONGEST_PATH or any(len(p.encode()) > LONGEST_NAME for p in Path(value).parts):
                 raise ValueError("the path is longer than a file system takes")
-            folders = (info.context or {}).get("folders", {})
-            return cls(value, folders.get(info.field_name, Path.cwd()))
+            return cls(str(value), value.folder if isinstance(value, PathText) else Path.cwd())
 
         return core_schema.json_or_python_schema(
             json_schema=core_schema.str_schema(min_length=1),
-            python_schema=core_schema.with_info_plain_validator_function(read),
+            python_schema=core_schema.no_info_plain_validator_function(read),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.written),
         )
 
@@ -279,6 +289,8 @@ class Facts:
     """Whether the training has rows for early stopping and selection."""
     dtype: str = ""
     """`model.dtype`: the type of the weights that stay unquantized."""
+    saves: Mapping[str, Json] = field(default_factory=dict)
+    """What the adapter's method will save its weights under, as far as it is known (`AdapterMethod.saves`)."""
 
 
 O = TypeVar("O", bound=Options)
@@ -322,6 +334,14 @@ class Backend(ABC, Generic[O]):
         """
         return None
 
+    def takes_up(self) -> Mapping[str, SpecPath]:
+        """Folders that other runs saved and that it reads, by the option that names each: `{"parent": …}`.
+
+        They must be there, and what they hold is in the key. A package among them is verified, and refused where it is
+        of another base than the run's.
+        """
+        return {}
+
     @final
     def arguments(self) -> dict[str, Argument]:
         """The library's arguments from options alone, sorted by name: `To` fields, `fixed`, then `args`."""
@@ -360,12 +380,23 @@ class Backend(ABC, Generic[O]):
     def settings(self) -> dict[str, Json]:
         """The options that a result depends on, as plain data.
 
-        Paths are left out: what a file holds counts, not where it lies. So are the fields marked `Unkeyed`.
+        Paths are left out, in entries of lists too: what a file holds counts, not where it lies. So are the fields
+        marked `Unkeyed`.
         """
-        fields = type(self.options).model_fields
-        out = {name for name, info in fields.items() if any(isinstance(mark, Unkeyed) for mark in info.metadata)}
-        paths = {name for name in fields if isinstance(getattr(self.options, name), SpecPath)}
-        return self.options.model_dump(mode="json", exclude=out | paths)
+        return self.options.model_dump(mode="json", exclude=_out_of_key(self.options))
+
+
+def _out_of_key(options: BaseModel) -> dict[str, Any]:
+    """The fields that `settings` leaves out, as pydantic's `exclude` has them."""
+    found: dict[str, Any] = {}
+    for name, info in type(options).model_fields.items():
+        value = getattr(options, name)
+        if isinstance(value, SpecPath) or any(isinstance(mark, Unkeyed) for mark in info.metadata):
+            found[name] = True
+        elif isinstance(value, list):
+            inner = {place: _out_of_key(one) for place, one in enumerate(value) if isinstance(one, BaseModel)}
+            found |= {name: inner} if any(inner.values()) else {}
+    return found
 
 
 @cache

@@ -36,7 +36,7 @@ A complete exporter, which puts a note beside the trained files:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -68,6 +68,8 @@ class Trained(NamedTuple):
     whole: Whole | None = None
     calibration: Calibration | None = None
     """Rows that were trained on, for an exporter that `calibrates`; None for the others."""
+    seed: int = 0
+    """The spec's, for an exporter that `draws`."""
 
     @property
     def dtype(self) -> str:
@@ -86,6 +88,10 @@ class Trained(NamedTuple):
         """
         self._merging.write(self.base, self.identity, self.saved, out, dtype, into)
 
+    def outline(self) -> Any:
+        """The base's modules without their numbers, made anew. Raises `Refused` where they cannot be told."""
+        return self._merging.model(self.base).modules
+
     @property
     def _merging(self) -> Whole:
         if self.whole is None:
@@ -100,8 +106,8 @@ class Form:
     engine: str
     attach: bool
     dtype: str | None = None
-    """`bf16`, `fp16` or `fp32`: the type of weights that were computed anew, as merged ones are, and are opened as
-    they are. None where the form holds the trained tensors themselves: then it is opened as the spec says."""
+    """`bf16`, `fp16` or `fp32`: the type of a whole model that was computed anew, as a merged one is, and is opened as
+    it is. None where it is opened as the spec says: the trained tensors themselves, or others of their kind."""
     speaks: bool = False
     """Whether its folder holds a tokenizer with its chat template: then prompts are made by that one, as its client
     will; else by the base's."""
@@ -109,6 +115,9 @@ class Form:
     """Options of the engine, beside its kind: plain JSON."""
     quantizer: Mapping[str, Json] | None = None
     """The quantizer, as a spec would write it, by which weights that were computed anew are opened; None for none."""
+    digest: str | None = None
+    """Of tensors that take the trained ones' place on the base, as the method's own `digest` gives it: what is reopened
+    must carry exactly those. None for the trained ones, and for a whole model that was computed anew."""
 
 
 class Exporter(Backend[O]):
@@ -135,6 +144,14 @@ class Exporter(Backend[O]):
         to search.
         """
         return ()
+
+    def draws(self) -> bool:
+        """Whether it draws at random, by `Trained.seed`: another seed then makes another export."""
+        return False
+
+    def fit(self, outline: Callable[[], Any]) -> None:
+        """Try what it takes up on the base's modules without their numbers, which `outline` makes anew: `plan` does,
+        before any download. Raises `BadOption` where `export` would refuse it by names and shapes alone."""
 
     @abstractmethod
     def export(self, trained: Trained, out: Path) -> Form:

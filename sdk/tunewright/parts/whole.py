@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tunewright.errors import Refused
 from tunewright.parts.adapter import AdapterMethod, ModelDir
@@ -63,18 +63,21 @@ class Whole:
                 f"the base in {base.name} ({found[:12]}) is not the one that was trained on ({identity[:12]})",
                 fix="merge into the base that the training names; it is fetched anew by `run`",
             )
-        outline = self.outline(base)
-        held = self.quantizer.held(outline, self.dtype) if into == "dequantized" else None
-        self.method.merge(ModelDir(base, outline, self.dtype, held), saved, out, dtype)
-        copy_beside(base, out)
-
-    def outline(self, base: Path) -> object:
-        """The base's modules without their numbers. Raises `Refused` where the loader cannot make them."""
-        try:
-            config = dict(json.loads((base / "config.json").read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise Refused(f"{base.name}/config.json cannot be read: {error}", fix="fetch the model again") from error
-        if config.get("quantization_config"):
+        if self._config(base).get("quantization_config"):
             raise Refused("the base is stored quantized: nothing can be added to its weights",
                           fix="take its unquantized weights")  # fmt: skip
-        return self.loader.outline(config)
+        model = self.model(base)
+        held = self.quantizer.held(model.modules, self.dtype) if into == "dequantized" else None
+        self.method.merge(model._replace(held=held), saved, out, dtype)
+        copy_beside(base, out)
+
+    def model(self, base: Path) -> ModelDir:
+        """A base by its folder, and its modules without their numbers: those of its whole weights, packed or not."""
+        whole = {name: value for name, value in self._config(base).items() if name != "quantization_config"}
+        return ModelDir(base, self.loader.outline(whole), self.dtype)
+
+    def _config(self, base: Path) -> dict[str, Any]:
+        try:
+            return dict(json.loads((base / "config.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise Refused(f"{base.name}/config.json cannot be read: {error}", fix="fetch the model again") from error

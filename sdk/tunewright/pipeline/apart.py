@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -127,9 +128,11 @@ class Apart:
         return heard
 
     def _died(self) -> WorkFailed:
-        self._process.wait()
+        ended = self._process.wait()
         self._log.seek(0)
         last = "\n".join(self._log.read().strip().splitlines()[-SHOWN:])
+        if ended == -signal.SIGKILL:  # nobody of ours sends it
+            last = f"it was killed, as a system does that is out of memory\n{last}".strip()
         return WorkFailed(f"the exported form could not be asked in a fresh process:\n{last}")
 
 

@@ -78,11 +78,10 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
     }
 
 
-def unasked(why: str) -> dict[str, Any]:
-    """The row of a form that cannot be asked what the trained one was asked."""
+def unmeasured(why: str) -> dict[str, Any]:
+    """The row of a form that was not measured: `why` is a sentence, and the reason to leave it out."""
     nothing = {"prompts": 0, "diverged": 0, "first_divergence": None, "retokenized": 0, "unended": 0}
-    refused = [f"it cannot be asked what the trained form was asked: {why}"]
-    return {AGREEMENT: 0.0, **nothing, KL: None, "delta": None, "ci95": None, "scores": {}, "refused": refused}
+    return {AGREEMENT: 0.0, **nothing, KL: None, "delta": None, "ci95": None, "scores": {}, "refused": [why]}
 
 
 def compared(reference: Sequence[Completion], other: Sequence[Completion]) -> dict[str, Any]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunewright.digest import digest_json, digest_tree
-from tunewright.errors import BadInput, Refused
+from tunewright.errors import BadInput, Refused, TunewrightError, WorkFailed
 from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
 from tunewright.parts.evaluator import Graded, TestRow, serves
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.apart import Apart, apart, form_of
-from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unasked
+from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unmeasured
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context
@@ -26,6 +26,8 @@ from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store.publish import Artifact
 
+UNFIT = (BadInput, WorkFailed)
+"""What is wrong with a form. What this machine lacks is no form's fault."""
 PROMPTS = 8
 LIMIT = 32  # tokens of a golden answer
 BEGINNING = 200  # characters of a plain text that it is asked to go on with
@@ -60,8 +62,6 @@ class Reference(NamedTuple):
     """What the base answered to the test rows; None where it was not asked."""
     model: Path
     """The base's folder."""
-    digest: str
-    """That of the trained tensors."""
 
     @property
     def prompts(self) -> list[Text]:
@@ -122,49 +122,50 @@ class Certifier:
         tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         again = [one for one in tests if one not in self.answered] if others else []
         model, trained = base_folder(inputs["model"]), inputs["trained"]
-        digest = trained.json(OUTCOME)["digest"]
-        with self.opener.tuned(model, trained.path / TRAINED, digest) as subject:
+        with self.opener.tuned(model, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
             answers = subject.complete([golden_prompt(row) for row in golden], LIMIT, together=False)
             likeliest = subject.likeliest(_said(answers), TOP) if isinstance(subject, Likeliest) else None
             asked = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in again}
         known = self._graded(inputs["tuned"]) if "tuned" in inputs else {}
         base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
-        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), base, model, digest)
+        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), base, model)
 
     def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
         return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}
 
     def is_trained(self, form: Exported) -> bool:
         """Whether a form is the trained tensors in the engine that answered for them."""
-        return form.about["dtype"] is None and form.about["engine"] == self.opener.engine.kind
+        return bool(form.about["trained"]) and form.about["engine"] == self.opener.engine.kind
 
     def certify(self, form: Exported, reference: Reference, context: Context) -> Certified:
         """Reopen a form in a fresh process, ask it, compare.
 
-        Where the trained form itself cannot be asked, or is asked otherwise, the run ends: it would be packaged. Of
-        another form it is a reason to leave it out.
+        Where the trained form itself cannot be opened or asked, or is asked otherwise, the run ends: it would be
+        packaged. Of another form it is a reason to leave it out. What this machine lacks ends the run for any.
         """
         context.emit({"event": "progress", "what": f"reopening {form.name} in a fresh process"})
-        with self._reopened(form, reference, context) as subject:
-            if form.about["dtype"] is None:
-                refuse_other(subject.identity, reference.digest)
-            found = self._row(form, subject, reference, context)
-        identity = form.about["identity"] if form.about["dtype"] is not None else subject.identity
-        return Certified({**found, "bytes": form.about["bytes"], "identity": identity}, _figures(subject))
-
-    def _row(self, form: Exported, subject: Apart, reference: Reference, context: Context) -> dict[str, Any]:
-        itself = self.is_trained(form)
-        try:
-            answers = self._asked(form, subject, reference, context)
-        except (BadInput, Refused) as error:
-            if itself:
-                raise
-            return unasked(error.message)
-        found = certificate(reference.trained, answers, reference.base, self.seed)
-        if itself and found["retokenized"]:
-            why = f"`{form.name}` holds the trained tensors, and {found['refused'][0]}"
-            raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
-        return found
+        with ExitStack() as opened:
+            try:
+                subject = opened.enter_context(self._reopened(form, reference, context))
+                if form.about["dtype"] is None:
+                    whose = "trained" if form.about["trained"] else "exported"
+                    refuse_other(subject.identity, form.about["identity"], whose)
+            except UNFIT as error:
+                if self.is_trained(form):
+                    raise
+                return Certified(_row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None))
+            try:
+                answers = self._asked(form, subject, reference, context)
+            except UNFIT as error:
+                if self.is_trained(form):
+                    raise
+                why = f"it cannot be asked what the trained form was asked: {_in_a_line(error)}"
+                return Certified(_row(form, unmeasured(why)), _figures(subject))
+            found = certificate(reference.trained, answers, reference.base, self.seed)
+            if self.is_trained(form) and found["retokenized"]:
+                why = f"`{form.name}` holds the trained tensors, and {found['refused'][0]}"
+                raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
+            return Certified(_row(form, found), _figures(subject))
 
     def _reopened(self, form: Exported, reference: Reference, context: Context) -> AbstractContextManager[Apart]:
         """The form as its client will open it, without anything of this process."""
@@ -198,8 +199,19 @@ def _said(golden: Iterable[Completion]) -> list[Continuation]:
     return [Continuation(answer.prompt_ids, answer.ids) for answer in golden]
 
 
-def _figures(subject: Apart) -> dict[str, Any]:
+def _row(form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**found, "bytes": form.about["bytes"], "identity": form.about["identity"]}
+
+
+def _in_a_line(error: TunewrightError) -> str:
+    """What it says; of a process that died, its last words."""
+    return " ".join(error.message.split())
+
+
+def _figures(subject: Apart | None) -> dict[str, Any]:
     """What another machine has others of: it stands in the manifest, where the report reads it."""
+    if subject is None:
+        return {"tokens_per_second": None, "peak_rss_bytes": None}
     speed = subject.tokens / subject.seconds if subject.seconds else None
     return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
 

@@ -69,10 +69,10 @@ def identity_of(folder: Path) -> str:
         raise Refused(f"{folder.name} holds no whole model: {error}", fix="fetch it again") from error
 
 
-def refuse_other(identity: str, digest: str) -> None:
-    """Raise `Refused` unless the weights that a subject carries are the trained ones."""
+def refuse_other(identity: str, digest: str, of: str = "trained") -> None:
+    """Raise `Refused` unless the weights that a subject carries are those of `digest`: the trained or exported ones."""
     if identity != digest:
         raise Refused(
-            f"the weights that were loaded ({identity[:12]}) are not the trained ones ({digest[:12]})",
+            f"the weights that were loaded ({identity[:12]}) are not the {of} ones ({digest[:12]})",
             fix="the saved adapter is incomplete or another one; nothing is published",
         )

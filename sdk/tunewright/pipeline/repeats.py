@@ -84,7 +84,7 @@ def _test_rows(found: AllRows) -> Iterator[Repeat]:
     for name, claims, rows in found.claimed:
         split = claims.split
         called = name.replace("test", "test rows", 1)
-        judging = _Judging(called, rows_of(rows), Sameness(claims.read).beside(split))
+        judging = _Judging(called, rows_of(rows), found.same(claims.read).beside(split))
         for training, learnt in found.learnt:
             yield from judging.among(training.train, learnt.train, _learns(training), LEARNT, split is not None)
             yield from judging.among(_chosen_by(training), learnt.validation, _chooses(training), CHOSEN_BY)
@@ -94,7 +94,7 @@ def _validation_rows(found: AllRows) -> Iterator[Repeat]:
     """What a later stage learns changes nothing: the choice is made by then."""
     for place, (training, chosen_by) in enumerate(found.learnt):
         called = f"validation rows{f' of stage `{training.name}`' if training.name else ''}"
-        same = Sameness(training.read).beside(training.validation)
+        same = found.same(training.read).beside(training.validation)
         judging = _Judging(called, rows_of(chosen_by.validation), same)
         for earlier, learnt in found.learnt[: place + 1]:
             yield from judging.among(earlier.train, learnt.train, _learns(earlier), CHOOSING)

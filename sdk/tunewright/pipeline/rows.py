@@ -114,6 +114,11 @@ class AllRows(NamedTuple):
 
     learnt: list[tuple[Training, Learnt]]
     claimed: list[Claimed]
+    known_digests: dict[Any, Any]
+
+    def same(self, columns: frozenset[str]) -> Sameness:
+        """By which two of these rows are one; each is digested once, however often they are compared."""
+        return Sameness(columns, self.known_digests)
 
 
 def read_all(resolved: Resolved) -> AllRows:
@@ -123,6 +128,7 @@ def read_all(resolved: Resolved) -> AllRows:
     return AllRows(
         [(training, TrainingRows(training, seed).realise()) for training in resolved.trainings],
         [Claimed(name, one, ClaimRows(one, seed).realise()) for name, one in {"test": resolved.test, **own}.items()],
+        {},
     )
 
 

@@ -134,12 +134,16 @@ class Run:
 
     def _look_ahead(self, step: Step, hits: Mapping[str, Artifact], done: Mapping[str, Artifact]) -> None:
         """Once the base is there, refuse what no training could go on with: not after an evaluation of minutes."""
-        todo = [other for other in self.plan.steps if isinstance(other.task, Train) and other.name not in hits]
-        for training in todo:
-            if isinstance(training.task, Train) and training.inputs["model"] == step.name:
-                training.task.refuse_parent(done[step.name])
+        todo = [other for other in self.plan.steps if other.name not in hits]
+        for other in todo:
+            if other.inputs.get("model") == step.name:
+                other.task.refuse_base(done[step.name])
         resolved = self.plan.resolved
-        if todo and isinstance(step.task, Fetch) and resolved.facts.model_config is None:  # else `plan` has tried it
+        if (
+            any(isinstance(other.task, Train) for other in todo)
+            and isinstance(step.task, Fetch)
+            and resolved.facts.model_config is None
+        ):  # else `plan` has tried it
             resolved.refuse(misfits(resolved, base_config(done[step.name])))
 
     def _sound_hits(self) -> dict[str, Artifact]:

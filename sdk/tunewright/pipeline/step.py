@@ -58,6 +58,12 @@ class Task(ABC):
         """Whether what its output stands for is still there; only fetch's lies outside the store."""
         return True
 
+    def refuse_base(self, base: Artifact) -> None:  # noqa: B027  most take up nothing
+        """Raise `Refused` where what it takes up besides does not belong on the base of its port `model`.
+
+        The run asks once the base is there: hours before a step that comes last.
+        """
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         """Fill the empty folder `out`; what is returned stands in the manifest as `notes`."""

@@ -12,8 +12,8 @@ from tunewright.parts.gate import form_score
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline.certify import Certifier
 from tunewright.pipeline.forms import Opener
-from tunewright.pipeline.parent import parent_of
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
+from tunewright.pipeline.saved import taken_up
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
@@ -109,7 +109,7 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
     elif before.trained:
         parent = {"parent": before.trained}
     else:
-        given = parent_of(adapter)
+        given = taken_up(adapter).get("parent")
     derived = trainer.derive(resolved.facts_for(trainer))
     train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, derived, given)
     made = Made(model, training.suffix("train"), training.suffix("prepare"))

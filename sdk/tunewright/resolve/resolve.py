@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from tunewright.errors import BadInput, EnvironmentFault
 from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
-from tunewright.parts.base import BadOption, Head
+from tunewright.parts.base import BadOption, Head, PathText
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.evaluator import serves
 from tunewright.parts.gate import AGREEMENT, KL, form_score
@@ -68,7 +68,7 @@ def once_pinned(resolved: Resolved) -> Resolved:
     config = resolved.source.config() if facts.model_config is None else None
     if config is None:
         return resolved
-    resolved = resolved._replace(facts=replace(facts, model_config=config))
+    resolved = resolved._replace(facts=replace(facts, model_config=config, saves=_saves(resolved, config)))
     resolved.refuse(rules.check(resolved))
     return resolved
 
@@ -94,16 +94,39 @@ def _unknown_kind(place: Place, document: Document, host: Host, key: Key) -> Pro
 
 def _options(backend: type[Backend], place: Place, document: Document) -> Any:
     model = backend.Options
-    folders = {
-        name: document.folder((*place.key, name))
-        for name, info in model.model_fields.items()
-        if info.annotation is SpecPath or SpecPath in getattr(info.annotation, "__args__", ())
-    }
     try:
-        return model.model_validate(dict(place.part.raw), context={"folders": folders})
+        return model.model_validate(_located(place.part.raw, model, document, place.key))
     except ValidationError as error:
         owner = f"{place.contract.replace('_', ' ')} `{place.part.kind}`"
         raise SpecError(problems_of(error, model, document, place.key, owner), document.sources) from error
+
+
+def _located(raw: Mapping[str, Any], model: type[BaseModel], document: Document, key: Key) -> dict[str, Any]:
+    """What was written for a model, each path in it with the folder of the file that wrote it."""
+    known = model.model_fields
+    return {
+        name: _with_folder(value, set(_types(known[name].annotation)), document, (*key, name))
+        if name in known
+        else value
+        for name, value in raw.items()
+    }
+
+
+def _with_folder(value: Any, types: Collection[Any], document: Document, key: Key) -> Any:
+    if isinstance(value, str) and SpecPath in types:
+        return PathText(value, document.folder(key))
+    if isinstance(value, list):
+        return [_with_folder(one, types, document, (*key, place)) for place, one in enumerate(value)]
+    inner = [of for of in types if isinstance(of, type) and issubclass(of, BaseModel)]
+    return _located(value, inner[0], document, key) if isinstance(value, dict) and len(inner) == 1 else value
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """What an annotation is made of: a list's entries, a union's branches."""
+    yield annotation
+    for inner in get_args(annotation):
+        if isinstance(inner, Hashable):  # marks of a field need not be
+            yield from _types(inner)
 
 
 def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Backend]) -> Resolved:
@@ -245,8 +268,16 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
         dtype=resolved.spec.model.dtype,
+        saves=_saves(resolved, config),
         offers={backend.part: backend.offers() for backend in reversed(list(resolved.backends()))},  # the first counts
     )
+
+
+def _saves(resolved: Resolved, config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    try:
+        return resolved.adapter.saves(Facts(model_config=config))
+    except BadOption:  # its own check says so
+        return {}
 
 
 def _first_rows(source: DataSource, head: Head) -> tuple[Row, ...]:

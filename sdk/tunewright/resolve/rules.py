@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from pydantic import BaseModel
+
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
 from tunewright.host import Host
 from tunewright.parts import (
@@ -20,7 +22,6 @@ from tunewright.parts import (
     Facts,
     Finding,
     Need,
-    Options,
     PromptFormat,
     Secret,
     To,
@@ -43,7 +44,7 @@ def check(resolved: Resolved) -> Iterator[Problem]:
         yield from (resolved.problem(backend, finding) for finding in backend.check(resolved.facts_for(backend)))
         yield from _unmet(resolved, backend)
         yield from (resolved.problem(backend, finding) for finding in _taken(backend))
-    yield from _parent(resolved)
+    yield from _taken_up(resolved)
     yield from _merges(resolved)
     yield from _weights(resolved)
     yield from _row_kinds(resolved)
@@ -72,11 +73,12 @@ def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -
         yield Problem(need.code, message, resolved.document.at(key), need.why)
 
 
-def _parent(resolved: Resolved) -> Iterator[Problem]:
-    parent = getattr(resolved.adapter.options, "parent", None)
-    if parent is not None and not parent.path.is_dir():
-        message = f"there is no folder `{parent.written}`"
-        yield resolved.problem(resolved.adapter, Finding("file-missing", message, "parent"))
+def _taken_up(resolved: Resolved) -> Iterator[Problem]:
+    """What another run saved must be there."""
+    for backend in (resolved.adapter, *resolved.exporters):
+        for field, path in backend.takes_up().items():
+            if not path.path.is_dir():
+                yield resolved.problem(backend, Finding("file-missing", f"there is no folder `{path.written}`", field))
 
 
 def _merges(resolved: Resolved) -> Iterator[Problem]:
@@ -333,7 +335,7 @@ def _read_as_secret(resolved: Resolved, key: Key) -> bool:
     place = max(around, key=len)
     found: Any = around[place].options
     for step in key[len(place) :]:
-        found = getattr(found, str(step), None) if isinstance(found, Options) else found[step]
+        found = getattr(found, str(step), None) if isinstance(found, BaseModel) else found[step]
     return isinstance(found, Secret)
 
 

@@ -254,5 +254,11 @@ def _part(value: Any, default: str) -> Part | None:
 
 
 def part_key(document: Document, key: Key, field: str) -> Key:
-    """The way to a field of a part; a part written as a bare kind has only itself."""
-    return (*key, *field.split(".")) if (*key, "kind") in document.values else key
+    """The way to a field of a part, `adapters.0.path` to one of a list's entries; a part written as a bare kind has
+    only itself."""
+    if (*key, "kind") not in document.values:
+        return key
+    for step in field.split("."):
+        listed = step.isdigit() and (*key, int(step)) in document.values
+        key = (*key, int(step) if listed else step)
+    return key

@@ -306,8 +306,10 @@ class ExporterExercise(TrainedWorld):
             served = served._replace(method=world.method, trained=out)
         try:
             with world.engine.open(served) as subject:
-                says = f"reopened as its Form says, its weights are others ({subject.identity[:12]}) than trained"
-                report.expect(not form.attach or subject.identity == digest, "form-untrue", says)
+                says = (
+                    f"reopened as its Form says, its weights are others ({subject.identity[:12]}) than they should be"
+                )
+                report.expect(not form.attach or subject.identity == (form.digest or digest), "form-untrue", says)
                 subject.complete([question(ROWS[0])], LIMITS[0])
         except Exception as error:
             report.add("form-untrue", f"it cannot be reopened as its Form says: {type(error).__name__}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tunewright.parts import Backend, SpecPath
 
@@ -24,6 +24,8 @@ def variations(backend: type[Backend], given: Mapping[str, Any], name: str) -> l
     was = getattr(current, name, None)
     if isinstance(was, SpecPath):
         return [(current, read(backend, {**given, name: f"{was.path}-{NOWHERE}"}))]
+    if isinstance(was, list) and was and isinstance(was[-1], BaseModel):  # entries of options: one of them more
+        return [(current, read(backend, {**given, name: [*was, was[-1]]}))]
     others = (read(backend, {**given, name: value}) for value in _allowed(backend, name, was))
     return [(current, other) for other in others if other is not None and getattr(other, name) != was][:3]
 

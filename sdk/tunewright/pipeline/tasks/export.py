@@ -12,6 +12,7 @@ from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
 from tunewright.pipeline.calibration import calibration
 from tunewright.pipeline.forms import Opener, identity_of
+from tunewright.pipeline.saved import taken_up
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
@@ -27,15 +28,26 @@ class Export(Task):
     The port `rows`, of the prepare step whose rows were trained on, is there for an exporter that calibrates by them.
     """
 
+    version = 2
+
     def __init__(self, exporter: Exporter, opener: Opener, seed: int) -> None:
         self.exporter, self.opener, self.seed = exporter, opener, seed
+        self.taken_up = taken_up(exporter)
 
     def parts(self) -> tuple[Backend, ...]:
         return (self.exporter, self.opener.loader, self.opener.quantizer, self.opener.adapter)
 
     def settings(self) -> dict[str, Any]:
-        drawn = {"seed": self.seed} if self.exporter.calibrates else {}
+        drawn = {"seed": self.seed} if self.exporter.calibrates or self.exporter.draws() else {}
         return {"dtype": self.opener.dtype, **drawn}
+
+    def sources(self) -> Mapping[str, str]:
+        return {field: saved.digest() for field, saved in self.taken_up.items()}
+
+    def refuse_base(self, base: Artifact) -> None:
+        """Where an adapter that it takes up was altered, or is of another base."""
+        for saved in self.taken_up.values():
+            saved.check(base.json(RECORD)["identity"])
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         record, outcome, base = (
@@ -43,6 +55,7 @@ class Export(Task):
             inputs["trained"].json(OUTCOME),
             base_folder(inputs["model"]),
         )
+        self.refuse_base(inputs["model"])
         disk.make_folder(out / FILES)
         trained = Trained(
             saved=inputs["trained"].path / TRAINED,
@@ -54,12 +67,15 @@ class Export(Task):
             adapts=Cap.ADAPTS in self.opener.adapter.offers(),
             whole=self.opener.whole,
             calibration=calibration(inputs["rows"], self.seed, context) if self.exporter.calibrates else None,
+            seed=self.seed,
         )
         form = self.exporter.export(trained, out / FILES)
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
-        about = {**asdict(form), "digest": outcome["digest"], "bytes": size}
-        if form.dtype is not None:  # weights of its own: they are told apart by an identity of their own
-            about["identity"] = _identity(out / FILES)
+        about = {**asdict(form), "digest": form.digest or outcome["digest"], "bytes": size}
+        # a whole model that was computed anew has an identity of its own; else the tensors' digest tells what it is
+        about["identity"] = about["digest"] if form.dtype is None else _identity(out / FILES)
+        about["trained"] = form.dtype is None and form.digest is None
+        about["taken_up"] = {field: saved.about() for field, saved in self.taken_up.items()}
         disk.write(out / FORM, canonical_json(about))
         return {"bytes": size}
 

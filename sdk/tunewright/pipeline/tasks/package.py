@@ -105,7 +105,8 @@ class Package(Task):
         }
 
     def _certificates(self, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
-        """By form: how it is opened, its row of the certificate, and the folder of the package that holds it.
+        """By form: how it is opened, what of other runs is in it, its row of the certificate, and the folder of the
+        package that holds it.
 
         The trained form lies at the top, and a refused one nowhere: their `folder` is empty. `found` is what makes a
         form in place of what the spec writes, as a spec would write it.
@@ -115,7 +116,7 @@ class Package(Task):
             form = form_of(inputs, name)
             about = form.json(FORM)
             handed = form.path != inputs["export"].path and not certified["refused"]
-            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype")}
+            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype", "taken_up")}
             by = {"found": searched[name]["found"]} if form.path != inputs[f"export-{name}"].path else {}
             found[name] = {**opened, **certified, **by, "folder": f"{FORMS}/{name}" if handed else ""}
         return found

@@ -21,9 +21,12 @@ GOLDEN, PARITY = "golden.json", "parity.json"
 class Parity(Task):
     """Each form against the trained one, on golden prompts and on the test rows.
 
-    A form that should carry the trained tensors, and does not, ends the run. One with weights of its own can only be
-    compared by what it answers: where that is worse, its row of the certificate says so, and it is not packaged.
+    The trained form must carry the trained tensors, and another that is put on the base those that were exported. A
+    whole model of its own can only be compared by what it answers. Where a form is not what it should be, or answers
+    worse, its row of the certificate says so, and it is not packaged; where it is the trained one, the run ends.
     """
+
+    version = 2
 
     def __init__(self, certifier: Certifier) -> None:
         self.certifier = certifier

@@ -11,7 +11,7 @@ from tunewright.digest import canonical_json
 from tunewright.errors import BadInput, TunewrightError, WorkFailed
 from tunewright.parts import Backend, Exporter, Gate
 from tunewright.parts.gate import AGREEMENT, form_score
-from tunewright.pipeline.certificate import unasked
+from tunewright.pipeline.certificate import unmeasured
 from tunewright.pipeline.certify import Certified, Certifier, Exported
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.export import FILES, FORM, Export
@@ -123,7 +123,7 @@ def _known(made: str, before: Sequence[Mapping[str, Any]]) -> Certified | None:
 def _failed(error: TunewrightError) -> Certified:
     """The row of a variant that could not be made, or not be opened."""
     nothing = {AGREEMENT: None, "bytes": None, "identity": None}
-    row = {**unasked(""), **nothing, "refused": [f"it cannot be made, or not be opened: {error.message}"]}
+    row = {**unmeasured(""), **nothing, "refused": [f"it cannot be made, or not be opened: {error.message}"]}
     return Certified(row, {"tokens_per_second": None, "peak_rss_bytes": None})
 
 

@@ -15,7 +15,7 @@ from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import Argument, BadOption, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob
 from tunewright.pipeline.meter import machine
-from tunewright.pipeline.parent import Parent
+from tunewright.pipeline.saved import Saved
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
 from tunewright.pipeline.tasks.prepare import HELD, read_rows
@@ -52,7 +52,7 @@ class Train(Task):
         dtype: str,
         seed: int,
         derived: Mapping[str, Argument],
-        parent: Parent | None,
+        parent: Saved | None,
     ) -> None:
         self.loader, self.quantizer, self.adapter, self.trainer = loader, quantizer, adapter, trainer
         self.dtype, self.seed, self.derived, self.parent = dtype, seed, derived, parent
@@ -121,15 +121,15 @@ class Train(Task):
         gc.collect()
         return {"steps": outcome.steps, "digest": digest, "resumed_from": _resumed(context.scratch)}
 
-    def refuse_parent(self, base: Artifact) -> None:
-        """Raise `Refused` where the spec's parent was altered, or is of another base than this, fetched one."""
+    def refuse_base(self, base: Artifact) -> None:
+        """Where the spec's parent was altered, or is of another base than this, fetched one."""
         if self.parent is not None:
             self.parent.check(base.json(RECORD)["identity"])
 
     def _parent(self, inputs: Mapping[str, Artifact]) -> Path | None:
         if "parent" in inputs:
             return inputs["parent"].path / TRAINED
-        self.refuse_parent(inputs["model"])
+        self.refuse_base(inputs["model"])
         return None if self.parent is None else self.parent.folder
 
     def _wrapped(self, model: Any, parent: Path | None) -> Any:

@@ -1,4 +1,4 @@
-"""A parent: a package, or a saved folder, whose weights a training goes on from."""
+"""What another run saved and this one takes up: a parent whose training goes on, an adapter to be combined with."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tunewright.digest import digest_tree
 from tunewright.errors import Refused
 from tunewright.handoff import verify
 from tunewright.handoff.verify import MANIFEST
-from tunewright.parts import AdapterMethod
+from tunewright.parts import Backend
 from tunewright.parts.base import SpecPath
 
 
-class Parent:
-    """What `adapter.parent` names. A package is verified and bound to its base; a bare folder tells of neither."""
+class Saved:
+    """A package, which is verified and bound to its base; or a bare folder, which tells of neither."""
 
     def __init__(self, written: SpecPath) -> None:
         self.written, self.folder = written.written, written.path
@@ -25,7 +25,7 @@ class Parent:
         return digest_tree(self.folder, sorted(path for path in self.folder.rglob("*") if path.is_file()))
 
     def about(self) -> dict[str, Any]:
-        """What the child records of it: name and version where it is a package, and its digest."""
+        """What is recorded of it: name and version where it is a package, and its digest."""
         manifest = self._manifest()
         named = {} if manifest is None else {name: manifest[name] for name in ("name", "version")}
         return {**named, "digest": self.digest()}
@@ -36,11 +36,11 @@ class Parent:
         if manifest is not None:
             problems = verify.check(self.folder)
             if problems:
-                raise Refused(f"the parent `{self.written}` does not verify: {problems[0]}", fix="take the original")
+                raise Refused(f"the package `{self.written}` does not verify: {problems[0]}", fix="take the original")
             of, here = manifest["base"]["identity"], identity["identity"]
             if of != here:
                 raise Refused(
-                    f"the parent `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                    f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
                     fix="name the base that it was trained on",
                 )
 
@@ -52,10 +52,9 @@ class Parent:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return {**found, "name": found["name"], "version": found["version"], "base": dict(found["base"])}
         except (ValueError, KeyError, TypeError) as error:
-            raise Refused(f"the parent `{self.written}` has a damaged {MANIFEST}: {error}") from error
+            raise Refused(f"the package `{self.written}` has a damaged {MANIFEST}: {error}") from error
 
 
-def parent_of(adapter: AdapterMethod) -> Parent | None:
-    """What the spec names as parent, if anything."""
-    written = getattr(adapter.options, "parent", None)
-    return None if written is None else Parent(written)
+def taken_up(backend: Backend) -> dict[str, Saved]:
+    """What a backend takes up, by the option that names it."""
+    return {field: Saved(written) for field, written in backend.takes_up().items()}
