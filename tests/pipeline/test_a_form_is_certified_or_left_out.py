@@ -24,7 +24,7 @@ from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.pipeline.apart import Apart, apart
 from tunewright.pipeline.certificate import Answers, certificate, compared, kl
-from tunewright.pipeline.tasks import parity
+from tunewright.pipeline import certify
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 
@@ -200,14 +200,14 @@ def opening(monkeypatch, error, attached=False):
     """Raise an error where a form is opened: a whole model, or one that is put on the base."""
     if error is None:
         return
-    opened = parity.apart
+    opened = certify.apart
 
     def failing(form, *rest):
         if (form["saved"] is not None) == attached:
             raise error
         return opened(form, *rest)
 
-    monkeypatch.setattr(parity, "apart", failing)
+    monkeypatch.setattr(certify, "apart", failing)
 
 
 def test_a_process_that_was_killed_is_said_to_be(tokenizer, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 from tunewright.errors import EnvironmentFault
 from tunewright.pipeline import ask
-from tunewright.pipeline.tasks import parity
+from tunewright.pipeline import certify
 from tunewright.project import Project
 from tunewright.store import disk
 from tunewright.store.publish import Store
@@ -28,7 +28,7 @@ def in_process(form, tokenizer, scratch):
 
 @pytest.fixture
 def project(fake_spec, fake_host, monkeypatch):
-    monkeypatch.setattr(parity, "apart", in_process)
+    monkeypatch.setattr(certify, "apart", in_process)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the kernel survives; only the process dies here
     return Project.from_spec(fake_spec, host=fake_host)
 
