@@ -37,18 +37,19 @@ def tiny_model(
     dtype: str = "float32",
     window: int | None = None,
     tied: bool = True,
+    heads: int = 4,
     keys: int = 2,
     seed: int = 0,
 ) -> Path:
     """Write a random model and its tokenizer into `folder` and return it.
 
-    Two layers, four heads of which `keys` hold keys, width 64; `window` is the sliding window in tokens. About 100,000
+    Two layers, `heads` heads of which `keys` hold keys, width 64; `window` is the sliding window in tokens. About 100,000
     parameters, with weights large enough that the answers are not all alike.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {**_sizes(), "num_key_value_heads": keys}
+    sizes = {**_sizes(), "num_attention_heads": heads, "num_key_value_heads": keys}
     config = AutoConfig.for_model(family, **sizes, tie_word_embeddings=tied, **_window(family, window))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
