@@ -31,6 +31,7 @@ realdata-short: $(READY)  ## the part of it that takes minutes
 
 engines: $(READY)  ## the engines' own environments, and the tests that ask them
 	$(BIN)/tunewright engines install llama-cpp
+	$(BIN)/tunewright engines install vllm
 	TEST_THREADS=2 $(BIN)/python -m pytest -m engines --timeout 1800 tests
 
 lint: $(READY)  ## formatting, names, types and the direction of imports

@@ -37,19 +37,20 @@ def tiny_model(
     dtype: str = "float32",
     window: int | None = None,
     tied: bool = True,
+    heads: int = 4,
     keys: int = 2,
     layers: int = 2,
     seed: int = 0,
 ) -> Path:
     """Write a random model and its tokenizer into `folder` and return it.
 
-    Four heads of which `keys` hold keys, width 64; `window` is the sliding window in tokens. Two layers have about
+    `heads` heads of which `keys` hold keys, width 64; `window` is the sliding window in tokens. Two layers have about
     100,000 parameters, with weights large enough that the answers are not all alike.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {**_sizes(), "num_key_value_heads": keys, "num_hidden_layers": layers}
+    sizes = {**_sizes(), "num_attention_heads": heads, "num_key_value_heads": keys, "num_hidden_layers": layers}
     config = AutoConfig.for_model(family, **sizes, tie_word_embeddings=tied, **_window(family, window))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

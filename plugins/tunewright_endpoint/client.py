@@ -49,13 +49,17 @@ class Client:
 
         Many servers answer any name with the model that they have: what they list is what they have.
         """
-        listed = self._ask("/models", None, first=True).get("data")
-        if not isinstance(listed, list):
-            self._strange("/models", "it lists no models in `data`")
-        names = [line_of(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
+        names = [line_of(one["id"]) for one in self.models()]
         if model not in names:
             message = f"{self.url} serves no model `{model}`"
             raise BadInput(message, fix=did_you_mean(model, names) or "it lists none: load one")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What the server lists, each with its `id`."""
+        listed = self._ask("/models", None, first=True).get("data")
+        if not isinstance(listed, list):
+            self._strange("/models", "it lists no models in `data`")
+        return [one for one in listed if isinstance(one, dict) and "id" in one]
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The server's JSON object. Raises `BadInput` where it refuses what is asked, else `WorkFailed`."""

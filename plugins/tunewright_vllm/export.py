@@ -57,7 +57,7 @@ class VllmExporter(AdapterExporter):
         if not trained.adapts:
             return _SCRIPT.format(base='"$here"', arguments=f"--served-model-name {name}")
         try:
-            bound = _bound(json.loads((out / "adapter_config.json").read_text("utf-8")))
+            bound = rank_bound(out)
         except OSError as error:
             raise Refused("what was trained has no adapter_config.json: vLLM loads no other adapter") from error
         base = shlex.quote(trained.base_name)
@@ -65,7 +65,10 @@ class VllmExporter(AdapterExporter):
         return _SCRIPT.format(base=base, arguments=lora)
 
 
-def _bound(config: dict[str, Any]) -> int:
+def rank_bound(adapter: Path) -> int:
+    """What `--max-lora-rank` is to be for the adapter in a folder. Raises `WorkFailed` where vLLM serves none so high,
+    `OSError` or `ValueError` where its adapter_config.json cannot be read."""
+    config: dict[str, Any] = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
     rank = max([config.get("r", 1), *(config.get("rank_pattern") or {}).values()])
     if rank > RANKS[-1]:
         raise WorkFailed(f"the adapter has rank {rank}, vLLM serves up to {RANKS[-1]}", fix="train a lower rank")

