@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import field_validator
+
 from tunewright.errors import Refused
 from tunewright.parts import Exporter
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
@@ -19,6 +21,13 @@ class AdapterExportOptions(ExporterOptions):
     """Options of the trained form: none beyond its name."""
 
     kind: str = "adapter"
+
+    @field_validator("engine")
+    @classmethod
+    def _reference(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("the trained form is what others are compared with: give `engine` to another export")
+        return value
 
 
 class AdapterExporter(Exporter[AdapterExportOptions]):

@@ -143,6 +143,39 @@ def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(sp
     assert any("fake.right falls behind" in why for why in whole["refused"])
 
 
+def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tmp_path, monkeypatch):
+    asked, opened = {}, certify.apart
+
+    def seen(form, *rest):
+        asked[form["base"]] = form["parts"]["engine"]
+        return opened({**form, "parts": {**form["parts"], "engine": {"kind": "fake"}}}, *rest)  # it knows no `slow`
+
+    monkeypatch.setattr(certify, "apart", seen)
+    given = "exports=[{kind: whole}, {kind: whole, name: served, engine: {kind: slow, words: 3}}]"
+    summary = Project.from_spec(spec, overrides=[given], host=host).run(tmp_path).summary
+    assert {"kind": "slow", "words": 3} in asked.values()
+    assert list(asked.values()).count({"kind": "fake"}) == 2
+    package = Path(summary["artifacts"]["package"])
+    forms = json.loads((package / "manifest.json").read_text())["forms"]
+    assert {name: form["engine"] for name, form in forms.items()} == {
+        "adapter": "fake",
+        "whole": "fake",
+        "served": "slow",
+    }
+    lock = (package / "spec.lock.yaml").read_text()
+    assert "words: 3" in lock
+
+
+def test_the_engine_of_an_export_stands_in_the_key_of_what_it_answers(spec, host):
+    def key(words):
+        given = f"exports=[{{kind: whole, engine: {{kind: slow, words: {words}}}}}]"
+        return Project.from_spec(spec, overrides=[given], host=host).plan().keys
+
+    one, other = key(3), key(4)
+    assert one["export-whole"] == other["export-whole"]
+    assert one["parity"] != other["parity"]
+
+
 def test_a_form_that_cannot_be_asked_a_row_is_left_out_and_the_run_passes(spec, host, tmp_path, monkeypatch):
     complete = Apart.complete
 

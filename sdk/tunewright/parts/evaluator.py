@@ -55,7 +55,8 @@ from tunewright.parts.prompt_format import AnyExample, RowKind, Text
 from tunewright.spec.model import Part
 
 LONGEST_ANSWER = 32
-_Part = Annotated[Part, WithJsonSchema({"x-part": True})]  # the mark by which `tunewright.schema` puts its contract
+PartOf = Annotated[Part, WithJsonSchema({"x-part": True})]
+"""A part within another part's options, with the mark by which `tunewright.schema` puts its contract."""
 
 
 class EvaluatorOptions(Options):
@@ -64,11 +65,11 @@ class EvaluatorOptions(Options):
     name: Annotated[Name | None, Field(description="Prefix of its scores; by default the kind.")] = None
     # `Unkeyed`: the backends that these become are keyed by what they are and by what they hold
     format: Annotated[
-        _Part | None, Unkeyed(), Field(description="How its rows become questions; by default `data.format`.")
+        PartOf | None, Unkeyed(), Field(description="How its rows become questions; by default `data.format`.")
     ] = None
-    test: Annotated[list[_Part], Unkeyed(), Field(description="Rows of its own; by default `data.test`.")] = []
+    test: Annotated[list[PartOf], Unkeyed(), Field(description="Rows of its own; by default `data.test`.")] = []
     engine: Annotated[
-        _Part | None, Unkeyed(), Field(description="Who asks base and tuned; by default the engine of `model.loader`.")
+        PartOf | None, Unkeyed(), Field(description="Who asks base and tuned; by default the engine of `model.loader`.")
     ] = None
     max_new_tokens: Annotated[PositiveInt, Field(description="Longest answer in tokens.")] = LONGEST_ANSWER
 

@@ -44,7 +44,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Facts, Json, Name, O, Options
+from tunewright.parts.base import Backend, Facts, Json, Name, O, Options, Unkeyed
+from tunewright.parts.evaluator import PartOf
 from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
 
@@ -53,6 +54,12 @@ class ExporterOptions(Options):
     """The fields of every exporter that the core itself reads."""
 
     name: Annotated[Name | None, Field(description="Key of the artifact; by default the kind.")] = None
+    # `Unkeyed`: the backend that it becomes is keyed by what it is
+    engine: Annotated[
+        PartOf | None,
+        Unkeyed(),
+        Field(description="Who opens it for the certificate; by default what opens such files, or `model.loader`'s."),
+    ] = None
 
 
 class Trained(NamedTuple):

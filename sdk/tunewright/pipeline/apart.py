@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunewright.errors import TunewrightError, WorkFailed
+from tunewright.parts import Options, SpecPath
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
@@ -31,7 +32,7 @@ def form_of(
     opener: Opener, base: Path, saved: Path | None, speaks: Path | None, blocked: Sequence[str]
 ) -> dict[str, Any]:
     """Plain JSON from which anyone with the same plugins reopens the form; `speaks` as in `Served`."""
-    parts = {part.part: part.options.model_dump(mode="json") for part in opener.parts()}
+    parts = {part.part: plain(part.options) for part in opener.parts()}
     return {
         "base": str(base),
         "saved": None if saved is None else str(saved),
@@ -40,6 +41,13 @@ def form_of(
         "parts": parts,
         "blocked": list(blocked),
     }
+
+
+def plain(options: Options, *, written: bool = False) -> dict[str, Any]:
+    """Options as plain JSON that means the same in any folder; `written` leaves the defaults out."""
+    found = options.model_dump(mode="json", exclude_unset=written)
+    paths = {name: value for name in found if isinstance(value := getattr(options, name, None), SpecPath)}
+    return {**found, "kind": options.kind, **{name: str(value.path) for name, value in paths.items()}}
 
 
 @contextmanager

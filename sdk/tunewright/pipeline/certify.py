@@ -15,7 +15,7 @@ from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
 from tunewright.parts.evaluator import Graded, TestRow, serves
 from tunewright.parts.prompt_format import Text
-from tunewright.pipeline.apart import Apart, apart, form_of
+from tunewright.pipeline.apart import Apart, apart, form_of, plain
 from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unmeasured
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
@@ -135,7 +135,18 @@ class Certifier:
 
     def is_trained(self, form: Exported) -> bool:
         """Whether a form is the trained tensors in the engine that answered for them."""
-        return bool(form.about["trained"]) and form.about["engine"] == self.opener.engine.kind
+        own = self.opener.engine
+        return (
+            bool(form.about["trained"])
+            and form.about["engine"] == own.kind
+            and self._engine(form) == plain(own.options)
+        )
+
+    def _engine(self, form: Exported) -> dict[str, Any]:
+        """The engine that opens a form, as a spec would write it: as the spec gives it, else as the form says."""
+        engine = self.engines[form.name]
+        asked = form.about["options"] if engine.kind == form.about["engine"] else {}
+        return {**plain(engine.options), **asked, **plain(engine.options, written=True)}
 
     def certify(self, form: Exported, reference: Reference, context: Context) -> Certified:
         """Reopen a form in a fresh process, ask it, compare.
@@ -147,25 +158,33 @@ class Certifier:
         with ExitStack() as opened:
             try:
                 subject = opened.enter_context(self._reopened(form, reference, context))
-                if form.about["dtype"] is None:
+                if form.about["dtype"] is None and self.engines[form.name].sees_weights:
                     whose = "trained" if form.about["trained"] else "exported"
                     refuse_other(subject.identity, form.about["identity"], whose)
             except UNFIT as error:
                 if self.is_trained(form):
                     raise
-                return Certified(_row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None))
+                return Certified(
+                    self._row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None)
+                )
             try:
                 answers = self._asked(form, subject, reference, context)
             except UNFIT as error:
                 if self.is_trained(form):
                     raise
                 why = f"it cannot be asked what the trained form was asked: {_in_a_line(error)}"
-                return Certified(_row(form, unmeasured(why)), _figures(subject))
+                return Certified(self._row(form, unmeasured(why)), _figures(subject))
             found = certificate(reference.trained, answers, reference.base, self.seed)
             if self.is_trained(form) and found["retokenized"]:
                 why = f"`{form.name}` holds the trained tensors, and {found['refused'][0]}"
                 raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
-            return Certified(_row(form, found), _figures(subject))
+            return Certified(self._row(form, found), _figures(subject))
+
+    def _row(self, form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
+        """`engine` stands in it where the spec gives the form another than its own."""
+        kind = self.engines[form.name].kind
+        by = {} if kind == form.about["engine"] else {"engine": kind}
+        return {**found, **by, "bytes": form.about["bytes"], "identity": form.about["identity"]}
 
     def _reopened(self, form: Exported, reference: Reference, context: Context) -> AbstractContextManager[Apart]:
         """The form as its client will open it, without anything of this process."""
@@ -176,7 +195,7 @@ class Certifier:
         else:
             opener = replace(self.opener, quantizer=self.plain, dtype=about["dtype"])
             how = form_of(opener, files, None, speaks, self.blocked)
-        how["parts"]["engine"] = {"kind": about["engine"], **about["options"]}
+        how["parts"]["engine"] = self._engine(form)
         if about["quantizer"] is not None:
             how["parts"]["quantizer"] = dict(about["quantizer"])
         return apart(how, self.opener.loader.tokenizer(base), context.scratch)
@@ -197,10 +216,6 @@ class Certifier:
 
 def _said(golden: Iterable[Completion]) -> list[Continuation]:
     return [Continuation(answer.prompt_ids, answer.ids) for answer in golden]
-
-
-def _row(form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {**found, "bytes": form.about["bytes"], "identity": form.about["identity"]}
 
 
 def _in_a_line(error: TunewrightError) -> str:

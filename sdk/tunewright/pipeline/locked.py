@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from tunewright.parts import Backend, DataSource, Evaluator
+from tunewright.parts import Backend, DataSource, Evaluator, Exporter
 from tunewright.parts.model_source import Pin
 from tunewright.resolve import Resolved
 from tunewright.resolve.resolved import Training
@@ -43,7 +43,7 @@ def make_lock(resolved: Resolved, pin: Pin) -> dict[str, Any]:
         **trained,
         "evals": [_locked_evaluator(resolved, evaluator) for evaluator in resolved.evaluators],
         "gates": [whole(gate) for gate in resolved.gates],
-        "exports": [whole(exporter) for exporter in resolved.exporters],
+        "exports": [_locked_exporter(resolved, exporter) for exporter in resolved.exporters],
         "package": spec.package.model_dump(mode="json"),
         "seed": spec.seed,
         "locked": {
@@ -83,6 +83,13 @@ def _locked_evaluator(resolved: Resolved, evaluator: Evaluator) -> dict[str, Any
         own["test"] = [whole(source) for source in claims.sources]
     if own.get("engine") is not None:
         own["engine"] = whole(resolved.asked_by[evaluator.name])
+    return own
+
+
+def _locked_exporter(resolved: Resolved, exporter: Exporter) -> dict[str, Any]:
+    own = whole(exporter)
+    if own.get("engine") is not None:
+        own["engine"] = whole(resolved.opened_by[exporter.name])
     return own
 
 

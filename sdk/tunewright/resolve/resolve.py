@@ -142,6 +142,13 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         # the trained form is always exported
         exporters = (cast(Exporter, bare(host, "exporter", "adapter")), *exporters)
     engine = cast(Engine, bare(host, "engine", loader.engine))
+
+    def opens(exporter: Exporter) -> Engine:
+        """The engine that the spec gives to an export, else the one that opens such files, else the loader's."""
+        given = next((found.get((*key, "engine")) for key, part in found.items() if part is exporter), None)
+        own = bare(host, "engine", exporter.engine) if exporter.engine else engine
+        return cast(Engine, own if given is None else given)
+
     form, evaluators, read = one("data", "format"), several("evals"), _read(found)
     split = spec.data.test if isinstance(spec.data.test, Split) else None
     test = Claims(form, several("data", "train" if split else "test"), split, read)
@@ -169,10 +176,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
-        opened_by={
-            exporter.name: cast(Engine, bare(host, "engine", exporter.engine)) if exporter.engine else engine
-            for exporter in exporters
-        },
+        opened_by={exporter.name: opens(exporter) for exporter in exporters},
         target=cast("Exporter | None", found.get(("package", "target"))),
         keys={id(backend): key for key, backend in found.items()},
     )

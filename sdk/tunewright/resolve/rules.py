@@ -52,6 +52,7 @@ def check(resolved: Resolved) -> Iterator[Problem]:
     yield from _lengths(resolved)
     yield from _evidence(resolved)
     yield from _names(resolved)
+    yield from _opened_by_another(resolved)
     yield from _licences(resolved)
     yield from _secrets(resolved)
     yield from client_rules(resolved, resolved.facts)
@@ -65,6 +66,18 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
         engine, key = resolved.asked_by[backend.name], resolved.key(backend, "engine")
         for need in engine.attaching():
             yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(backend, need.part), key)
+
+
+def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
+    """Files of a format of their own are opened by the engine that reads it."""
+    for exporter in resolved.exporters:
+        engine = resolved.opened_by[exporter.name]
+        if exporter.engine and engine.kind != exporter.engine:
+            message = (
+                f"what `{exporter.kind}` writes is opened by engine `{exporter.engine}`, and not by `{engine.kind}`"
+            )
+            place = resolved.document.at((*resolved.key(exporter, "engine"), "kind"))
+            yield Problem("target-cannot-load", message, place, "leave `engine` out")
 
 
 def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -> Iterator[Problem]:

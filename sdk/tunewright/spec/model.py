@@ -208,6 +208,7 @@ WITHIN: tuple[tuple[Key, Mapping[str, tuple[Key, ...]]], ...] = (
         },
     ),
     (("evals",), {"prompt_format": (("format",),), "data_source": (("test",),), "engine": (("engine",),)}),
+    (("exports",), {"engine": (("engine",),)}),
 )
 
 
