@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tunewright.data.mask import prompt_ids
 from tunewright.parts.engine import Continuation
 
 
@@ -41,6 +42,10 @@ class FakeServer:
     gives_ids: bool = True
     begins_twice: bool = False
     """Puts a token of its own before a text."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """Of each adapter, the name of its base."""
+    tokenizes: bool = True
+    """Answers `/tokenize` beside its API, as vLLM does."""
     most: int = 1 << 20
     """Tokens of its context."""
     asked: list[Asked] = field(default_factory=list)
@@ -64,7 +69,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._hear(None)
         if not self._refused():
-            self.say(200, {"object": "list", "data": [{"id": name} for name in self.server_of.subjects]})
+            parents = self.server_of.parents
+            models = [{"id": name, "parent": parents.get(name)} for name in self.server_of.subjects]
+            self.say(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:
         served = self.server_of
@@ -77,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault is not None:
                 fault(self)
             elif not self._refused():
-                self.answer()
+                self.tokenize() if self.path == "/tokenize" else self.answer()
         finally:
             with served.lock:
                 served.under_way -= 1
@@ -95,6 +102,13 @@ class Handler(BaseHTTPRequestHandler):
             self.say(401, {"error": {"message": f"{token} is not welcome"}})
             return True
         return False
+
+    def tokenize(self) -> None:
+        """Say what the model that is asked makes of a prompt."""
+        if not self.server_of.tokenizes:
+            return self.say(404, {"detail": "Not Found"})
+        prompt = self.body.get("prompt", self.body.get("messages"))
+        return self.say(200, {"tokens": prompt_ids(prompt, self.server_of.subjects[self.body["model"]].tokenizer)})
 
     def answer(self) -> None:
         """Say what the model that is asked says."""

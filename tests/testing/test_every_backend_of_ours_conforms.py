@@ -37,11 +37,15 @@ SAMPLES = {
 """Rows of the shapes that a format is made for."""
 LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
 """A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
-# trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel
+# trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel;
+# the kit opens an engine dozens of times, and vLLM takes most of a minute to start: tests/tunewright_vllm
 FIRST_PARTY = sorted(
     key
     for key, entry in Host().table.items()
-    if entry.distribution == "tunewright" and not key.startswith("tracker/") and "gptqmodel" not in entry.target
+    if entry.distribution == "tunewright"
+    and not key.startswith("tracker/")
+    and "gptqmodel" not in entry.target
+    and key != "engine/vllm"
 )
 PLAIN = {"text": ["where is my parcel", "declined"], "label": ["delivery", "billing"]}
 ROWS = {

@@ -23,6 +23,7 @@ from tunewright.errors import EnvironmentFault, WorkFailed
 HOST = "127.0.0.1"
 SHOWN = 12  # lines of a server's log that a message shows
 SILENCE = 3600.0  # seconds that one answer may take: a long one on a slow machine comes whole, at its end
+PROBE = 10.0  # seconds that one look at its health may take: a connection made amid its start may never be answered
 GRACE = 10.0  # seconds from being asked to end to being ended
 OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 TELL_OF_PARENT = 1  # PR_SET_PDEATHSIG, of Linux's <sys/prctl.h>
@@ -60,9 +61,9 @@ class Server:
         except ValueError as error:
             raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
 
-    def _said(self, path: str, text: bytes | None) -> bytes:
+    def _said(self, path: str, text: bytes | None, seconds: float = SILENCE) -> bytes:
         # a connection of our own: urllib would go through the user's proxy
-        connection = HTTPConnection(HOST, self.port, timeout=SILENCE)
+        connection = HTTPConnection(HOST, self.port, timeout=seconds)
         try:
             headers = {"Content-Type": "application/json"}
             connection.request("GET" if text is None else "POST", path, text, headers)
@@ -83,7 +84,7 @@ class Server:
             if not self.alive:
                 raise self.failed(None)
             with contextlib.suppress(WorkFailed):
-                self._said(health, None)  # some say nothing but that they are
+                self._said(health, None, PROBE)  # some say nothing but that they are
                 return
             time.sleep(0.05)
         raise WorkFailed(f"{self.name} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}")
