@@ -93,6 +93,10 @@ class Endpoint(Engine[EndpointOptions]):
         from tunewright_endpoint.subject import EndpointSeveral
 
         client = self._client()
+        if self._base_model() in adapters:
+            raise BadInput(
+                f"an adapter is called `{self._base_model()}`, as the base is", fix="serve it by another name"
+            )
         names: dict[str | None, str] = {None: self._base_model(), **{name: name for name in adapters}}
         yield EndpointSeveral({name: self._subject(client, model, served) for name, model in names.items()})
 

@@ -58,7 +58,7 @@ class PackedExporter(MergedExporter):
         with tempfile.TemporaryDirectory(prefix=".merged-", dir=out) as folder:
             merged = Path(folder)
             trained.merge(merged, dtype, self.options.into or trained.trained_on)
-            model = trained.whole.model(trained.base)._replace(path=merged, dtype=dtype)
+            model = trained.whole.model(trained.base)._replace(path=merged, dtype=dtype, held=None)
             quantizer.make(model, trained.calibration, out)
             copy_beside(merged, out)
         return Form(trained.engine, attach=False, dtype=dtype, speaks=True, quantizer=self._opened_by(out))

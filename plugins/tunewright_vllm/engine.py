@@ -5,11 +5,13 @@ What the options become are vLLM's own words: https://docs.vllm.ai, "Engine Argu
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks for a distri
 NVIDIA = Path("/proc/driver/nvidia/version")
 BASE, TUNED = "base", "tuned"
 PLUGIN = "tunewright_lora"
+GRACE = 3.0  # seconds
 PATIENCE = 3600.0  # seconds that one answer may take: a long prompt on a slow machine
 
 
@@ -162,6 +165,7 @@ class Vllm(Engine[VllmEngineOptions]):
             return
         if BASE in adapters:  # vLLM takes it, and answers for both by one of them
             raise BadInput(f"an adapter is called `{BASE}`, as the base is here", fix="call it otherwise")
+        _refuse_packed(served)
         with tempfile.TemporaryDirectory(prefix="tunewright-vllm-") as scratch:
             copies = {name: _copied(folder, Path(scratch)) for name, folder in adapters.items()}
             laid = Laid(served.base, copies)
@@ -188,6 +192,10 @@ class Vllm(Engine[VllmEngineOptions]):
             if len(others) != 1:
                 raise BadInput(f"{client.url} serves {bases}, not one base", fix="serve base and adapters by one vLLM")
             models[None] = others[0]
+            if others[0] in names:
+                raise BadInput(
+                    f"an adapter is called `{others[0]}`, as the base is at {client.url}", fix="serve it anew"
+                )
         yield self._subjects(client, models, served)
 
     @contextmanager
@@ -206,24 +214,31 @@ class Vllm(Engine[VllmEngineOptions]):
             client = Client(f"http://127.0.0.1:{server.port}/v1", None, PATIENCE)
             _prove(server, client, laid)
             try:
-                yield self._subjects(client, {None: BASE, **{name: name for name in laid.adapters}}, served)
+                models = {None: BASE, **{name: name for name in laid.adapters}}
+                yield self._subjects(client, models, served, laid.adapters)
             except WorkFailed as error:
-                if not _cause(server.said()):
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it ends some time after what computes in it
+                    server.process.wait(GRACE)
+                if server.alive:
                     raise
                 raise server.failed(error) from error  # its answers tell nothing of why, its log does
 
     def _subjects(
-        self, client: Client, models: Mapping[str | None, str], served: Served
+        self,
+        client: Client,
+        models: Mapping[str | None, str],
+        served: Served,
+        adapters: Mapping[str, Path] | None = None,
     ) -> dict[str | None, VllmSubject]:
         from tunewright_endpoint.client import Client
         from tunewright_vllm.subject import VllmSubject
 
         root = Client(client.url.removesuffix("/v1"), self.options.api_key, PATIENCE)
-        tokenizer = served.tokenizer
-        return {
-            name: VllmSubject(client, root, model, tokenizer, self.options.concurrency)
-            for name, model in models.items()
-        }
+        tokenizer, most = served.tokenizer, self.options.concurrency
+        subjects = {name: VllmSubject(client, root, model, tokenizer, most) for name, model in models.items()}
+        for name, folder in (adapters or {}).items():
+            subjects[name].unscored = "" if _cuda() else _unscored(folder)
+        return subjects
 
 
 def _held(python: Path) -> str | None:
@@ -232,7 +247,20 @@ def _held(python: Path) -> str | None:
     return found[0].name.removesuffix(".dist-info") if found else None
 
 
+def _refuse_packed(served: Served) -> None:
+    """Raise `Refused` where a quantization of ours stands between the base's files and what was trained on them.
+
+    A model that was stored packed, as GPTQ, tells vLLM so itself.
+    """
+    if Cap.FULLY_TRAINABLE not in served.quantizer.offers() and "quantization_config" not in _config(served.base):
+        raise Refused(
+            f"vLLM would serve the base as it lies in its files, and not in `{served.quantizer.kind}`: another model",
+            fix="ask by the engine `transformers`; for vLLM, export `merged`, which is measured by itself",
+        )
+
+
 def _laid(served: Served, scratch: Path) -> Laid:
+    _refuse_packed(served)
     method, trained = served.method, served.trained
     if method is None or trained is None:
         return Laid(served.base, {})
@@ -255,6 +283,16 @@ def _copied(adapter: Path, scratch: Path) -> Path:
     if not copy.is_dir():
         shutil.copytree(adapter, copy)
     return copy
+
+
+def _unscored(adapter: Path) -> str:
+    """Why its log-probabilities would be wrong on a CPU; empty where they are right.
+
+    A prompt's are computed of other rows than those that vLLM's operators know to be its adapter's.
+    """
+    targets = json.loads((adapter / "adapter_config.json").read_text("utf-8")).get("target_modules") or []
+    on_head = "lm_head" in targets if isinstance(targets, list) else "lm_head" in str(targets)
+    return "vLLM tells no right log-probability on a CPU where LoRA is on `lm_head`" if on_head else ""
 
 
 def _command(python: Path, served: Served, laid: Laid, options: VllmEngineOptions) -> list[str]:
@@ -285,13 +323,16 @@ def _cause(said: str) -> str:
 
 
 def _context(model: Path, options: VllmEngineOptions) -> int:
+    own, wanted = _config(model).get("max_position_embeddings"), options.context or 8192
+    return min(wanted, own) if isinstance(own, int) else wanted
+
+
+def _config(model: Path) -> dict[str, Any]:
     try:
         config = json.loads((model / "config.json").read_text("utf-8"))
-        own = config.get("max_position_embeddings") if isinstance(config, dict) else None
     except (OSError, ValueError) as error:
         raise Refused(f"{model.name} holds no model: its config.json cannot be read: {error}") from error
-    wanted = options.context or 8192
-    return min(wanted, own) if isinstance(own, int) else wanted
+    return config if isinstance(config, dict) else {}
 
 
 def _variables(patch: Path) -> dict[str, str]:

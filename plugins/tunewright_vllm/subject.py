@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tunewright.errors import BadInput, WorkFailed
+from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.engine import Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright_endpoint.client import Client
-from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject, refuse_unprompted
+from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject, Progress, refuse_unprompted
 
 MOST_TOP = 64
 """Likeliest tokens of a place that the server is told to tell at the most."""
@@ -27,6 +27,8 @@ class VllmSubject(EndpointSubject):
         super().__init__(api, name, tokenizer, "ids", concurrency)
         self.root = root  # where vLLM's own paths begin, beside OpenAI's
         self.identity = f"vllm:{name}"
+        self.unscored = ""
+        """Why it cannot be scored; empty where it can."""
 
     def question(self, place: int, prompt: Text) -> list[int]:
         """The ids that vLLM makes of a prompt. Raises `BadInput` where it is empty, or the template refuses it."""
@@ -41,13 +43,27 @@ class VllmSubject(EndpointSubject):
             raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
         return found
 
+    def score(
+        self, rows: Sequence[Continuation], progress: Progress | None = None, *, together: bool = True
+    ) -> list[list[float]]:
+        """As `Subject.score`. Raises `Refused` where vLLM would tell wrong numbers."""
+        self._refuse_unscored()
+        return super().score(rows, progress, together=together)
+
     def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
         """For each row and each token of its answer, the `top` likeliest tokens there with log-probabilities in nats.
 
         Raises as `score` does.
         """
+        self._refuse_unscored()
         refuse_unprompted(rows)
         return [self._likeliest(row, min(top, MOST_TOP)) for row in rows]
+
+    def _refuse_unscored(self) -> None:
+        if self.unscored:
+            raise Refused(
+                self.unscored, fix="score it by the engine `transformers`, or leave `lm_head` out of `targets`"
+            )
 
     def _likeliest(self, row: Continuation, top: int) -> list[dict[int, float]]:
         ids = [*row.prompt, *row.answer]

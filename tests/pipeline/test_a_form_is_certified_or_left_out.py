@@ -176,6 +176,15 @@ def test_the_engine_of_an_export_stands_in_the_key_of_what_it_answers(spec, host
     assert one["parity"] != other["parity"]
 
 
+def test_which_form_an_engine_opens_stands_in_the_key(spec, host):
+    def key(*forms):
+        given = f"exports=[{', '.join(forms)}]"
+        return Project.from_spec(spec, overrides=[given], host=host).plan().keys["parity"]
+
+    one, other = "{{kind: whole, name: {}, engine: {{kind: slow, words: 3}}}}", "{{kind: whole, name: {}}}"
+    assert key(one.format("a"), other.format("b")) != key(other.format("a"), one.format("b"))
+
+
 def test_a_form_that_cannot_be_asked_a_row_is_left_out_and_the_run_passes(spec, host, tmp_path, monkeypatch):
     complete = Apart.complete
 
@@ -246,7 +255,7 @@ def opening(monkeypatch, error, attached=False):
 def test_a_process_that_was_killed_is_said_to_be(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("tunewright.pipeline.apart.sys.executable", killed(tmp_path))
     says = "it was killed, as a system does that is out of memory"
-    with pytest.raises(WorkFailed, match=says), apart(form_of_nothing(), tokenizer, tmp_path):
+    with pytest.raises(EnvironmentFault, match=says), apart(form_of_nothing(), tokenizer, tmp_path):
         pytest.fail("it was opened")
 
 

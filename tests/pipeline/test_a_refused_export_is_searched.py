@@ -259,6 +259,12 @@ def test_what_the_spec_writes_stays_and_nothing_is_tried_twice(monkeypatch):
     ]  # fmt: skip
 
 
+def test_an_export_with_an_engine_of_its_own_is_searched_with_it(monkeypatch):
+    given = {"kind": "narrow", "engine": {"kind": "slow", "words": 3}}
+    (first, *_) = variants_of(Narrow(NarrowOptions.model_validate(given)), Facts())
+    assert line_of(first) == "{kind: narrow, engine: {kind: slow, words: 3}, width: 2}"
+
+
 def test_at_most_six_and_none_that_its_own_check_refuses(monkeypatch):
     monkeypatch.setattr(Narrow, "offered", tuple({"width": width} for width in range(2, 12)))
     odd = lambda self, facts: [Finding("bad-value", "it is odd", "width")] if self.options.width % 2 else []  # noqa: E731

@@ -10,6 +10,7 @@ import pytest
 
 from tiny import backend
 from tunewright.parts import Facts
+from tunewright.parts.adapter import ModelDir
 from tunewright.pipeline.variants import variants_of
 from tunewright_gptqmodel import library, packing, trials
 from tunewright_gptqmodel.export import AwqExporter, GptqExporter
@@ -114,7 +115,7 @@ def test_every_variant_reaches_the_packing_and_is_opened_as_it_was_packed(cls, t
     monkeypatch.setattr(packing, "pack", pack)
     trained = SimpleNamespace(
         calibration=lambda count: [[7]] * count,
-        whole=SimpleNamespace(outline=lambda base: None),
+        whole=SimpleNamespace(model=lambda base: ModelDir(base, None, "fp32")),
         base=tmp_path,
         dtype="fp32",
         trained_on="original",

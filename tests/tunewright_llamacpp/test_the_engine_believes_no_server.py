@@ -130,7 +130,7 @@ def test_an_adapter_is_on_and_its_numbers_are_the_trained_ones(opened, tiny_fold
 def test_a_server_that_ignored_the_adapter_is_refused(opened, tiny_folder, tmp_path, adapters):
     """Its answers would be the base's, under the adapter's name."""
     what = trained(tiny_folder(), tmp_path / "saved")
-    with pytest.raises(Refused, match="not the one that it was started with"):
+    with pytest.raises(Refused, match="not those that it was started with"):
         opened({"adapters": adapters}, method=backend(Lora, r=4, alpha=8), trained=what.saved).__enter__()
 
 

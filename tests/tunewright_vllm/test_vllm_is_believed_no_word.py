@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from vllm_work import ADAPTS, WHOLE
@@ -173,6 +175,27 @@ def test_a_start_that_fails_is_told_with_its_cause(stand_in):
 def test_an_error_of_the_asker_is_not_taken_for_its_death(stand_in):
     with pytest.raises(WorkFailed, match=r"^mine$"), stand_in.open():
         raise WorkFailed("mine")
+
+
+def test_a_base_in_few_bits_is_not_served_in_its_files_bits(stand_in, base):
+    few = SimpleNamespace(kind="nf4", offers=frozenset)
+    with pytest.raises(Refused, match="not in `nf4`: another model"), stand_in.open(quantizer=few):
+        pytest.fail("another model was opened")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    with stand_in.open(quantizer=few) as subject:  # it was stored so: vLLM reads that itself
+        assert subject.complete([TEXT], 1)
+
+
+def test_lora_on_the_head_is_not_scored_on_a_cpu(stand_in, adapter):
+    folder = adapter("a", 80)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["q_proj", "lm_head"]}))
+    with stand_in.open(method=ADAPTS, trained=folder) as subject:
+        assert subject.complete([TALK], 3)
+        for ask in (subject.score, lambda rows: subject.likeliest(rows, 2)):
+            with pytest.raises(Refused, match="`lm_head`"):
+                ask([Continuation([1], [2])])
 
 
 def test_an_empty_prompt_is_the_askers_fault(stand_in):

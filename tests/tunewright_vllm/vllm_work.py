@@ -10,6 +10,7 @@ from served_fakes import fakes
 from tiny import backend
 from tunewright.parts import Cap
 from tunewright.parts.engine import Served
+from tunewright_transformers.unquantized import NoQuantizer
 from tunewright_vllm.engine import Vllm
 
 ADAPTS, WHOLE = (SimpleNamespace(offers=lambda caps=caps: frozenset(caps)) for caps in ([Cap.ADAPTS], []))
@@ -21,7 +22,7 @@ class StandIn:
 
     def __init__(self, environment, base, said, monkeypatch):
         self.environment, self.said, self.monkeypatch = environment, said, monkeypatch
-        self.served = Served(base, fakes.FakeLoader(fakes.KindOnly()), None, "fp32")
+        self.served = Served(base, fakes.FakeLoader(fakes.KindOnly()), backend(NoQuantizer), "fp32")
 
     def engine(self, how=None, options=None):
         self.monkeypatch.setenv("HOW", json.dumps(how or {}))

@@ -18,7 +18,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tunewright.errors import EnvironmentFault, WorkFailed
+from tunewright.errors import EnvironmentFault, TunewrightError, WorkFailed
 
 HOST = "127.0.0.1"
 SHOWN = 12  # lines of a server's log that a message shows
@@ -98,6 +98,8 @@ class Server:
         if self.alive:
             self.process.kill()
         self.process.wait()
+        with contextlib.suppress(ProcessLookupError):  # whatever it started and left: it leads a session of its own
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def said(self) -> str:
         """All that it wrote so far."""
@@ -109,16 +111,21 @@ class Server:
         cause, lines = self.cause(said), said.strip().splitlines()[-SHOWN:]
         return "\n".join(f"  {line}" for line in [cause, "…"] * bool(cause) + lines) or "  (it said nothing)"
 
-    def failed(self, error: Exception | None) -> WorkFailed:
-        """What is to be raised where it was not heard: how it ended, or that it does not answer."""
+    def failed(self, error: Exception | None) -> TunewrightError:
+        """What is to be raised where it was not heard: how it ended, or that it does not answer.
+
+        An `EnvironmentFault` where the system killed it: that tells nothing of the model that it served.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):  # a connection may break a moment before the end
             self.process.wait(0.5)
         if self.alive:
             return WorkFailed(f"{self.name} does not answer on port {self.port}: {error}; its log ends:\n{self.tail()}")
         code = self.process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        fix = "it may have been out of memory" if code == -signal.SIGKILL else ""
-        return WorkFailed(f"{self.name} ended {how}; its log ends:\n{self.tail()}", fix=fix)
+        says = f"{self.name} ended {how}; its log ends:\n{self.tail()}"
+        if code == -signal.SIGKILL:  # nobody of ours sends it
+            return EnvironmentFault(says, fix="it may have been out of memory: free some, and run again")
+        return WorkFailed(says)
 
 
 @contextmanager

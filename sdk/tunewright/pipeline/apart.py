@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tunewright.errors import TunewrightError, WorkFailed
+from tunewright.errors import EnvironmentFault, TunewrightError, WorkFailed
 from tunewright.parts import Options, SpecPath
 from tunewright.parts.engine import Completion, Continuation
 from tunewright.parts.loader import Tokenizer
@@ -135,13 +135,16 @@ class Apart:
         heard: dict[str, Any] = json.loads(line)
         return heard
 
-    def _died(self) -> WorkFailed:
+    def _died(self) -> TunewrightError:
+        """Killed by the system it tells nothing of the form: that is an `EnvironmentFault`."""
         ended = self._process.wait()
         self._log.seek(0)
         last = "\n".join(self._log.read().strip().splitlines()[-SHOWN:])
+        says = "the exported form could not be asked in a fresh process:"
         if ended == -signal.SIGKILL:  # nobody of ours sends it
             last = f"it was killed, as a system does that is out of memory\n{last}".strip()
-        return WorkFailed(f"the exported form could not be asked in a fresh process:\n{last}")
+            return EnvironmentFault(f"{says}\n{last}", fix="free memory, and run again: it goes on from here")
+        return WorkFailed(f"{says}\n{last}")
 
 
 def _error(type: str, message: str, fix: str) -> TunewrightError:

@@ -103,7 +103,8 @@ class Certifier:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
         judged = {"answered": sorted(one.name for one in self.answered), "loss": LOSS, "chance": CHANCE}
-        return {"dtype": self.opener.dtype, "seed": self.seed, **asked, **judged}
+        opened = {name: [engine.kind, engine.settings()] for name, engine in sorted(self.engines.items())}
+        return {"dtype": self.opener.dtype, "seed": self.seed, "opened_by": opened, **asked, **judged}
 
     def sources(self) -> dict[str, str]:
         """Digests of the rows that are asked."""

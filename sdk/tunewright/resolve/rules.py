@@ -69,7 +69,11 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
-    """Files of a format of their own are opened by the engine that reads it."""
+    """Files of a format of their own are opened by the engine that reads it, and a target opens nothing."""
+    if resolved.target is not None and getattr(resolved.target.options, "engine", None) is not None:
+        message = "a target is looked at, and never opened: `engine` does nothing here"
+        place = resolved.document.at(("package", "target", "engine"))
+        yield Problem("argument-unused", message, place, "give it to an entry of `exports`")
     for exporter in resolved.exporters:
         engine = resolved.opened_by[exporter.name]
         if exporter.engine and engine.kind != exporter.engine:

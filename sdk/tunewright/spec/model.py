@@ -42,7 +42,9 @@ class Part:
 
     @classmethod
     def read(cls, value: Any) -> Part:
-        """`{kind: NAME, …}`, or just the kind."""
+        """`{kind: NAME, …}`, or just the kind; a part that was read stays as it is."""
+        if isinstance(value, cls):
+            return value
         if isinstance(value, str):
             return cls(value, {"kind": value})
         if isinstance(value, dict) and isinstance(value.get("kind"), str):

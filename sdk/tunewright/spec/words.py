@@ -352,7 +352,7 @@ KINDS: tuple[tuple[str, str, str], ...] = (
     ("tensorboard", "tb TensorBoard tensorboardX", ""),
     ("mlflow", "MLflow MLFlow", ""),
     ("wandb", "weights_and_biases weightsandbiases WandB W&B", ""),
-    ("transformers", "hf auto huggingface automodel unsloth vllm", ""),
+    ("transformers", "hf auto huggingface automodel unsloth", ""),
 )
 
 # Kinds that none of ours is: a kind of the part, their names, and how they can be had.

@@ -114,10 +114,12 @@ class EngineExercise(TrainedWorld):
             report.expect(not where, "adapters-mixed", says)
 
     def _by_itself(self, made: Engine, name: str | None) -> list[Completion]:
+        """In an engine that opens adapters by their folders, itself; else, as of a server's names, in the world's."""
+        engine = made if made.sees_weights else self.world.engine
         served = self._served()
         if name is not None:
             served = served._replace(method=self.world.method, trained=self.adapters[name])
-        with made.open(served) as subject:
+        with engine.open(served) as subject:
             return subject.complete(self.prompts[:2], LIMITS[1])
 
     def _identity(self, made: Engine, what: str, told: str, true: str, report: Report) -> None:
