@@ -100,16 +100,20 @@ class EndpointSubject:
         return ids
 
     def _score(self, row: Continuation) -> list[float]:
-        ids = [*row.prompt, *row.answer]
         if not row.answer:
             return []
-        body = {"model": self.name, **GREEDY, "prompt": ids, "max_tokens": 1, "prompt_logprobs": 1}
+        places = self.places(row, 1)
+        return [self._logprob(place, token, row) for place, token in zip(places, row.answer, strict=True)]
+
+    def places(self, row: Continuation, top: int) -> list[Any]:
+        """What the server tells of each token of the answer: itself and the `top` likeliest, as vLLM lists them."""
+        ids = [*row.prompt, *row.answer]
+        body = {"model": self.name, **GREEDY, "prompt": ids, "max_tokens": 1, "prompt_logprobs": top}
         places = self._asked(COMPLETIONS, body, ids).get("prompt_logprobs")
         if not isinstance(places, list) or len(places) != len(ids):
             fix = "serve it by an engine that gives `prompt_logprobs`, as vLLM does, or evaluate without `engine`"
             raise WorkFailed(f"`{self.name}` tells no log-probability of each token of a prompt", fix=fix)
-        start = len(row.prompt)
-        return [self._logprob(place, token, row) for place, token in zip(places[start:], row.answer, strict=True)]
+        return places[len(row.prompt) :]
 
     def _logprob(self, place: Any, token: int, row: Continuation) -> float:
         told = place.get(str(token)) if isinstance(place, dict) else None

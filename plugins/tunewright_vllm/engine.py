@@ -296,10 +296,12 @@ def _unscored(adapter: Path) -> str:
 
 
 def _command(python: Path, served: Served, laid: Laid, options: VllmEngineOptions) -> list[str]:
+    from tunewright_vllm.subject import MOST_TOP
+
     words = [
         str(python), "-m", MODULE, "--model", str(laid.model), "--served-model-name", BASE, "--host", "127.0.0.1",
         "--dtype", TYPES[served.dtype], "--max-model-len", str(_context(laid.model, options)),
-        "--kv-cache-memory-bytes", str((options.cache_gib or 1) << 30), "--max-logprobs", "64", "--seed", "0",
+        "--kv-cache-memory-bytes", str((options.cache_gib or 1) << 30), "--max-logprobs", str(MOST_TOP), "--seed", "0",
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
     if not _cuda():

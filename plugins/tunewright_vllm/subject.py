@@ -10,7 +10,7 @@ from tunewright.parts.engine import Continuation
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright_endpoint.client import Client
-from tunewright_endpoint.subject import COMPLETIONS, GREEDY, EndpointSubject, Progress, refuse_unprompted
+from tunewright_endpoint.subject import EndpointSubject, Progress, refuse_unprompted
 
 MOST_TOP = 64
 """Likeliest tokens of a place that the server is told to tell at the most."""
@@ -66,13 +66,8 @@ class VllmSubject(EndpointSubject):
             )
 
     def _likeliest(self, row: Continuation, top: int) -> list[dict[int, float]]:
-        ids = [*row.prompt, *row.answer]
-        body = {"model": self.name, **GREEDY, "prompt": ids, "max_tokens": 1, "prompt_logprobs": top}
-        places = self._asked(COMPLETIONS, body, ids).get("prompt_logprobs")
-        if not isinstance(places, list) or len(places) != len(ids):
-            raise WorkFailed(f"`{self.name}` tells no log-probability of each token of a prompt")
         # a token that was given is listed as well, whatever its rank
         return [
             {int(token): float(told["logprob"]) for token, told in place.items() if told["rank"] <= top}
-            for place in places[len(row.prompt) :]
+            for place in self.places(row, top)
         ]
