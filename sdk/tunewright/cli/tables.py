@@ -23,6 +23,9 @@ def print_result(summary: Mapping[str, Any]) -> None:
     out = console()
     if summary["scores"]:
         out.print(_scores(summary["scores"]))
+    for name, scores in summary.get("baselines", {}).items():
+        out.print(Text(f"\nagainst {name}"))
+        out.print(_scores(scores, name))
     for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
         out.print(Text(sentence))
     for gate in summary["gates"]:
@@ -51,10 +54,10 @@ def print_result(summary: Mapping[str, Any]) -> None:
             out.print(Text(f"{name:<8} {summary['artifacts'][name]}"), soft_wrap=True)
 
 
-def _scores(scores: Mapping[str, Any]) -> Table:
+def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
-    for name in ("rows", "base", "tuned", "change", "95 % interval", "p"):
+    for name in ("rows", against if len(against) <= 8 else "it", "tuned", "change", "95 % interval", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, score in scores.items():
         low, high = score["ci95"]

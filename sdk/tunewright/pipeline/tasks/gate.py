@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
-from tunewright.parts.gate import Evidence, Score, Verdict, form_score
+from tunewright.parts.evaluator import Graded
+from tunewright.parts.gate import Evidence, Score, Verdict, baseline_score, form_score
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
@@ -21,16 +23,29 @@ EVIDENCE = "evidence.json"
 
 
 class Judge(Task):
-    """Scores with paired intervals, and a verdict for each gate."""
+    """Scores with paired intervals, and a verdict for each gate.
 
-    def __init__(self, evaluators: Sequence[Evaluator], gates: Sequence[Gate], seed: int) -> None:
+    `baselines` holds the evaluations of each baseline, by its name; its answers come by the port `baseline_port`.
+    """
+
+    def __init__(
+        self,
+        evaluators: Sequence[Evaluator],
+        gates: Sequence[Gate],
+        seed: int,
+        baselines: Mapping[str, Sequence[Evaluator]] = MappingProxyType({}),
+    ) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
+        self.baselines = {name: tuple(asked) for name, asked in baselines.items()}
 
     def parts(self) -> tuple[Backend, ...]:
         return (*self.evaluators, *self.gates)
 
     def settings(self) -> dict[str, Any]:
-        return {"seed": self.seed}
+        return {
+            "seed": self.seed,
+            "baselines": {name: [one.name for one in asked] for name, asked in self.baselines.items()},
+        }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         scores: dict[str, Score] = {}
@@ -38,14 +53,46 @@ class Judge(Task):
             base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        shown = Evidence({**scores, **_of_forms(inputs["parity"].json(PARITY))})
+        baselines = {name: self._against(inputs, name, asked) for name, asked in self.baselines.items()}
+        named = {baseline_score(name, key): one for name, found in baselines.items() for key, one in found.items()}
+        shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))})
         verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
             "scores": {name: asdict(score) for name, score in scores.items()},
+            "baselines": {
+                name: {key: asdict(score) for key, score in found.items()} for name, found in baselines.items()
+            },
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
         return evidence
+
+    def _against(self, inputs: Mapping[str, Artifact], name: str, asked: Sequence[Evaluator]) -> dict[str, Score]:
+        """The scores of a baseline, and of the tuned model beside it."""
+        found: dict[str, Score] = {}
+        for evaluator in asked:
+            tuned = read_graded(inputs["tuned"], evaluator.name)
+            by_id = {graded.item.id: graded for graded in tuned}
+            answers = read_graded(inputs[baseline_port(name)], evaluator.name)
+            base = [_as_asked(graded, by_id) for graded in answers]
+            for metric, summary in evaluator.summaries().items():
+                found[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
+        return found
+
+
+def baseline_port(name: str) -> str:
+    """The port by which a baseline's answers come in."""
+    return f"baseline-{name}"
+
+
+def _as_asked(graded: Graded, tuned: Mapping[str, Graded]) -> Graded:
+    """What a baseline answered, as an answer to the question that the tuned model was asked.
+
+    Examples stand before a baseline's question, and the question with its reference is the same.
+    """
+    other = tuned.get(graded.item.id)
+    same = other is not None and other.item.reference == graded.item.reference
+    return replace(graded, item=other.item) if other is not None and same else graded
 
 
 def _of_forms(certificates: Mapping[str, Any]) -> dict[str, Score]:
