@@ -18,6 +18,11 @@ os.environ.update({
 })  # fmt: skip
 
 
+def pytest_configure():
+    """Nothing is flushed to the disk: no test cuts the power, and a run waits for the disk a hundred times."""
+    os.fsync = lambda descriptor: None
+
+
 @pytest.fixture
 def fakes(monkeypatch):
     """The fakes' entry point is found, here and in child processes; first-party plugins are the caller's to block."""

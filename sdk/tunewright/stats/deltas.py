@@ -33,6 +33,11 @@ class Pairs:
         """Whether no two items share a group."""
         return len(self.clusters) == len(self.base)
 
+    @property
+    def alike(self) -> bool:
+        """Whether base and tuned gave every item the same answer and the same grades."""
+        return list(self.base) == list(self.tuned)
+
 
 class Deltas(Protocol):
     """The difference of the two scores after a redraw; one figure a row of the matrix that is given."""

@@ -44,6 +44,8 @@ def compare(base: Sequence[Graded], tuned: Sequence[Graded], metric: str, summar
     if not pairs.base:
         return Score(0, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0)
     before, after = _finite(summary(pairs.base), metric, "base"), _finite(summary(pairs.tuned), metric, "tuned")
+    if pairs.alike:  # every redraw of it would say the same
+        return Score(len(pairs.base), before, after, 0.0, (0.0, 0.0), 1.0)
     is_mean = _is_mean(pairs, metric, summary)
     deltas: Deltas = MeanDeltas(pairs, metric) if is_mean else SummaryDeltas(pairs, summary)
     rounds = RESAMPLES if is_mean else max(400, min(RESAMPLES, VISITS // len(pairs.base)))
@@ -100,11 +102,21 @@ def _is_binary(pairs: Pairs, metric: str) -> bool:
 
 def _mcnemar(pairs: Pairs, metric: str) -> float:
     """Exact and two-sided: the discordant pairs are tosses of a fair coin if tuning changed nothing."""
-    from scipy.stats import binomtest
-
     changes = [t.grades[metric] - b.grades[metric] for b, t in zip(pairs.base, pairs.tuned, strict=True)]
     won, lost = changes.count(1), changes.count(-1)
-    return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
+    return _two_sided(min(won, lost), won + lost)
+
+
+def _two_sided(fewer: int, tosses: int) -> float:
+    """Chance that of so many tosses of a fair coin one side, whichever, shows at most `fewer` times.
+
+    In whole numbers, so that it is exact; importing `scipy.stats` for it would take longer than many an evaluation.
+    """
+    ways = term = 1
+    for shown in range(fewer):
+        term = term * (tosses - shown) // (shown + 1)
+        ways += term
+    return min(1.0, 2 * ways / 2**tosses)
 
 
 def _interval(deltas: Deltas, pairs: Pairs, rounds: int, seed: int) -> tuple[float, float]:
