@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fake_project import FIRST_PARTY
+from typed import typed
 
 BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
 
@@ -20,8 +19,7 @@ def tunewright(fake_spec, fakes, monkeypatch):
     monkeypatch.chdir(fake_spec.parent)
 
     def call(*words, blocked=True):
-        command = [str(Path(sys.executable).with_name("tunewright")), *words, *(BLOCKED if blocked else [])]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return typed(*words, *(BLOCKED if blocked else []))
 
     return call
 
