@@ -6,6 +6,7 @@ Every round is a fork of this process, so that torch is imported once. Threads a
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -103,5 +104,6 @@ def main(asked, line):
 
 
 if __name__ == "__main__":
+    gc.freeze()  # a trainer collects garbage twice, and would look through all that was imported
     for number, text in enumerate(sys.argv[1:]):
         main(json.loads(text), number)
