@@ -1,4 +1,4 @@
-"""The items of the domain suites and of the general one are whole, answerable in their own form, balanced, and alike to no other item."""
+"""The items of the suites are whole, answerable in their own form, balanced, and alike to no other item."""
 
 from __future__ import annotations
 
