@@ -16,8 +16,8 @@ from tunewright.store.lock import writer
 from tunewright.store.publish import Store
 
 STEPS = [
-    "fetch", "prepare", "contamination", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate", "report",
-    "package",
+    "fetch", "prepare", "contamination", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate",
+    "report", "package",
 ]  # fmt: skip
 
 

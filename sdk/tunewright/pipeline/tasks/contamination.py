@@ -33,7 +33,7 @@ class Contaminated(Task):
         self.trainings, self.asked, self.repeats = trainings, asked, repeats
 
     def parts(self) -> tuple[Backend, ...]:
-        rows = [*self.trainings.values(), *self.asked.values()]
+        rows: list[TrainingRows | ClaimRows] = [*self.trainings.values(), *self.asked.values()]
         return (*dict.fromkeys(part for one in rows for part in one.parts()), *self.asked)
 
     def settings(self) -> dict[str, Any]:
@@ -45,9 +45,9 @@ class Contaminated(Task):
         }
 
     def sources(self) -> Mapping[str, str]:
-        asked = {f"evaluation {evaluator.name}": rows for evaluator, rows in self.asked.items()}
-        named = {**{f"training {name}": rows for name, rows in self.trainings.items()}, **asked}
-        return {f"{name} {place}": digest for name, rows in named.items() for place, digest in rows.digests().items()}
+        named: list[tuple[str, TrainingRows | ClaimRows]] = [*self.trainings.items()]
+        named += [(f"evaluation {evaluator.name}", rows) for evaluator, rows in self.asked.items()]
+        return {f"{name} {place}": digest for name, rows in named for place, digest in rows.digests().items()}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         learnt = [Learnt(name, rows.format, rows.realise().train) for name, rows in self.trainings.items()]
