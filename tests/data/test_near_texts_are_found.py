@@ -10,7 +10,7 @@ from itertools import combinations
 
 import pytest
 
-from tunewright.data.near import BANDS, LONG, MOST, ROWS, THRESHOLD, Match, jaccard, near, quotes, similarity
+from tunewright.data.near import BANDS, LONG, MOST, ROWS, THRESHOLD, WHOLE, Match, jaccard, near, quotes, similarity
 from tunewright.data.own import words
 
 PARCEL = "I ordered a lamp two weeks ago and it still has not come, can you tell me where the parcel is now"
@@ -149,7 +149,7 @@ def test_few_words_are_quoted_by_chance_and_looked_for_nowhere():
 def test_no_quote_is_lost_by_looking_up_the_rarest_runs_only():
     rng = random.Random(8)
     lexicon = [f"w{number}" for number in range(30)]  # so few that runs repeat over items
-    items = [rng.choices(lexicon, k=rng.randint(8, 14)) for _ in range(60)]
+    items = [rng.choices(lexicon, k=rng.randint(8, 30)) for _ in range(60)]
     rows = [[*rng.choices(lexicon, k=20), *other_words(item, rng.randint(0, 1), rng)] for item in items for _ in "ab"]
 
     def runs(text):
@@ -159,29 +159,31 @@ def test_no_quote_is_lost_by_looking_up_the_rarest_runs_only():
         (item, row)
         for row, text in enumerate(rows)
         for item, asked in enumerate(items)
-        if len(runs(asked) & runs(text)) >= THRESHOLD * len(runs(asked))
+        if len(runs(asked) & runs(text)) >= len(runs(asked)) * (THRESHOLD if len(asked) >= WHOLE else 1)
     }
     assert {(quote.item, quote.row) for quote in quotes(rows, items)} == by_hand
     assert len(by_hand) > 60
+
+
+def test_a_short_item_is_quoted_whole_or_not_at_all():
+    row = words("please tell me how do I know when my card will arrive and so on")
+    assert len(list(quotes([row], [words("how do I know when my card will arrive")]))) == 1
+    assert list(quotes([row], [words("how do I know when my card will expire")])) == []
 
 
 def test_another_process_finds_the_same():
     code = (
         "from tunewright.data.near import near; import random; r = random.Random(9);"
         "t = [[str(r.randrange(60)) for _ in range(9)] for _ in range(300)];"
-        "print(near(t + [x[:-1] for x in t], t[::-1]))"
+        "found = near(t + [x[:-1] for x in t], t[::-1])"
     )
-    answers = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(answers) == 1
+    here: dict = {}
+    exec(code, here)
+    other = [sys.executable, "-c", f"{code}; print(found)"]
+    environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(other, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == str(here["found"])
+    assert len(here["found"].matches) > 200
 
 
 def test_jaccard_is_that_of_the_sets():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tunewright.data.near import near
 from tunewright.data.own import LEAST, Common, words
 
@@ -30,9 +32,28 @@ def test_prompts_with_a_long_instruction_are_compared_by_their_messages():
 
 
 def test_each_task_of_a_set_has_its_own_instruction():
-    tasks = [[words(f"{task}: {text}") for text in MESSAGES] for task in ("Name the queue", "Say what comes next")]
+    tasks = [
+        [words(f"{task}: {text}") for text in MESSAGES]
+        for task in (
+            "Name the queue that the message of the customer belongs to",
+            "Say what comes next",
+        )
+    ]
     common = Common([[*tasks[0], *tasks[1]]])
     assert [common.own(task[0]) for task in tasks] == [words(MESSAGES[0])] * 2
+
+
+@pytest.mark.parametrize("frame", [words, prompt])
+def test_how_people_begin_to_ask_is_their_own(frame):
+    """A fifth of the messages begin alike, and differ all the same from those that do not."""
+    asked = [f"how do I {what}" for what in ("top up", "pay", "close it", "send money", "get a card", "cancel")]
+    common = Common([map(frame, [*asked, *MESSAGES, *(f"{text} please" for text in MESSAGES)])])
+    assert common.own(frame("how do I pay")) == ["how", "do", "i", "pay"]
+
+
+def test_a_few_words_that_most_have_are_the_sets_own():
+    common = Common([[words(f"Queue? {text}") for text in MESSAGES]])
+    assert common.own(words(f"Queue? {MESSAGES[0]}")) == words(MESSAGES[0])
 
 
 def test_what_one_set_has_in_common_is_left_out_of_the_other():

@@ -43,6 +43,8 @@ LONG = 50
 """Words from which on a text is long."""
 QUOTED_RUN, QUOTABLE = 5, 8
 """Words of a run by which a quote is known, and the fewest words of an item that is looked for: three are anywhere."""
+WHOLE = 20
+"""An item of fewer words is quoted whole or not at all: when will it arrive is not when will it expire."""
 BANDS, ROWS, SEED = 32, 7, 1
 """A pair is a candidate where all `ROWS` minima of one of `BANDS` bands agree, with probability 1 - (1 - s^7)^32 at a
 similarity s: 0.9994 at 0.8, 0.0004 at 0.2."""
@@ -112,10 +114,11 @@ def near(rows: Sequence[Words], items: Sequence[Words] = ()) -> Found:
 
 
 def quotes(rows: Iterable[Words], items: Sequence[Words]) -> Iterator[Quote]:
-    """Items of at least `QUOTABLE` words of whose runs one row has at least `THRESHOLD`, by row.
+    """Items of at least `QUOTABLE` words of whose runs one row has at least `THRESHOLD`, by row; of those of fewer than
+    `WHOLE` words, all.
 
-    Of k runs at least ceil(0.8 k) must be in the row, so one of the k - ceil(0.8 k) + 1 that are rarest among the items
-    is: only these are looked up (the prefix filter of Chaudhuri et al., A primitive operator for similarity joins in
+    Where n of k runs must be in the row, one of the k - n + 1 that are rarest among the items is: only these are looked
+    up (the prefix filter of Chaudhuri et al., A primitive operator for similarity joins in
     data cleaning, ICDE 2006).
     """
     runs = {place: _runs(item, QUOTED_RUN) for place, item in enumerate(items) if len(item) >= QUOTABLE}
@@ -133,7 +136,9 @@ def quotes(rows: Iterable[Words], items: Sequence[Words]) -> Iterator[Quote]:
 
 
 def _enough(runs: AbstractSet[Any]) -> int:
-    return ceil(THRESHOLD * len(runs) - 1e-9)  # 0.8 × 5 is 4 of them, however it is rounded
+    if len(runs) <= WHOLE - QUOTED_RUN:
+        return len(runs)
+    return ceil(THRESHOLD * len(runs) - 1e-9)  # 0.8 × 20 is 16 of them, however it is rounded
 
 
 def similarity(one: str, other: str) -> float:

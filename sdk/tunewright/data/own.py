@@ -14,6 +14,8 @@ from typing import Any
 
 LEAST, SHARE = 5, 0.05
 """So many prompts of a set, and such a share of it, begin or end alike before that counts as the set's own words."""
+FEW, MOST = 8, 0.5
+"""Fewer words than this are what people say anyway ("how do I"), unless such a share of the set has them."""
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -48,9 +50,11 @@ class Common:
     """Beginnings and ends that many texts of a set have in common; `own` is what is left of a text without them.
 
     A beginning counts where at least `LEAST` different texts and `SHARE` of the set have it and go on with `LEAST`
-    different words. So a few rows that are copies of one another are no set with an instruction. What one set has in
-    common is left out of the texts of all: an evaluation of three items says little of itself, and asks as the training
-    rows do.
+    different words. So a few rows that are copies of one another are no set with an instruction. Fewer than `FEW`
+    words, by themselves or after a beginning that counts, count only where `MOST` of the texts have them.
+
+    What one set has in common is left out of the texts of all: an evaluation of three items says little of itself, and
+    asks as the training rows do.
     """
 
     def __init__(self, sets: Iterable[Iterable[Words]]) -> None:
@@ -76,19 +80,21 @@ def _note(texts: Iterable[tuple[str, ...]], trie: dict[str, Any]) -> None:
     """Every beginning that enough of the texts share, into the trie."""
     ordered = sorted(texts)
     least = max(LEAST, SHARE * len(ordered))
-    todo = [(ordered, 0)]
+    todo = [(ordered, 0, 0, len(ordered))]  # beside the texts: words that are alike, noted words, texts that have these
     while todo:
-        some, depth = todo.pop()
+        some, depth, noted, of = todo.pop()
         if len(some) < least:
             continue
         depth = _alike(some[0], some[-1], depth)  # of sorted texts, the outermost differ first
         ways = _by_word(some, depth)
-        if depth and len(ways) >= LEAST:
+        enough = depth - noted >= FEW or len(some) >= MOST * of
+        if depth > noted and enough and len(ways) >= LEAST:
             place = trie
             for word in some[0][:depth]:
                 place = place.setdefault(word, {})
             place[_HERE] = True
-        todo += [(found, depth + 1) for found in ways if len(found[0]) > depth]
+            noted, of = depth, len(some)
+        todo += [(found, depth + 1, noted, of) for found in ways if len(found[0]) > depth]
 
 
 def _by_word(texts: Sequence[tuple[str, ...]], place: int) -> list[list[tuple[str, ...]]]:

@@ -24,6 +24,8 @@ EVIDENCE = "evidence.json"
 class Judge(Task):
     """Scores with paired intervals, and a verdict for each gate."""
 
+    version = 2
+
     def __init__(self, evaluators: Sequence[Evaluator], gates: Sequence[Gate], seed: int) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
 
