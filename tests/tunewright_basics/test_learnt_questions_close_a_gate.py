@@ -61,4 +61,4 @@ def test_a_name_that_no_evaluation_has_is_said_before_anything_runs():
 
 
 def test_it_keeps_its_contract(tmp_path):
-    check_gate(NoContamination, {}, folder=tmp_path)
+    check_gate(NoContamination, {}, folder=tmp_path, evidence=Evidence({}, FOUND))
