@@ -19,5 +19,6 @@ def tunewright_backends() -> dict[str, str]:
         "evaluator/heldout": "tunewright_basics.heldout:Heldout",
         "evaluator/perplexity": "tunewright_basics.perplexity:Perplexity",
         "evaluator/preferred": "tunewright_basics.preferred:Preferred",
+        "gate/no_contamination": "tunewright_basics.no_contamination:NoContamination",
         "gate/threshold": "tunewright_basics.threshold:Threshold",
     }

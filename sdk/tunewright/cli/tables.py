@@ -25,6 +25,10 @@ def print_result(summary: Mapping[str, Any]) -> None:
         out.print(_scores(summary["scores"]))
     for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
         out.print(Text(sentence))
+    looked_up = summary.get("contamination") or {"evaluations": {}}
+    for looked in looked_up["evaluations"].values():
+        if looked["message"]:
+            out.print(Text(f"contaminated: {looked['message']}"))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))

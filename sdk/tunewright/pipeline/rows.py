@@ -94,9 +94,13 @@ class ClaimRows:
 
     def examples(self) -> list[TestRow]:
         """The rows as examples."""
+        return self.examples_of(self.realise())
+
+    def examples_of(self, realised: Sequence[Realised]) -> list[TestRow]:
+        """What was realised, as examples."""
         return [
             TestRow(row.id, row.origin, example_of(self.format, row), row.group, row.fields)
-            for one in self.realise()
+            for one in realised
             for row in one.rows
         ]
 

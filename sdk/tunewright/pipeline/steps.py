@@ -15,6 +15,7 @@ from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
 from tunewright.pipeline.saved import taken_up
 from tunewright.pipeline.step import Step
+from tunewright.pipeline.tasks.contamination import Contaminated
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
 from tunewright.pipeline.tasks.fetch import Fetch
@@ -57,6 +58,9 @@ def steps_of(
         options, rows = training.trainer.options, TrainingRows(training, seed)
         prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
+    if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
+        learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
+        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"]), {})
     made = Made("fetch", "", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():
@@ -79,6 +83,7 @@ def steps_of(
         yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
+    looked_up = {"contamination": "contamination"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
     certifier = _certifier(resolved, opener)
     yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
@@ -90,8 +95,8 @@ def steps_of(
         search = Search(own, variants, certifier, _gates_on(resolved, name))
         yield Step(step, search, {**trained, **judged, **certified, **read}, device)
         certified, searches[step] = {"parity": step}, step
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, **certified})
-    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged}
+    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, **certified, **looked_up})
+    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
     packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)

@@ -177,7 +177,7 @@ class Seen(Evidence):
     """Evidence that notes which of its scores are asked for."""
 
     def __init__(self, scores: Mapping[str, Score]) -> None:
-        super().__init__(scores)
+        super().__init__(scores, scores.contamination if isinstance(scores, Evidence) else None)
         self.read = set[str]()
 
     def __getitem__(self, name: str) -> Score:
@@ -209,9 +209,9 @@ class GateExercise(Exercise):
         self._no_numbers(made, metrics, report)
         return {"metrics": sorted(metrics), "verdicts": [vars(verdict) for verdict in verdicts]}
 
-    def _sets(self, metrics: frozenset[str]) -> list[dict[str, Score]]:
+    def _sets(self, metrics: frozenset[str]) -> Sequence[Mapping[str, Score]]:
         if self.evidence is not None:
-            return [dict(self.evidence)]
+            return [self.evidence]
         return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in SCORES]
 
     def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:
