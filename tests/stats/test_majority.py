@@ -94,11 +94,17 @@ def test_a_long_answer_is_shortened_to_a_line():
 
 def test_a_score_between_right_and_wrong_and_no_rows_are_refused():
     half = [Graded(one.item, one.answer, {"token_f1": 0.5}) for one in answered([("yes", "no")])]
-    for metric in ("token_f1", "exact_match"):
-        with pytest.raises(Refused, match=metric):
-            majority([], half, metric, seed=0)
-    with pytest.raises(ValueError, match="no rows"):
-        majority(["yes"], [], "exact_match", seed=0)
+    with pytest.raises(Refused, match="token_f1"):
+        majority([], half, "token_f1", seed=0)
+    for rows in ([], half):
+        with pytest.raises(ValueError, match="no row is graded by `exact_match`"):
+            majority(["yes"], rows, "exact_match", seed=0)
+
+
+def test_items_that_the_metric_does_not_concern_are_left_out():
+    rows = answered([("yes", "yes"), ("no", "no"), ("yes", "no")])
+    other = Graded(Item("o", "t.csv:9", [], "no"), rows[0].answer, {"token_f1": 0.5})
+    assert majority([], [other, *rows], "exact_match", seed=0).score.n == 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))

@@ -72,11 +72,12 @@ def majority(learnt: Iterable[str], graded: Sequence[Graded], metric: str, seed:
     The best answer is chosen on the test rows themselves, so it is a bound and no model: what beats it beats the
     majority of whatever was learnt too.
 
-    Raises `Refused` where the metric is no matter of right and wrong, and ValueError without rows.
+    Raises `Refused` where the metric is no matter of right and wrong, and ValueError where no row has it.
     """
+    graded = [one for one in graded if metric in one.grades]  # a metric need not concern every item
     if not graded:
-        raise ValueError("no rows, so no majority")
-    if any(one.grades.get(metric) not in (0, 1) for one in graded):
+        raise ValueError(f"no row is graded by `{metric}`, so there is no majority")
+    if any(one.grades[metric] not in (0, 1) for one in graded):
         raise Refused(
             f"`{metric}` does not grade answers as right or wrong, so that one answer to everything has no score in it",
             fix="compare with the majority by a metric such as exact match",
