@@ -61,6 +61,7 @@ def test_the_p_value_is_mcnemars_over_the_rows_where_they_differ():
         (mixture(45, 10, 5, 40), "uninformative: the majority class `yes` gives 55.0 %, tuned 50.0 % (100 rows, p ="),
         (mixture(55, 0, 0, 45), "tuned 55.0 % (100 rows, p = 1)"),  # it has learnt to say yes
         (mixture(50, 5, 14, 31), "tuned 64.0 %, which chance explains (100 rows, p = 0.064)"),
+        (mixture(10, 45, 5, 40), "tuned 15.0 % (100 rows, p = "),  # far off, and on the wrong side
     ],
 )
 def test_a_set_on_which_it_is_not_beaten_is_uninformative(rows, says):
