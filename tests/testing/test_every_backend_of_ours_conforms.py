@@ -52,6 +52,15 @@ ROWS = {
     "rows.csv": 'text,label\nwhere is my parcel,delivery\n"declined,\nat the shop",billing\nI cannot sign in,account\n',
     "rows.json": '[{"text": "where is my parcel", "label": "delivery"},\n{"text": "declined", "label": "billing"}]\n',
     "rows.jsonl": '{"text": "where is my parcel", "label": "delivery"}\n{"text": "declined", "label": "billing"}\n',
+    "tasks.jsonl": '{"task": "lease", "text": "ends in May", "answer": "Yes"}\n'
+    '{"task": "will", "text": "all to Ann", "answer": "No"}\n',
+    "pqal.json": '{"7": {"QUESTION": "Does tea help?", "CONTEXTS": ["Forty drank."], "final_decision": "no",'
+    ' "LONG_ANSWER": "It may."},\n"8": {"QUESTION": "Does rest?", "CONTEXTS": ["Ten slept."], "final_decision": "yes",'
+    ' "LONG_ANSWER": "Yes."}}\n',
+    "ids.json": '{"8": "yes"}\n',
+    "tatqa.json": '[{"table": {"uid": "d", "table": [["lamps", "2"]]}, "paragraphs": [], "questions": ['
+    '{"question": "How many?", "answer": ["2"], "answer_type": "span", "answer_from": "table", "scale": "",'
+    ' "derivation": ""}]}]\n',
 }
 
 
@@ -69,6 +78,13 @@ def options(tmp_path, request):
         "data_source/parquet": lambda: {"path": parquet(tmp_path)},
         "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
+        "data_source/legalbench": lambda: {
+            "path": tmp_path / "tasks.jsonl",
+            "tasks": ["l*", "w*"],
+            "leave_out": ["w*"],
+        },
+        "data_source/pubmedqa": lambda: {"path": tmp_path / "pqal.json", "ids": tmp_path / "ids.json", "part": "test"},
+        "data_source/tatqa": lambda: {"path": tmp_path / "tatqa.json"},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
