@@ -41,16 +41,31 @@ def find_object(answer: str) -> dict[str, Any] | None:
     return None
 
 
+def schema_fault(schema: Mapping[str, Any]) -> str | None:
+    """Why a JSON schema is none; None for one that is sound."""
+    import jsonschema
+
+    try:
+        _draft(schema).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        return str(error.message)
+    return None
+
+
 def is_valid(value: object, schema: Mapping[str, Any]) -> bool:
     """Whether a value keeps a JSON schema, of the draft that its `$schema` names, else of 2020-12.
 
     Nothing is fetched: a `$ref` to elsewhere raises `referencing.exceptions.Unresolvable`. `format` is not checked.
     """
-    import jsonschema  # late: `validate` waits for no library
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    draft = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    return bool(draft(schema, registry=EMPTY_REGISTRY).is_valid(value))
+    return bool(_draft(schema)(schema, registry=EMPTY_REGISTRY).is_valid(value))
+
+
+def _draft(schema: Mapping[str, Any]) -> Any:
+    import jsonschema  # late: `validate` waits for no library
+
+    return jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
 
 
 def field_f1(said: object, wanted: object) -> float:
