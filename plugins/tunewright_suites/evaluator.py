@@ -58,12 +58,22 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
     @property
     def name(self) -> str:
         """Prefix of its scores; by default the suite's own name."""
-        return self.options.name or self.options.suite or (self.suite.head.name if self.options.path else self.kind)
+        if self.options.name or not self.options.path:
+            return self.options.name or self.options.suite or self.kind
+        return self._readable.head.name if self._readable else self.kind
 
     @cached_property
     def suite(self) -> Suite:
         """Its suite. Raises `BadOption`."""
         return files.load(self.options.path.path if self.options.path else self._installed(), self._field)
+
+    @property
+    def _readable(self) -> Suite | None:
+        """Its suite; None where it cannot be read, for what is asked before `check` has said so."""
+        try:
+            return self.suite
+        except BadOption:
+            return None
 
     @property
     def _field(self) -> str:
@@ -125,6 +135,8 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
         return grades | {line.task: grades["score"]}
 
     def summaries(self) -> Mapping[str, Summary]:
+        if self._readable is None:
+            return {}
         tasks = self.suite.head.tasks
         found = ["score", *tasks]
         besides = {"exact_match": "span", "valid_json": "json"}
