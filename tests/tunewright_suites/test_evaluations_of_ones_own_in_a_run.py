@@ -13,9 +13,11 @@ from tunewright.host import Host
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 
-FORMAT = "{kind: chat, prompt: '{question}', completion: '{answer}'}"
-OWN = f"""{{kind: heldout, name: mine, test: [{{kind: jsonl, path: mine.jsonl}}], format: {FORMAT},
-  metrics: [token_f1, numeric], tolerance: 0.5}}""".replace("\n", "")
+OWN = (
+    "{{kind: heldout, name: mine, test: [{{kind: jsonl, path: '{path}'}}], "
+    "format: {{kind: chat, prompt: '{{question}}', completion: '{{answer}}'}}, "
+    "metrics: [token_f1, numeric], tolerance: 0.5}}"
+)
 
 
 @pytest.fixture
@@ -43,8 +45,9 @@ def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
 
 def test_a_benchmark_of_ones_own_is_one_block(fake_spec, host, tmp_path):
     rows = [{"question": f"how many {what}?", "answer": f"{n} pieces"} for n, what in enumerate(("cats", "dogs"))]
-    (fake_spec.parent / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    summary = run(fake_spec, host, tmp_path / "root", f"[{OWN}]")
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    summary = run(fake_spec, host, tmp_path / "root", f"[{OWN.format(path=path)}]")
     assert set(summary["scores"]) == {"mine.token_f1", "mine.numeric"}
     assert summary["scores"]["mine.numeric"]["n"] == 2
 
