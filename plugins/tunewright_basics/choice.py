@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tunewright.data.mask import IGNORED, tokenize
 from tunewright.errors import BadInput
+from tunewright.grading import code
 from tunewright.grading.calibration import ece
 from tunewright.parts import Evaluator, Facts, Finding
 from tunewright.parts.engine import Completion, Continuation, Subject
@@ -93,6 +94,9 @@ class Choice(Evaluator[ChoiceOptions]):
             yield Finding("bad-value", f"`choices` is the text {given!r}", "choices", fix)
         if isinstance(given, list) and len(given) < 2:
             yield Finding("bad-value", "of fewer than two choices there is nothing to choose", "choices")
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | code()
 
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
         everywhere = self._everywhere(data)

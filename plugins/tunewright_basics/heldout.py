@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat
 
 from tunewright.errors import BadInput
-from tunewright.grading import number, refusal, structure, text
+from tunewright.grading import code, number, refusal, structure, text
 from tunewright.parts import Evaluator, Facts, Finding
 from tunewright.parts.base import BadOption, Json
 from tunewright.parts.engine import Completion
@@ -61,7 +61,8 @@ class Heldout(Evaluator[HeldoutOptions]):
 
     kind = "heldout"
     Options: ClassVar = HeldoutOptions
-    extra = "train"  # jsonschema
+    libraries = ("jsonschema",)
+    extra = "train"
     reads = frozenset({"metrics", *READERS})
     vary: ClassVar = {
         "tolerance": (0.0, 1.0),
@@ -76,6 +77,9 @@ class Heldout(Evaluator[HeldoutOptions]):
             if metric not in self.options.metrics and getattr(self.options, name) != fields[name].default:
                 fix = f"add `{metric}` to `metrics`, or remove it"
                 yield Finding("argument-unused", f"`{name}` is read by the metric `{metric}` alone", name, fix)
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | code()
 
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
         self._refuse_schema()

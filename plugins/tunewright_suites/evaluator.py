@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from tunewright.grading import code
 from tunewright.parts import Evaluator, Facts, Finding, SpecPath
 from tunewright.parts.base import BadOption
 from tunewright.parts.engine import Completion
@@ -110,7 +111,7 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
     def versions(self) -> dict[str, str]:
         """The suite's files are part of what it is: another version is another evaluation."""
         head = self.suite.head
-        return super().versions() | {f"suite {head.name} {head.version}": self.suite.digest}
+        return super().versions() | code() | {f"suite {head.name} {head.version}": self.suite.digest}
 
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
         files.refuse_schemas(self.suite, self._field)
