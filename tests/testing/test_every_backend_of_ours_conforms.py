@@ -87,6 +87,7 @@ def options(tmp_path, request):
         "data_source/tatqa": lambda: {"path": tmp_path / "tatqa.json"},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
+        "evaluator/suite": lambda: {"name": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),

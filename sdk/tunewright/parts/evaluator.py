@@ -202,10 +202,20 @@ class Evaluator(Backend[E]):
         depend on `subject` and `data` alone: base and tuned are measured apart, and paired by the items' ids.
         """
         items = list(self.items(data))
-        answers = subject.complete(
-            [item.prompt for item in items], self.options.max_new_tokens, lambda done: progress(done, len(items))
-        )
-        return [Graded(item, answer, self.grade(item, answer)) for item, answer in zip(items, answers, strict=True)]
+        groups: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            groups.setdefault(self.limit(item), []).append(place)
+        graded: dict[int, Graded] = {}
+        for limit, places in groups.items():
+            prompts, before = [items[place].prompt for place in places], len(graded)
+            answers = subject.complete(prompts, limit, lambda done, n=before: progress(n + done, len(items)))
+            for place, answer in zip(places, answers, strict=True):
+                graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
+        return [graded[place] for place in range(len(items))]
+
+    def limit(self, item: Item) -> int:
+        """Longest answer to one item, in tokens."""
+        return self.options.max_new_tokens
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
         """Grades of one answer, by metric. Every evaluator has this or a `measure` of its own."""
