@@ -62,7 +62,9 @@ class Tasks:
             task.set_config(key="num_fewshot", value=own or 0)
         elif own == 0 and wanted:
             message = f"task `{name}` is by its own definition asked without examples"
-            raise BadOption("bad-value", message, "few_shot", "remove it, or leave this task to an evaluation by itself")
+            raise BadOption(
+                "bad-value", message, "few_shot", "remove it, or leave this task to an evaluation by itself"
+            )
         else:
             task.set_config(key="num_fewshot", value=wanted)
         if task.get_config("num_fewshot"):
