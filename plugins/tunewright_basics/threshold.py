@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from tunewright.parts import Gate
-from tunewright.parts.gate import GateOptions, Score, Verdict
+from tunewright.parts.gate import Evidence, GateOptions, Verdict
 
 
 class ThresholdOptions(GateOptions):
@@ -36,7 +35,7 @@ class Threshold(Gate[ThresholdOptions]):
     def metrics(self) -> frozenset[str]:
         return frozenset({self.options.metric})
 
-    def judge(self, evidence: Mapping[str, Score]) -> Verdict:
+    def judge(self, evidence: Evidence) -> Verdict:
         score = evidence.get(self.options.metric)
         if score is None:
             return Verdict(self._sentence(), False, f"there is no score `{self.options.metric}`")

@@ -10,10 +10,9 @@ from typing import Any
 from tunewright.parts import Evaluator, Gate
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, TestRow
-from tunewright.parts.gate import Score, Verdict
+from tunewright.parts.gate import Evidence, Score, Verdict
 from tunewright.testing.desk import Desk
 from tunewright.testing.invented import ODD, Invented
-from tunewright.testing.rows import Recording
 from tunewright.testing.samples import ROWS, Fields, held_out
 from tunewright.testing.trial import Attempt, Exercise, Make
 from tunewright.testing.violations import Report
@@ -174,6 +173,23 @@ OTHER = "other.metric"
 """A score that no gate of the sample asks for."""
 
 
+class Seen(Evidence):
+    """Evidence that notes which of its scores are asked for."""
+
+    def __init__(self, scores: Mapping[str, Score]) -> None:
+        super().__init__(scores)
+        self.read = set[str]()
+
+    def __getitem__(self, name: str) -> Score:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for name in super().__iter__():
+            self.read.add(name)
+            yield name
+
+
 class GateExercise(Exercise):
     """Verdicts on low, middling and high scores, on none, and on scores that are no numbers."""
 
@@ -199,7 +215,7 @@ class GateExercise(Exercise):
         return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in SCORES]
 
     def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:
-        seen = Recording(evidence)
+        seen = Seen(evidence)
         verdict = made.judge(seen)
         hidden = sorted(seen.read - made.metrics())
         says = f"`judge` reads `{', '.join(hidden)}`, which `metrics` does not name: `validate` cannot check it"
@@ -213,11 +229,12 @@ class GateExercise(Exercise):
         whole = dict.fromkeys(sorted(metrics), HIGH)
         for left_out in (None, *sorted(metrics)):
             there = {} if left_out is None else {name: score for name, score in whole.items() if name != left_out}
-            passed = made.judge(there).passed if metrics else False
+            passed = made.judge(Evidence(there)).passed if metrics else False
             says = f"it passes without the score `{left_out or ', '.join(sorted(metrics))}`: missing evidence must fail"
             report.expect(not passed, "missing-evidence-passes", says)
 
     def _no_numbers(self, made: Gate, metrics: frozenset[str], report: Report) -> None:
         nan = float("nan")
-        passed = metrics and made.judge(dict.fromkeys(metrics, Score(40, nan, nan, nan, (nan, nan), nan))).passed
+        unknown = Evidence(dict.fromkeys(metrics, Score(40, nan, nan, nan, (nan, nan), nan)))
+        passed = metrics and made.judge(unknown).passed
         report.expect(not passed, "nan-passes", "it passes on a score that is NaN: what is no number must fail")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
-from tunewright.parts.gate import Score, Verdict, form_score
+from tunewright.parts.gate import Evidence, Score, Verdict, form_score
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
@@ -38,7 +38,7 @@ class Judge(Task):
             base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
             for metric, summary in evaluator.summaries().items():
                 scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        shown = {**scores, **_of_forms(inputs["parity"].json(PARITY))}
+        shown = Evidence({**scores, **_of_forms(inputs["parity"].json(PARITY))})
         verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
             "scores": {name: asdict(score) for name, score in scores.items()},
@@ -59,10 +59,11 @@ def _of_forms(certificates: Mapping[str, Any]) -> dict[str, Score]:
 
 def score_of(found: Mapping[str, Any]) -> Score:
     """A score, as it was written."""
-    return Score(**{**found, "ci95": tuple(found["ci95"])})
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return Score(**read)
 
 
-def _judged(gate: Gate, scores: Mapping[str, Score]) -> Verdict:
+def _judged(gate: Gate, evidence: Evidence) -> Verdict:
     """The gate's verdict, under the name that the spec gives it if it gives one."""
-    verdict = gate.judge(scores)
+    verdict = gate.judge(evidence)
     return replace(verdict, gate=getattr(gate.options, "name", None) or verdict.gate)
