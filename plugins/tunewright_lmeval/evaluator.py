@@ -10,9 +10,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tunewright.parts import Cap, Evaluator, Need, SpecPath
 from tunewright.parts.engine import Subject
-from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, Progress, Summary, TestRow
+from tunewright.parts.evaluator import TIED, EvaluatorOptions, Graded, Item, Progress, Summary, TestRow
 from tunewright_lmeval import library
 from tunewright_lmeval.metrics import LOWER, grades_of, summary_of
+from tunewright_lmeval.questions import origin_of
 
 if TYPE_CHECKING:
     from tunewright_lmeval.model import SubjectModel
@@ -29,8 +30,8 @@ class LmEvalOptions(EvaluatorOptions):
         list[Named],
         Field(
             min_length=1,
-            description="Tasks, groups or tags, by lm_eval's names. Scores are over all their documents together, as "
-            "lm_eval weighs a group by size: give each benchmark an evaluation by itself to see it by itself.",
+            description="Tasks, groups or tags, by lm_eval's names. The scores of a group are over all its documents "
+            "together; of several names each has scores of its own, called `<task>.<metric>`.",
         ),
     ]
     include: Annotated[
@@ -142,21 +143,35 @@ class LmEval(Evaluator[LmEvalOptions]):
         return self._graded(found["samples"], model)
 
     def _graded(self, samples: Mapping[str, Sequence[Mapping[str, Any]]], model: SubjectModel) -> list[Graded]:
+        """A `Graded` for each document, of the reading of its answer that counts."""
         from tunewright_lmeval.tasks import aggregation_of
 
-        made = {name: task.aggregation() for name, task in self._tasks.tasks.items()}
-        graded: dict[str, dict[str, float]] = {}
-        for name, some in samples.items():
+        tasks, grades = self._tasks, dict[str, dict[str, float]]()
+        for item in tasks.items:
+            ties = {TIED: float(model.tied(item.id))} if len(model.likely[item.id]) > 1 else {}
+            grades[item.id] = ties
+        for task, some in samples.items():
+            made = tasks.tasks[task].aggregation()
             for sample in some:
-                if self.options.filter in (None, sample["filter"]):
-                    where = f"task {name}, document {sample['doc_id']}"
-                    grades = graded.setdefault(f"{name}:{sample['doc_id']}", {})
-                    for metric in self.options.metrics:
-                        grades |= grades_of(metric, aggregation_of(made[name][metric]), sample[metric], where)
-        return [Graded(item, model.answers[item.id], graded[item.id]) for item in self._tasks.items]
+                item, where = f"{task}:{sample['doc_id']}", origin_of(task, sample["doc_id"])
+                if self.options.filter not in (None, sample["filter"]):
+                    continue
+                for metric in self.options.metrics:
+                    name, aggregation = self._score(tasks.parts[task], metric), aggregation_of(made[metric])
+                    grades[item] |= grades_of(name, aggregation, sample[metric], where)
+        return [Graded(item, model.answers[item.id], grades[item.id]) for item in tasks.items]
+
+    def _score(self, part: str, metric: str) -> str:
+        """A score's name: that of the metric, after that of the task where there are several."""
+        return metric if len(self.options.tasks) == 1 else f"{part}.{metric}"
+
+    def _scores(self) -> dict[str, str]:
+        """The metric of each score."""
+        return {self._score(part, metric): metric for part in self.options.tasks for metric in self.options.metrics}
 
     def summaries(self) -> Mapping[str, Summary]:
-        return {metric: summary_of(metric) for metric in self.options.metrics}
+        return {name: summary_of(name, metric) for name, metric in self._scores().items()}
 
     def lower_is_better(self) -> frozenset[str]:
-        return frozenset(self.options.metrics) & (LOWER | frozenset(self.options.lower_is_better))
+        lower = LOWER | frozenset(self.options.lower_is_better)
+        return frozenset(name for name, metric in self._scores().items() if metric in lower)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tunewright.errors import WorkFailed
-from tunewright.parts.evaluator import Graded, Summary
+from tunewright.parts.evaluator import Graded, Summary, mean_of
 
 LOWER = frozenset({"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter"})
 """lm_eval's metrics that a better model makes smaller; of any other the spec says so."""
@@ -41,35 +41,45 @@ def supported(metric: str, aggregation: str) -> bool:
     return aggregation in MEANS or (aggregation in PIECES and USUAL.get(metric) == aggregation)
 
 
-def grades_of(metric: str, aggregation: str, value: Any, where: str) -> dict[str, float]:
-    """A document's grades. Raises `WorkFailed` where its result is not made of finite numbers."""
+def grades_of(name: str, aggregation: str, value: Any, where: str) -> dict[str, float]:
+    """A document's grades in the metric of this name.
+
+    Raises `WorkFailed` where its result is not made of finite numbers.
+    """
     try:
         if aggregation == "brier_score":
             gold, chances = value
-            found = {metric: math.fsum((c - (place == gold)) ** 2 for place, c in enumerate(map(float, chances)))}
+            found = {name: math.fsum((c - (place == gold)) ** 2 for place, c in enumerate(map(float, chances)))}
         elif aggregation in MEANS:
-            found = {metric: float(value)}
+            found = {name: float(value)}
         else:
             pieces = value if isinstance(value, (tuple, list)) else (value,)
             named = zip(PIECES[aggregation], pieces, strict=True)
-            found = {f"{metric}.{piece}": float(one) for piece, one in named}
+            found = {f"{name}.{piece}": float(one) for piece, one in named}
     except (TypeError, ValueError) as error:
-        raise WorkFailed(f"{where}: `{metric}` is {value!r:.80}, of which no score can be made") from error
+        raise WorkFailed(f"{where}: `{name}` is {value!r:.80}, of which no score can be made") from error
     if not all(map(math.isfinite, found.values())):
-        raise WorkFailed(f"{where}: `{metric}` is {value!r:.80}, which is no finite number")
+        raise WorkFailed(f"{where}: `{name}` is {value!r:.80}, which is no finite number")
     if aggregation == "f1" and not set(found.values()) <= {0.0, 1.0}:
-        raise WorkFailed(f"{where}: `{metric}` is of two classes, 0 and 1, and the document has {value!r:.80}")
+        raise WorkFailed(f"{where}: `{name}` is of two classes, 0 and 1, and the document has {value!r:.80}")
     return found
 
 
-def summary_of(metric: str) -> Summary:
-    """The score of all documents: the mean where each has a value of its own, else what its pieces are for."""
+def summary_of(name: str, metric: str) -> Summary:
+    """The score of all documents that have grades in it: their mean, or what their pieces are for.
+
+    Raises ZeroDivisionError where none has, as `mean_of`.
+    """
+    mean, usual = mean_of(name), USUAL.get(metric, "")
+    pieces = [f"{name}.{piece}" for piece in PIECES.get(usual, ())]
 
     def summary(graded: Sequence[Graded]) -> float:
-        if metric not in USUAL or metric in graded[0].grades:
-            return sum(one.grades[metric] for one in graded) / len(graded)
-        pieces = PIECES[USUAL[metric]]
-        return SCORES[USUAL[metric]](*([one.grades[f"{metric}.{piece}"] for one in graded] for piece in pieces))
+        if not pieces or any(name in one.grades for one in graded):
+            return mean(graded)
+        having = [one.grades for one in graded if pieces[0] in one.grades]
+        if not having:
+            raise ZeroDivisionError(f"no item has a grade in `{name}`")
+        return SCORES[usual](*([grades[piece] for grades in having] for piece in pieces))
 
     return summary
 

@@ -1,4 +1,4 @@
-"""What lm_eval takes for its model: the subject that the engine opened, and nothing else. No weights are loaded here."""
+"""What lm_eval takes for its model: the subject that the engine opened, and nothing else. It loads no weights."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SubjectModel(TemplateLM):
     """Scores and generates by a `Subject`, on the tokens that lm_eval's own `HFLM` would make of the same texts.
 
     `longest` bounds an answer in tokens, `window` what is read at once of a whole text; `greedy` are the tasks in which
-    it counts whether a text is what the model itself would have said. `answers` holds what was said of each item, or the
-    likeliest of what was scored.
+    it counts whether a text is what the model itself would have said. `answers` holds what was said to each item, or
+    the likeliest of what was scored, and `likely` how likely each of it was, in nats.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SubjectModel(TemplateLM):
         self.subject, self.longest, self.window, self.greedy = subject, longest, window, greedy
         self.progress, self.total, self.aloud, self.done = progress, total, aloud, 0
         self.answers: dict[str, Completion] = {}
-        self.likely: dict[str, float] = {}
+        self.likely: dict[str, list[float]] = {}
         self.asked: list[Any] = []
         self.failed: BaseException | None = None
         """What the engine raised: no fault of the task's."""
@@ -60,8 +60,14 @@ class SubjectModel(TemplateLM):
     def _note(self, request: Any, answer: Completion, likely: float = 0.0) -> None:
         """Keep what was said or scored for a document: of several choices the likeliest."""
         name = item_id(request)
-        if name not in self.answers or likely > self.likely[name]:
-            self.answers[name], self.likely[name] = answer, likely
+        before = self.likely.setdefault(name, [])
+        if not before or likely > max(before):
+            self.answers[name] = answer
+        before.append(likely)
+
+    def tied(self, item: str) -> bool:
+        """Whether the likeliest of an item's choices are equally likely."""
+        return self.likely[item].count(max(self.likely[item])) > 1
 
     # --- tokens
 

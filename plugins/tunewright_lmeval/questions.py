@@ -31,8 +31,19 @@ def item_of(task: Any, requests: Sequence[Any]) -> Item:
     name = item_id(first)
     origin = origin_of(first.task_name, first.doc_id)
     if first.request_type == "loglikelihood_rolling":
-        return Item(name, origin, "", str(first.args[0]))
-    return Item(name, origin, _prompt(requests), _reference(task, first.doc))
+        return Item(name, origin, "", str(first.args[0]), task=first.task_name)
+    choices = _choices(task, first.doc)
+    return Item(
+        name, origin, _prompt(requests), _reference(task, first.doc, choices), choices=choices, task=first.task_name
+    )
+
+
+def _choices(task: Any, doc: Any) -> tuple[str, ...]:
+    """The answers to choose from; where the choices stand in the question, its versions."""
+    config = getattr(task, "config", None)
+    if config is None or config.doc_to_choice is None:
+        return ()
+    return tuple(map(str, task.doc_to_choice(doc)))
 
 
 def _prompt(requests: Sequence[Any]) -> Text:
@@ -41,17 +52,14 @@ def _prompt(requests: Sequence[Any]) -> Text:
     return shown(contexts[0]) if len(contexts) == 1 else "\n".join(map(str, contexts))
 
 
-def _reference(task: Any, doc: Any) -> str:
+def _reference(task: Any, doc: Any, choices: Sequence[str]) -> str:
     """The right answer, as text; of several right ones the first."""
-    target = task.doc_to_target(doc)
-    if getattr(task, "multiple_input", 0):  # then the target is what follows, and what is asked for is a choice
-        target = task.doc_to_text(doc)
+    # where the choices stand in the question, the target is what follows, and what is asked for is the choice
+    target = task.doc_to_text(doc) if getattr(task, "multiple_input", 0) else task.doc_to_target(doc)
     if isinstance(target, (list, tuple)):
         target = target[0] if target else ""
-    if isinstance(target, int) and not isinstance(target, bool):
-        has_choices = getattr(task, "config", None) is not None and task.config.doc_to_choice is not None
-        choices = task.doc_to_choice(doc) if has_choices else ()
-        target = choices[target] if 0 <= target < len(choices) else target
+    if isinstance(target, int) and 0 <= target < len(choices):
+        target = choices[target]
     return str(target)
 
 

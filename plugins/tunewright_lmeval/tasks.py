@@ -33,7 +33,10 @@ class Tasks:
     def __init__(self, options: Any) -> None:
         self.options = options
         with seeded(), quiet():
-            self.tasks: dict[str, Any] = _loaded(options.tasks, options.include and options.include.path)
+            found = _loaded(options.tasks, options.include and options.include.path)
+            self.tasks: dict[str, Any] = {task: made for some in found.values() for task, made in some.items()}
+            self.parts = {task: name for name, some in found.items() for task in some}
+            """By task, the name that the spec calls it by: its own, or a group's or tag's."""
             for name, task in self.tasks.items():
                 with at(name):
                     self._refuse_other_model(name, task)
@@ -201,12 +204,12 @@ def _manager(folder: Path | None, every: bool) -> Any:
     return manager(include_path=None if folder is None else str(folder), include_defaults=every)
 
 
-def _loaded(names: Sequence[str], folder: Path | None) -> dict[str, Any]:
-    """The tasks by name. Names of groups and tags stand for all that is in them."""
+def _loaded(names: Sequence[str], folder: Path | None) -> dict[str, dict[str, Any]]:
+    """The tasks behind each name: of a group or tag all that are in it."""
     if folder is not None and not folder.is_dir():
         raise BadOption("file-missing", f"there is no folder {folder}", "include")
     manager = _manager_of(names, folder)
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in names:
         entry = manager.task_index.get(name)
         if entry is None:
@@ -214,10 +217,10 @@ def _loaded(names: Sequence[str], folder: Path | None) -> dict[str, Any]:
             raise BadOption("bad-value", f"there is no task `{name}`", "tasks", fix)
         with _data_of(name, entry), _inside(entry, folder):
             loaded = manager.load([name])["tasks"]
-        twice = sorted(found.keys() & loaded.keys())
+        twice = sorted(loaded.keys() & {task for some in found.values() for task in some})
         if twice:
             raise BadOption("bad-value", f"task `{twice[0]}` is asked for twice", "tasks", "name it once")
-        found |= loaded
+        found[name] = loaded
     return found
 
 
