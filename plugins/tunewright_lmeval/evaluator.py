@@ -94,7 +94,7 @@ class LmEval(Evaluator[LmEvalOptions]):
             return super().versions()
         from tunewright_lmeval.tasks import folder_digest
 
-        found = {**super().versions(), "documents": self._tasks.digest()}
+        found = {**super().versions(), "documents": self._tasks.digest}
         include = self.options.include
         return found if include is None else {**found, "include": folder_digest(include.path)}
 
@@ -158,7 +158,7 @@ class LmEval(Evaluator[LmEvalOptions]):
                     continue
                 for metric in self.options.metrics:
                     name, aggregation = self._score(tasks.parts[task], metric), aggregation_of(made[metric])
-                    grades[item] |= grades_of(name, aggregation, sample[metric], where)
+                    grades[item] |= grades_of(name, aggregation, sample.get(metric), where)
         return [Graded(item, model.answers[item.id], grades[item.id]) for item in tasks.items]
 
     def _score(self, part: str, metric: str) -> str:

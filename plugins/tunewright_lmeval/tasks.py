@@ -46,6 +46,7 @@ class Tasks:
                 self._refuse_undecodable(name, task)
                 self._refuse_unscorable(name, task)
         self.items: list[Item] = [item for name in self.tasks for item in self._items(name)]
+        self.digest = self._digest()  # now: once a model is asked, its own template is in the requests
 
     # --- what is asked
 
@@ -144,7 +145,7 @@ class Tasks:
 
     # --- the key
 
-    def digest(self) -> str:
+    def _digest(self) -> str:
         """Of all that is asked and of what is counted right, wherever it lies."""
         asked = [
             (request.task_name, request.doc_id, request.request_type, [str(one) for one in request.args])
