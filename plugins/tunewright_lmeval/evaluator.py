@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tunewright.parts import Cap, Evaluator, Need, SpecPath
+from tunewright.parts import Cap, Evaluator, Facts, Finding, Need, SpecPath
 from tunewright.parts.engine import Subject
 from tunewright.parts.evaluator import TIED, EvaluatorOptions, Graded, Item, Progress, Summary, TestRow
 from tunewright_lmeval import library
@@ -79,6 +79,18 @@ class LmEval(Evaluator[LmEvalOptions]):
     reads = frozenset(
         {"tasks", "include", "metrics", "filter", "lower_is_better", "few_shot", "limit", "chat", "max_length"}
     )
+
+    vary: ClassVar = {
+        "tasks": (["first"], ["first", "second"]),  # of the folder that the kit is given
+        "metrics": (["score"], ["other"]),
+        "filter": (None, "strict"),
+        "lower_is_better": ([], ["score"]),
+    }
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        include = self.options.include
+        if include is not None and not include.path.is_dir():
+            yield Finding("file-missing", f"there is no folder {include.written}", "include")
 
     def lacking(self) -> str | None:
         return library.lacking()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunewright.digest import digest_bytes, digest_tree
@@ -216,7 +218,7 @@ def _loaded(names: Sequence[str], folder: Path | None) -> dict[str, dict[str, An
         if entry is None:
             fix = did_you_mean(name, manager.all_tasks) or "`lm-eval ls tasks` lists lm_eval's own"
             raise BadOption("bad-value", f"there is no task `{name}`", "tasks", fix)
-        with _data_of(name, entry), _inside(entry, folder):
+        with _data_of(name, entry), _inside(entry, folder), _in_memory(entry):
             loaded = manager.load([name])["tasks"]
         twice = sorted(loaded.keys() & {task for some in found.values() for task in some})
         if twice:
@@ -240,6 +242,23 @@ def _inside(entry: Any, folder: Path | None) -> Any:
         return nullcontext()
     own = folder if entry.yaml_path is None else Path(entry.yaml_path).parent
     return chdir(own) if own.is_relative_to(folder) or own.resolve().is_relative_to(folder.resolve()) else nullcontext()
+
+
+@contextmanager
+def _in_memory(entry: Any) -> Iterator[None]:
+    """Rows of files are read anew and kept in memory: `datasets` would leave a copy of them in its own cache."""
+    from datasets import config
+
+    if (entry.cfg or {}).get("dataset_path") not in HERE:
+        yield
+        return
+    before = config.HF_DATASETS_CACHE, config.IN_MEMORY_MAX_SIZE
+    with TemporaryDirectory() as scratch:
+        config.HF_DATASETS_CACHE, config.IN_MEMORY_MAX_SIZE = Path(scratch), sys.maxsize
+        try:
+            yield
+        finally:
+            config.HF_DATASETS_CACHE, config.IN_MEMORY_MAX_SIZE = before
 
 
 @contextmanager
