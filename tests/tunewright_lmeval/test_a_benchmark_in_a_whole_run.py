@@ -19,7 +19,7 @@ from tunewright_lmeval import library
 from tunewright_lmeval.evaluator import LmEvalOptions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "public-benchmarks.md").read_text("utf-8")
-EVALS = "[{kind: fake}, {kind: lm-eval, name: desk, include: tasks, tasks: [desk_queue]%s}]"
+EVALS = "[{kind: fake}, {kind: lm-eval, name: desk, include: %s, tasks: [desk_queue]%s}]"
 GATE = "[{kind: threshold, metric: desk.acc, at_least: 0.0}]"
 
 
@@ -30,7 +30,9 @@ def host(fakes):
 
 
 def project(spec, host, more="", gates=GATE):
-    return Project.from_spec(spec, overrides=(f"evals={EVALS % more}", f"gates={gates}"), host=host)
+    return Project.from_spec(
+        spec, overrides=(f"evals={EVALS % (spec.parent / 'tasks', more)}", f"gates={gates}"), host=host
+    )
 
 
 def test_base_and_tuned_are_paired_judged_and_reported(fake_spec, host, tmp_path):
@@ -74,8 +76,15 @@ def test_a_missing_extra_is_said_at_plan(fake_spec, host, monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_said_at_its_line(fake_spec, host):
-    with pytest.raises(SpecError, match="there is no folder tasks"):
+    with pytest.raises(SpecError, match=r"there is no folder .*tasks"):
         project(fake_spec, host).plan()
+
+
+@pytest.mark.parametrize("unused", ["format: {kind: fake}", "test: [{kind: fake, path: test.csv}]"])
+def test_rows_that_no_task_reads_are_refused(fake_spec, host, unused):
+    (fake_spec.parent / "tasks").mkdir()
+    with pytest.raises(SpecError, match=r"argument-unused.*the tasks bring their own documents"):
+        project(fake_spec, host, f", {unused}").plan()
 
 
 def blocks(kind):
