@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -34,6 +34,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
     if len(summary["parity"]) > 1:
         out.print(_forms(summary["parity"]))
+        for line in _engines(summary["parity"]):
+            out.print(Text(line))
     for form, found in summary["parity"].items():
         for why in found["refused"]:
             out.print(Text(f"left out of the package: {form}; {why}"))
@@ -81,6 +83,16 @@ def _forms(parity: Mapping[str, Any]) -> Table:
             f"{found['bytes'] / 1e6:,.1f}", _given(found["tokens_per_second"], ",.0f"),
         )  # fmt: skip
     return table
+
+
+def _engines(parity: Mapping[str, Any]) -> Iterator[str]:
+    """Which engine asked which forms: a line each, since the table has its 80 columns."""
+    asked: dict[str, list[str]] = {}
+    for form, found in parity.items():
+        if "engine" in found:  # a run of an earlier version does not tell it of every form
+            asked.setdefault(found["engine"], []).append(form)
+    for engine, forms in asked.items():
+        yield f"asked with {engine}: {', '.join(forms)}"
 
 
 def _print_search(out: Console, form: str, search: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from tunewright.parts import (
     Backend,
     Cap,
     DataSource,
+    Engine,
     Evaluator,
     Exporter,
     Facts,
@@ -63,9 +64,21 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
         other, key = resolved.met_by(backend, need.part), resolved.key(backend, "kind")
         yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, other, key)
     if isinstance(backend, Evaluator):
-        engine, key = resolved.asked_by[backend.name], resolved.key(backend, "engine")
-        for need in engine.attaching():
-            yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(backend, need.part), key)
+        engine = resolved.asked_by[backend.name]
+        yield from _cannot_attach(resolved, backend, engine)
+        yield from (resolved.problem(engine, finding) for finding in engine.comparing())
+    if isinstance(backend, Exporter) and backend.attaches and backend is not resolved.target:
+        engine = resolved.opened_by[backend.name]
+        if id(engine) in resolved.keys:  # its own has what the exporter itself `needs`
+            yield from _cannot_attach(resolved, backend, engine)
+
+
+def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterator[Problem]:
+    """Where an evaluation's or an export's engine puts what was trained on the base: what it lacks for that."""
+    given = id(engine) in resolved.keys
+    key = resolved.key(engine, "kind") if given else resolved.key(asker, "engine")
+    for need in engine.attaching():
+        yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(asker, need.part), key)
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
