@@ -19,5 +19,7 @@ def tunewright_backends() -> dict[str, str]:
         "evaluator/heldout": "tunewright_basics.heldout:Heldout",
         "evaluator/perplexity": "tunewright_basics.perplexity:Perplexity",
         "evaluator/preferred": "tunewright_basics.preferred:Preferred",
+        "gate/better_than": "tunewright_basics.better_than:BetterThan",
+        "gate/non_inferior": "tunewright_basics.non_inferior:NonInferior",
         "gate/threshold": "tunewright_basics.threshold:Threshold",
     }
