@@ -50,7 +50,7 @@ def interval(won: int, lost: int, n: int) -> tuple[float, float]:
 
 
 def _crossing(won: int, lost: int, n: int, level: float, low: float, high: float) -> float:
-    """Where Tango's statistic, which falls as the assumed difference grows, is `level`; else the end it never leaves."""
+    """Where Tango's statistic, which falls as the assumed difference grows, is `level`; else the end of the range."""
     from scipy.optimize import bisect
 
     def above(difference: float) -> float:
