@@ -91,6 +91,8 @@ def options(tmp_path, request):
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
         "evaluator/suite": lambda: {"name": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
+        "gate/better_than": lambda: {"metric": "heldout.exact_match"},
+        "gate/non_inferior": lambda: {"metric": "heldout.exact_match", "margin": 0.05},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},

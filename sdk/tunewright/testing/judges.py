@@ -182,7 +182,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-SCORES = [Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.0, 0.3, 0.7, 0.95, 1.0)]
+SCORES = [
+    Score(40, 0.4, t, t - 0.4, (t - 0.5, t - 0.3), 0.01, tuned_ci95=(max(0.0, t - 0.25), min(1.0, t + 0.25)))
+    for t in (0.0, 0.3, 0.7, 0.95, 1.0)
+]
 HIGH = SCORES[3]
 OTHER = "other.metric"
 """A score that no gate of the sample asks for."""

@@ -14,6 +14,7 @@ from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.stats.holm import adjusted
 from tunewright.stats.paired import compare
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
@@ -40,8 +41,11 @@ class Judge(Task):
         found = looked_up(inputs)
         for evaluator in self.evaluators:
             base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
+            less = evaluator.lower_is_better()
             for metric, summary in evaluator.summaries().items():
-                scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
+                score = compare(base, tuned, metric, summary, self.seed, metric in less)
+                scores[f"{evaluator.name}.{metric}"] = score
+        scores = adjusted(scores)
         shown = Evidence({**scores, **_of_forms(inputs["parity"].json(PARITY))}, found)
         verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
