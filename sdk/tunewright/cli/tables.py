@@ -24,6 +24,9 @@ def print_result(summary: Mapping[str, Any]) -> None:
     out = console()
     if summary["scores"]:
         out.print(_scores(summary["scores"]))
+    for name, scores in summary.get("baselines", {}).items():
+        out.print(Text(f"\nagainst {name}"))
+        out.print(_scores(scores, name))
     for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
         out.print(Text(sentence))
     looked_up = summary.get("contamination") or {"evaluations": {}}
@@ -58,11 +61,12 @@ def print_result(summary: Mapping[str, Any]) -> None:
             out.print(Text(f"{name:<8} {summary['artifacts'][name]}"), soft_wrap=True)
 
 
-def _scores(scores: Mapping[str, Any]) -> Table:
+def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
     several = len(scores) > 1 and all(score.get("p_adjusted") is not None for score in scores.values())
-    for name in ("rows", "base", "tuned", "change", "95 % interval", "p", *(["p Holm"] if several else [])):
+    short = against if len(against) <= 8 else "it"
+    for name in ("rows", short, "tuned", "change", "95 % interval", "p", *(["p Holm"] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for name, score in scores.items():
         low, high = score["ci95"]
