@@ -137,7 +137,7 @@ def _pin(resolved: Resolved) -> Pin:
 
 
 def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], Mapping[str, Shown]]:
-    """Every row becomes an example, every evaluation's its questions, and the client's own rules see all that is learnt.
+    """Every row becomes an example or a question, and the client's own rules see all that is learnt.
 
     Gives what is wrong, the rows that judge and were shown to the model, which is only told, and what each evaluation
     can show.

@@ -24,7 +24,7 @@ from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
 from tunewright.spec.document import Document, Key, parse_value
 from tunewright.spec.load import load
-from tunewright.spec.model import BASE, Part, Place, Spec, Split, part_key, places
+from tunewright.spec.model import Part, Place, Spec, Split, part_key, places
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
@@ -192,8 +192,8 @@ def _baselines(
     """
     engines = {key[1]: part for key, part in found.items() if key[0] == "baselines"}
     for place, one in enumerate(spec.baselines):
-        if one == BASE:
-            continue
+        if isinstance(one, str):
+            continue  # the base, which always is there
         able = [
             evaluator
             for evaluator in evaluators

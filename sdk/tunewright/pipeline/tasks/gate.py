@@ -58,7 +58,7 @@ class Judge(Task):
         }
         found = looked_up(inputs)
         scores = adjusted({name: one for each in answers for name, one in self._compared(each, *answers[each])})
-        clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, *answers[each], found)}
+        clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, answers[each], found)}
         baselines = {
             name: dict(self._against(inputs[baseline_port(name)], asked, answers))
             for name, asked in self.baselines.items()
@@ -85,13 +85,12 @@ class Judge(Task):
     def _clean(
         self,
         evaluator: Evaluator,
-        base: Sequence[Graded],
-        tuned: Sequence[Graded],
+        sides: Sequence[Sequence[Graded]],
         found: Contamination | None,
     ) -> Iterator[tuple[str, Score]]:
         """The scores without the items that were learnt, where there are some, and others besides."""
         seen = set(found.items[evaluator.name]) if found else set()
-        base, tuned = ([one for one in side if one.item.id not in seen] for side in (base, tuned))
+        base, tuned = ([one for one in side if one.item.id not in seen] for side in sides)
         if not seen or not base:
             return
         less = evaluator.lower_is_better()
