@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunewright.data.near import near
-from tunewright.data.own import LEAST, Common, words
+from tunewright.data.own import FAR, LEAST, Common, words
 
 CLASSES = ", ".join(f"class_{number:02}" for number in range(77))
 INSTRUCTION = f"Route the message of a customer to one of these queues and answer with its name alone: {CLASSES}. " * 3
@@ -86,3 +86,9 @@ def test_nothing_shared_leaves_every_word():
     shown = [words(text) for text in MESSAGES]
     common = Common([shown])
     assert [common.own(text) for text in shown] == shown
+
+
+def test_a_text_that_is_a_book_is_looked_at_where_it_begins_and_ends():
+    book = [f"word{place}" for place in range(3 * FAR)]
+    common = Common([[[*prompt(text)[:-1], *book, "queue"] for text in MESSAGES]])
+    assert common.own([*prompt("I lost my card")[:-1], *book, "queue"])[:4] == ["i", "lost", "my", "card"]
