@@ -76,6 +76,14 @@ def test_copies_of_one_row_are_no_instruction():
     assert common.own(copies[0]) == copies[0]
 
 
+def test_a_beginning_that_goes_on_in_few_ways_is_no_instruction():
+    """Six versions of one message: what they share is what they say."""
+    start = "my parcel with the two lamps has not come"
+    versions = [words(f"{start} {when} {end}") for when in ("yet", "today") for end in ("please", "sorry", "help")]
+    common = Common([[*versions, *map(words, MESSAGES)]])
+    assert common.own(versions[0]) == versions[0]
+
+
 def test_a_prompt_that_says_nothing_of_its_own_keeps_its_words():
     shown = [prompt(text) for text in MESSAGES]
     bare = words(f"{INSTRUCTION}\n\nMessage:\nQueue:")
