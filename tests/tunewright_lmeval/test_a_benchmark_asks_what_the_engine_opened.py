@@ -209,8 +209,6 @@ def test_a_result_that_is_no_number_is_refused(tmp_path):
     ("desk_queue", {"few_shot": 99}, "tasks", "task `desk_queue` cannot be asked: ValueError"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_said_before_a_model_is_there(folder, task, options, field, says):
-    if task == "desk_queu":  # lm_eval's own 14,000 tasks are looked through for a name like it, which takes a while
-        pytest.skip("in the slow tests")
     with pytest.raises(BadOption, match=says) as error:
         list(benchmark(folder, task, **options).items(()))
     assert error.value.finding.field == field
