@@ -200,7 +200,6 @@ def test_a_result_that_is_no_number_is_refused(tmp_path):
     ("desk_bleu", {"metrics": ["bleu"]}, "metrics", "task `desk_bleu` makes `bleu` of all documents at once"),
     ("desk_read", {"metrics": ["exact_match"]}, "tasks", "task `desk_read` reads each answer in 2 ways"),
     ("desk_queue", {"filter": "strict"}, "filter", "task `desk_queue` reads no answer as `strict`"),
-    ("desk_queu", {}, "tasks", "there is no task `desk_queu`"),
     ("desk_queue", {"metrics": ["f1"]}, "metrics", "task `desk_queue` makes no metric `f1`"),
     ("desk_coded", {"metrics": ["words"]}, "metrics", "of `words` a lower value is better, says task `desk_coded`"),
     ("desk_queue", {"lower_is_better": ["acc"]}, "lower_is_better", "of `acc` a higher value is better"),
