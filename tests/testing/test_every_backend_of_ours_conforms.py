@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import kit_sound
 import pytest
+from kit_tasks import KIT_OPTIONS, write_kit_tasks
 
 from endpoint_server import serving
 from hub_server import hub  # noqa: F401
@@ -85,9 +86,13 @@ def options(tmp_path, request):
         },
         "data_source/pubmedqa": lambda: {"path": tmp_path / "pqal.json", "ids": tmp_path / "ids.json", "part": "test"},
         "data_source/tatqa": lambda: {"path": tmp_path / "tatqa.json"},
+        "evaluator/lm-eval": lambda: {"include": write_kit_tasks(tmp_path / "tasks"), **KIT_OPTIONS},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
+        "evaluator/suite": lambda: {"name": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
+        "gate/better_than": lambda: {"metric": "heldout.exact_match"},
+        "gate/non_inferior": lambda: {"metric": "heldout.exact_match", "margin": 0.05},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
@@ -188,6 +193,7 @@ def serving_world(world, saved):
 
 
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
+EXTRAS = ("evaluator/lm-eval",)  # by `pip install "tunewright[…]"`
 INSTALLED = ("engine/llama-cpp",)  # by `tunewright engines install`
 MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, pytest.mark.engines)}
 
@@ -197,6 +203,8 @@ MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, 
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
+    if key in EXTRAS and (why := backend(backend.Options.model_construct()).lacking()):
+        pytest.skip(why)
     if key in INSTALLED and (why := Host().make(backend.part, {"kind": backend.kind}).lacking()):
         pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}

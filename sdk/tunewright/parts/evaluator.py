@@ -44,6 +44,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
@@ -156,6 +157,10 @@ def mean_of(metric: str) -> Summary:
     return mean
 
 
+def _further(progress: Progress, before: int, of: int, done: int) -> None:
+    progress(before + done, of)
+
+
 def serves(engine: Engine, evaluator: Evaluator) -> bool:
     """Whether an engine can do what an evaluator asks of it."""
     return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
@@ -202,10 +207,20 @@ class Evaluator(Backend[E]):
         depend on `subject` and `data` alone: base and tuned are measured apart, and paired by the items' ids.
         """
         items = list(self.items(data))
-        answers = subject.complete(
-            [item.prompt for item in items], self.options.max_new_tokens, lambda done: progress(done, len(items))
-        )
-        return [Graded(item, answer, self.grade(item, answer)) for item, answer in zip(items, answers, strict=True)]
+        groups: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            groups.setdefault(self.limit(item), []).append(place)
+        graded: dict[int, Graded] = {}
+        for limit, places in groups.items():
+            hear = partial(_further, progress, len(graded), len(items))
+            answers = subject.complete([items[place].prompt for place in places], limit, hear)
+            for place, answer in zip(places, answers, strict=True):
+                graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
+        return [graded[place] for place in range(len(items))]
+
+    def limit(self, item: Item) -> int:
+        """Longest answer to one item, in tokens."""
+        return self.options.max_new_tokens
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
         """Grades of one answer, by metric. Every evaluator has this or a `measure` of its own."""

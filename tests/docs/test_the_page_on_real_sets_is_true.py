@@ -1,4 +1,4 @@
-"""The page on public benchmarks: its specs are valid, its tables say what the sources and the ready specs are."""
+"""The page on real sets: its specs are valid, its tables say what the sources and the ready specs are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunewright.project import Project
 from tunewright.spec.load import load
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/how-to/public-benchmarks.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/real-sets.md").read_text("utf-8")
 SPECS = ROOT / "specs/real"
 PUBLISHED = ("pubmedqa", "legalbench", "tatqa")
 SHARED = {"kind", "path", "where", "sample", "limit", "epochs", "weight", "on_error"}
