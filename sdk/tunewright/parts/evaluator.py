@@ -207,8 +207,11 @@ class Evaluator(Backend[E]):
             groups.setdefault(self.limit(item), []).append(place)
         graded: dict[int, Graded] = {}
         for limit, places in groups.items():
-            prompts, before = [items[place].prompt for place in places], len(graded)
-            answers = subject.complete(prompts, limit, lambda done, n=before: progress(n + done, len(items)))
+
+            def heard(done: int, before: int = len(graded)) -> None:
+                progress(before + done, len(items))
+
+            answers = subject.complete([items[place].prompt for place in places], limit, heard)
             for place, answer in zip(places, answers, strict=True):
                 graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
         return [graded[place] for place in range(len(items))]
