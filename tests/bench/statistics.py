@@ -3,8 +3,8 @@
     python tests/bench/statistics.py [--rounds 2000]
 
 Each round draws one evaluation and judges it by the gates. The figures of a round are those of `compare` with the seed
-0, for all rounds at once: a resample is a row of counts, so that the means of 2,000 resamples are one product of matrices
-(`tests/stats/test_gates_err_as_rarely_as_they_say.py` holds them against `compare`).
+0, for all rounds at once: a resample is a row of counts, so that the means of 2,000 resamples are one product of
+matrices (`tests/stats/test_gates_err_as_rarely_as_they_say.py` holds them against `compare`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from tunewright.parts.gate import Evidence, Gate, Score
 from tunewright.stats import changes
-from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels
+from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, wide_enough
 from tunewright_basics.better_than import BetterThan, BetterThanOptions
 from tunewright_basics.non_inferior import NonInferior, NonInferiorOptions
 
@@ -51,11 +51,10 @@ def one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
 
 
 def partial(rng: np.random.Generator, n: int, gain: float) -> Sides:
-    """Scores as of token F1: many zeros and ones, half of the items unchanged, the others shifted by `gain` on average."""
-    base, other = rng.beta(0.4, 0.4, n), rng.beta(0.4, 0.4, n)
-    moved = rng.random(n) < 0.5
-    tuned = np.where(moved, other + 2 * gain, base)
-    return base, tuned
+    """Scores as of token F1, near 0 and near 1: half of the items unchanged, the others drawn anew with another mean."""
+    base = rng.beta(0.4, 0.4, n)
+    mean = 0.5 + 2 * gain
+    return base, np.where(rng.random(n) < 0.5, rng.beta(0.8 * mean, 0.8 * (1 - mean), n), base)
 
 
 def grouped(rng: np.random.Generator, n: int, gain: float) -> Sides:
@@ -86,9 +85,12 @@ def _signs(clusters: int) -> np.ndarray:
     return np.where(np.concatenate(list(swaps)), -1.0, 1.0)
 
 
-def scores(gains: np.ndarray, size: int) -> list[Score]:
-    """Of the difference of each item (rounds × items); `size` equal items make a group."""
-    if size == 1 and np.isin(gains, (-1, 0, 1)).all():
+def scores(gains: np.ndarray, size: int = 1, bootstrap: bool = False) -> list[Score]:
+    """Of the difference of each item (rounds × items); `size` equal items make a group.
+
+    With `bootstrap`, right/wrong items are compared as scores are.
+    """
+    if size == 1 and not bootstrap and np.isin(gains, (-1, 0, 1)).all():
         counts = zip((gains == 1).sum(axis=1), (gains == -1).sum(axis=1), strict=True)
         return [_of_counts(int(won), int(lost), gains.shape[1]) for won, lost in counts]
     by_group = gains.reshape(len(gains), -1, size).mean(axis=2)
@@ -97,22 +99,23 @@ def scores(gains: np.ndarray, size: int) -> list[Score]:
     deltas, signs = by_group.mean(axis=1), _signs(clusters)
     extreme = (np.abs(signs @ by_group.T / clusters) >= np.abs(deltas) - 1e-12).sum(axis=0)
     ps = extreme / len(signs) if 2**clusters <= 2**16 else (extreme + 1) / (len(signs) + 1)
-    figures = zip(deltas.tolist(), lows.tolist(), highs.tolist(), ps.tolist(), strict=True)
-    return [
-        Score(gains.shape[1], 0.5, 0.5 + delta, delta, (low, high), p, clusters=clusters)
-        for delta, low, high, p in figures
+    sizes = np.full(clusters, size)
+    ends = [
+        wide_enough((float(a), float(b)), one * size, sizes) for a, b, one in zip(lows, highs, by_group, strict=True)
     ]
+    figures = zip(deltas.tolist(), ends, ps.tolist(), strict=True)
+    return [Score(gains.shape[1], 0.5, 0.5 + delta, delta, end, p, clusters=clusters) for delta, end, p in figures]
 
 
 BETTER: Gate[Any] = BetterThan(BetterThanOptions(metric=METRIC))
 NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=MARGIN))
 
 
-def simulate(make: Make, n: int, gain: float, rounds: int, size: int = 1, seed: int = 0) -> Figures:
+def simulate(make: Make, n: int, gain: float, rounds: int, size: int = 1, bootstrap: bool = False) -> Figures:
     """Of a true `gain`."""
-    rng = np.random.default_rng([seed, n, round(1e4 * (1 + gain))])
+    rng = np.random.default_rng([n, round(1e4 * (1 + gain))])
     pairs = (make(rng, n, gain) for _ in range(rounds))
-    found = scores(np.stack([tuned - base for base, tuned in pairs]), size)
+    found = scores(np.stack([tuned - base for base, tuned in pairs]), size, bootstrap)
     lows, highs = (np.array([one.ci95[end] for one in found]) for end in (0, 1))
     passed = [[gate.judge(Evidence({METRIC: one})).passed for one in found] for gate in (BETTER, NON_INFERIOR)]
     below, above = float(np.mean(highs < gain - 1e-9)), float(np.mean(lows > gain + 1e-9))
@@ -128,32 +131,33 @@ def exact_coverage(n: int, discordance: float = DISCORDANCE) -> float:
     return float(1 - (binom.pmf(changed, n, discordance) * 2 * binom.sf(needed - 1, changed, 0.5)).sum())
 
 
-CASES: tuple[tuple[str, Make, int], ...] = (
-    ("right/wrong, 20 % change", answers, 1),
-    ("right/wrong, one way only", one_way, 1),
-    ("scores from 0 to 1", partial, 1),
-    ("right/wrong in groups of 4", grouped, 4),
+def grouped_one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """As `grouped`, with as few changes as the difference allows."""
+    base, tuned = one_way(rng, n // 4, gain)
+    return np.repeat(base, 4), np.repeat(tuned, 4)
+
+
+CASES: tuple[tuple[str, Make, int, bool], ...] = (
+    ("right/wrong, 20 % change", answers, 1, False),
+    ("the same, by bootstrap", answers, 1, True),
+    ("right/wrong, one way only", one_way, 1, False),
+    ("scores from 0 to 1", partial, 1, False),
+    ("right/wrong in groups of 4", grouped, 4, False),
+    ("the same, one way only", grouped_one_way, 4, False),
 )
+HEAD = ("what", "items", "false better", "power, +10", "false not worse", "power, 0", "coverage", "below", "above")
 
 
 def lines(rounds: int) -> Iterator[str]:
     """The table: errors of the gates where nothing is true, their power where 10 points are gained, and coverage."""
-    yield "| what | n | better_than: false | power at +10 | non_inferior: false | power at 0 | coverage | below | above |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for name, make, size in CASES:
+    yield f"| {' | '.join(HEAD)} |"
+    yield "|---" * len(HEAD) + "|"
+    for name, make, size, bootstrap in CASES:
         for n in SIZES:
-            null, margin = simulate(make, n, 0.0, rounds, size), simulate(make, n, -MARGIN, rounds, size)
-            gained = simulate(make, n, 0.1, rounds, size)
-            figures = (
-                null.better,
-                gained.better,
-                margin.non_inferior,
-                null.non_inferior,
-                null.covered,
-                null.below,
-                null.above,
-            )
-            yield f"| {name} | {n} | " + " | ".join(f"{100 * one:.1f} %" for one in figures) + " |"
+            null, margin, gained = (simulate(make, n, gain, rounds, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
+            errors = (null.better, gained.better, margin.non_inferior, null.non_inferior)
+            figures = (*errors, margin.covered, margin.below, margin.above)
+            yield f"| {name} | {n} | {' | '.join(f'{100 * one:.1f}' for one in figures)} |"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fake_project import FIRST_PARTY
+from tunewright.parts.gate import Score
 
 BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
 
@@ -61,7 +63,8 @@ def test_run_json_is_one_object_on_stdout(tunewright):
              "artifacts"}  # fmt: skip
     assert set(summary) == shown
     assert summary["unproven"] == []
-    assert set(summary["scores"]["fake.right"]) == {"n", "base", "tuned", "delta", "ci95", "p_value"}
+    assert set(summary["scores"]["fake.right"]) == {field.name for field in dataclasses.fields(Score)}
+    assert summary["scores"]["fake.right"]["p_adjusted"] == summary["scores"]["fake.right"]["p_value"]
 
 
 def test_a_failed_gate_exits_1(tunewright):
