@@ -207,6 +207,7 @@ class Evaluator(Backend[E]):
             groups.setdefault(self.limit(item), []).append(place)
         graded: dict[int, Graded] = {}
         for limit, places in groups.items():
+
             def heard(done: int, before: int = len(graded)) -> None:
                 progress(before + done, len(items))
 
