@@ -107,18 +107,34 @@ class TestRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Item:
-    """One question with its reference answer."""
+    """One question with its reference answer.
+
+    `choices` are the answers to choose from, where it has some; `task` names the part of an evaluation that it belongs
+    to, where the evaluation has several.
+    """
 
     id: str
     origin: str
     prompt: Text
     reference: str
     group: str | None = None
+    choices: tuple[str, ...] = ()
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))  # JSON knows lists alone
+
+
+TIED = "tied"
+"""The grade that is 1 where the likeliest of an item's choices are equally likely: counted and shown, no score."""
 
 
 @dataclass(frozen=True)
 class Graded:
-    """An item, what the model answered or what was scored, and its grades by metric: finite numbers."""
+    """An item, what the model answered or what was scored, and its grades by metric: finite numbers.
+
+    An item has no grade in a metric that does not concern it, as the metric of another task.
+    """
 
     item: Item
     answer: Completion
@@ -131,8 +147,13 @@ Progress = Callable[[int, int], None]
 
 
 def mean_of(metric: str) -> Summary:
-    """The summary that averages a grade over the items."""
-    return lambda graded: sum(g.grades[metric] for g in graded) / len(graded)
+    """The summary that averages a grade over the items that have it. Raises ZeroDivisionError where none has."""
+
+    def mean(graded: Sequence[Graded]) -> float:
+        having = [g.grades[metric] for g in graded if metric in g.grades]
+        return sum(having) / len(having)
+
+    return mean
 
 
 def serves(engine: Engine, evaluator: Evaluator) -> bool:
@@ -181,10 +202,23 @@ class Evaluator(Backend[E]):
         depend on `subject` and `data` alone: base and tuned are measured apart, and paired by the items' ids.
         """
         items = list(self.items(data))
-        answers = subject.complete(
-            [item.prompt for item in items], self.options.max_new_tokens, lambda done: progress(done, len(items))
-        )
-        return [Graded(item, answer, self.grade(item, answer)) for item, answer in zip(items, answers, strict=True)]
+        groups: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            groups.setdefault(self.limit(item), []).append(place)
+        graded: dict[int, Graded] = {}
+        for limit, places in groups.items():
+
+            def heard(done: int, before: int = len(graded)) -> None:
+                progress(before + done, len(items))
+
+            answers = subject.complete([items[place].prompt for place in places], limit, heard)
+            for place, answer in zip(places, answers, strict=True):
+                graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
+        return [graded[place] for place in range(len(items))]
+
+    def limit(self, item: Item) -> int:
+        """Longest answer to one item, in tokens."""
+        return self.options.max_new_tokens
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
         """Grades of one answer, by metric. Every evaluator has this or a `measure` of its own."""

@@ -36,7 +36,7 @@ A complete gate:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -57,6 +57,11 @@ def form_score(form: str, measure: str) -> str:
     return f"parity.{form}.{measure}"
 
 
+def baseline_score(baseline: str, score: str) -> str:
+    """Name of a score against a baseline: in the evidence `base` is what the baseline has, `tuned` the tuned model."""
+    return f"baseline.{baseline}.{score}"
+
+
 class GateOptions(Options):
     """The fields of every gate that the core itself reads."""
 
@@ -67,7 +72,12 @@ class GateOptions(Options):
 
 @dataclass(frozen=True)
 class Score:
-    """A score of base and tuned on the same `n` items; the interval is of the difference, 95 %, paired by item."""
+    """A score of base and tuned on the same `n` items; the interval is of the difference, 95 %, paired by item.
+
+    `p_value` is exact where it can be, `p_mid` is McNemar's mid-p where the items are right or wrong, `p_adjusted` is
+    Holm's over all scores of the run. `base_ci95` and `tuned_ci95` are Wilson's where the score is a share. `clusters`
+    counts what was drawn together: the items, or their groups. None and 0 where it was not worked out.
+    """
 
     n: int
     base: float
@@ -75,6 +85,41 @@ class Score:
     delta: float
     ci95: tuple[float, float]
     p_value: float
+    p_mid: float | None = None
+    p_adjusted: float | None = None
+    base_ci95: tuple[float, float] | None = None
+    tuned_ci95: tuple[float, float] | None = None
+    clusters: int = 0
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """Which items of the evaluations stand, as they are or nearly, among the rows that were learnt.
+
+    `compared` counts the items that were looked up, `items` holds the ids of those found, by evaluation.
+    """
+
+    compared: int
+    items: Mapping[str, tuple[str, ...]]
+    threshold: float
+
+
+class Evidence(Mapping[str, Score]):
+    """The scores of a run by their names, `<evaluation>.<metric>`; those of an exported form by `form_score`, against a
+    baseline by `baseline_score`. `contamination` is None where nothing was looked up."""
+
+    def __init__(self, scores: Mapping[str, Score], contamination: Contamination | None = None) -> None:
+        self._scores, self.contamination = dict(scores), contamination
+
+    def __getitem__(self, name: str) -> Score:
+        return self._scores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
 
 
 @dataclass(frozen=True)
@@ -93,9 +138,9 @@ class Gate(Backend[O]):
 
     @abstractmethod
     def metrics(self) -> frozenset[str]:
-        """The scores that it needs: `<evaluation>.<metric>`, and of an exported form `parity.<form>.<measure>` as in
-        `form_score`. `validate` refuses one that nothing in the spec makes."""
+        """The scores that it needs: `<evaluation>.<metric>`, of an exported form as in `form_score`, against a baseline
+        as in `baseline_score`. `validate` refuses one that nothing in the spec makes."""
 
     @abstractmethod
-    def judge(self, evidence: Mapping[str, Score]) -> Verdict:
+    def judge(self, evidence: Evidence) -> Verdict:
         """Pass or fail; missing evidence is a failure."""

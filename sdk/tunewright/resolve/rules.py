@@ -35,7 +35,7 @@ from tunewright.resolve.licences import clash
 from tunewright.resolve.resolved import Resolved
 from tunewright.secrets import REFERENCE
 from tunewright.spec.document import Document, Key
-from tunewright.spec.model import Split
+from tunewright.spec.model import BASE, Split
 from tunewright.spec.problems import Problem
 from tunewright.spec.suggest import did_you_mean
 
@@ -54,6 +54,7 @@ def check(resolved: Resolved) -> Iterator[Problem]:
     yield from _lengths(resolved)
     yield from _evidence(resolved)
     yield from _names(resolved)
+    yield from _baselines(resolved)
     yield from _opened_by_another(resolved)
     yield from _licences(resolved)
     yield from _secrets(resolved)
@@ -327,6 +328,25 @@ def _names(resolved: Resolved) -> Iterator[Problem]:
                 message = f"two {backend.part}s are called `{backend.name}`"
                 yield resolved.problem(backend, Finding("duplicate-name", message, suggestion="give one a `name:`"))
             seen.add(backend.name)
+
+
+def _baselines(resolved: Resolved) -> Iterator[Problem]:
+    """Each has a name of its own and something to answer."""
+    seen = {BASE, "tuned"}  # as the steps that ask these are called
+    for baseline in resolved.baselines:
+        place = resolved.document.at(("baselines", baseline.place))
+        if baseline.name in seen:
+            message = f"two baselines are called `{baseline.name}`"
+            yield Problem("duplicate-name", message, place, "give one a `name:`")
+        seen.add(baseline.name)
+        if not baseline.asked:
+            message = f"baseline `{baseline.name}` can answer none of the evaluations"
+            fix = (
+                "examples go before questions on the rows of `data.test`: add an evaluation of these"
+                if baseline.few_shot
+                else "add an evaluation that its engine can serve, or remove the baseline"
+            )
+            yield Problem("baseline-asks-nothing", message, place, fix)
 
 
 def _licences(resolved: Resolved) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Any
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput, TunewrightError, WorkFailed
 from tunewright.parts import Backend, Exporter, Gate
-from tunewright.parts.gate import AGREEMENT, form_score
+from tunewright.parts.gate import AGREEMENT, Evidence, form_score
 from tunewright.pipeline.certificate import unmeasured
 from tunewright.pipeline.certify import Certified, Certifier, Exported
 from tunewright.pipeline.step import Context, Task
@@ -107,7 +107,8 @@ class Search(Task):
     def _missed(self, row: Mapping[str, Any]) -> Iterator[str]:
         """The gates on this form that it would fail."""
         scores = {form_score(self.own.name, measure): score_of(one) for measure, one in row["scores"].items()}
-        for verdict in (gate.judge(scores) for gate in self.gates):
+        evidence = Evidence(scores)
+        for verdict in (gate.judge(evidence) for gate in self.gates):
             if not verdict.passed:
                 yield f"the gate fails: {verdict.gate}; {verdict.why}"
 
