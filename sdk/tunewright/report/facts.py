@@ -109,12 +109,13 @@ class Substituted(Fact):
 class Parity(Fact):
     """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
 
-    `diverged` prompts get another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the
-    digest of the trained tensors that it carries, or of the whole model where its weights were computed anew. `kl` is
-    in nats. Of each of its `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not
-    handed over.
+    `engine` is the kind of the one that it was asked with: the figures hold for that one. `diverged` prompts get
+    another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the digest of the trained
+    tensors that it carries, or of the whole model where its weights were computed anew. `kl` is in nats. Of each of its
+    `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not handed over.
     """
 
+    engine: str
     agreement: float
     prompts: int
     bytes: int

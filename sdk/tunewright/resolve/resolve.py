@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
@@ -16,18 +17,21 @@ from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head, PathText
 from tunewright.parts.data_source import Row, SourceOptions
-from tunewright.parts.evaluator import serves
-from tunewright.parts.gate import AGREEMENT, KL, form_score
+from tunewright.parts.evaluator import Evaluator, serves
+from tunewright.parts.gate import AGREEMENT, KL, baseline_score, form_score
 from tunewright.resolve import rules
-from tunewright.resolve.resolved import Claims, Resolved, Training
+from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training
 from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
 from tunewright.spec.document import Document, Key, parse_value
-from tunewright.spec.load import load
+from tunewright.spec.load import OVERRIDE, load
 from tunewright.spec.model import Part, Place, Spec, Split, part_key, places
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
@@ -102,14 +106,28 @@ def _options(backend: type[Backend], place: Place, document: Document) -> Any:
 
 
 def _located(raw: Mapping[str, Any], model: type[BaseModel], document: Document, key: Key) -> dict[str, Any]:
-    """What was written for a model, each path in it with the folder of the file that wrote it."""
+    """What was written for a model, each path in it with the folder of the file that wrote it; without what an override
+    takes out."""
     known = model.model_fields
+    kept = {
+        name: value
+        for name, value in raw.items()
+        if not (value is None and name in known and _taken_out(known[name], document, (*key, name)))
+    }
     return {
         name: _with_folder(value, set(_types(known[name].annotation)), document, (*key, name))
         if name in known
         else value
-        for name, value in raw.items()
+        for name, value in kept.items()
     }
+
+
+def _taken_out(field: FieldInfo, document: Document, key: Key) -> bool:
+    """Whether `--set KEY=null` takes a key out of the files that it overrides: where null is no value of its own."""
+    place = document.keys.get(key)
+    if place is None or not place.file.startswith(OVERRIDE) or document.values[key] == place:  # nothing behind the `=`
+        return False
+    return NoneType not in _types(field.annotation) or field.default is None
 
 
 def _with_folder(value: Any, types: Collection[Any], document: Document, key: Key) -> Any:
@@ -173,6 +191,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         evaluators=evaluators,
         asked=asked,
         asked_by=asked_by,
+        baselines=tuple(_baselines(spec, found, test, evaluators, asked)),
         trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
@@ -180,6 +199,26 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         target=cast("Exporter | None", found.get(("package", "target"))),
         keys={id(backend): key for key, backend in found.items()},
     )
+
+
+def _baselines(
+    spec: Spec, found: Mapping[Key, Any], test: Claims, evaluators: Iterable[Evaluator], asked: Mapping[str, Claims]
+) -> Iterator[Baseline]:
+    """Examples go before questions of the spec's own test rows alone: they are of the training's kind.
+
+    An engine answers what it is able to.
+    """
+    engines = {key[1]: part for key, part in found.items() if key[0] == "baselines"}
+    for place, one in enumerate(spec.baselines):
+        if isinstance(one, str):
+            continue  # the base, which always is there
+        able = [
+            evaluator
+            for evaluator in evaluators
+            if (place not in engines or serves(engines[place], evaluator))
+            and (not one.few_shot or (evaluator.consumes and asked[evaluator.name].sources == test.sources))
+        ]
+        yield Baseline(one.called, one.few_shot or 0, engines.get(place), tuple(able), place)
 
 
 def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
@@ -262,6 +301,9 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
         metrics = [f"{one.name}.{metric}" for one in able for metric in one.summaries()]
         made |= {form_score(exporter.name, of) for of in (AGREEMENT, KL, *metrics)}
+    for baseline in resolved.baselines:
+        scores = (f"{one.name}.{metric}" for one in baseline.asked for metric in one.summaries())
+        made |= {baseline_score(baseline.name, score) for score in scores}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()

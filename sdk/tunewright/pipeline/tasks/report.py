@@ -105,7 +105,7 @@ class Report(Task):
     def _certificates(self, certified: Artifact) -> dict[str, Any]:
         """Each form's row of the certificate, and the figures that only this machine has."""
         figures = certified.manifest["notes"]["figures"]
-        shown = ("agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
+        shown = ("engine", "agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
         return {form: {**_only(found, *shown), **figures[form]} for form, found in certified.json(PARITY).items()}
 
     def _searches(self, certified: Artifact) -> dict[str, Any]:
