@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from fake_project import FIRST_PARTY
-<<<<<<< HEAD
-from typed import typed
-=======
 from tunewright.parts.gate import Score
->>>>>>> 271ee0edbf88296ac95f0afbba7546e704923485
+from typed import typed
 
 BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
 

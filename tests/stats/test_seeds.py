@@ -74,7 +74,7 @@ def test_items_of_a_group_count_once():
 def test_one_seed_or_other_items_are_refused():
     with pytest.raises(BadInput, match="one seed says nothing"):
         between({"0": graded([1, 0])}, graded([0, 0]), "m")
-    with pytest.raises(Refused, match="seed 1 and base were not asked the same items: 1 are .* `i2`"):
+    with pytest.raises(Refused, match=r"seed 1 and base were not asked the same items: 1 are .* `i2`"):
         between({"0": graded([1, 0]), "1": graded([1, 0, 0])}, graded([0, 0]), "m")
     with pytest.raises(Refused, match="`i0` of seed 1 has no grade `m`"):
         between({"0": graded([1, 0]), "1": graded([1, 0], metric="other")}, graded([0, 0]), "m")

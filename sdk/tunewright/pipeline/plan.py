@@ -136,11 +136,7 @@ def _pin(resolved: Resolved) -> Pin:
 
 
 def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], Mapping[str, Shown]]:
-<<<<<<< HEAD
     """Every row becomes an example or a question, and the client's own rules see all that is learnt.
-=======
-    """Rows become examples, evaluations make their questions, and the client's own rules see all that is trained on.
->>>>>>> 271ee0edbf88296ac95f0afbba7546e704923485
 
     Gives what is wrong, the rows that judge and were shown to the model, which is only told, and what each evaluation
     can show.
