@@ -20,5 +20,8 @@ def tunewright_backends() -> dict[str, str]:
         "evaluator/heldout": "tunewright_basics.heldout:Heldout",
         "evaluator/perplexity": "tunewright_basics.perplexity:Perplexity",
         "evaluator/preferred": "tunewright_basics.preferred:Preferred",
+        "gate/better_than": "tunewright_basics.better_than:BetterThan",
+        "gate/no_contamination": "tunewright_basics.no_contamination:NoContamination",
+        "gate/non_inferior": "tunewright_basics.non_inferior:NonInferior",
         "gate/threshold": "tunewright_basics.threshold:Threshold",
     }

@@ -112,6 +112,7 @@ class WeightedExporter(Exporter[WeightedOptions]):
 
     kind = "weighted"
     Options: ClassVar = WeightedOptions
+    attaches = True
     extra = "train"
     libraries = ("peft", "torch", "safetensors", "transformers")
     fixed: ClassVar = {"svd_full_matrices": False}  # the rest of them is thrown away, and takes the longest

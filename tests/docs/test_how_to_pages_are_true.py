@@ -37,8 +37,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
-    "track-a-training", "export-a-model", "ask-a-served-model", "engines",
-    "evaluate",
+    "track-a-training", "export-a-model", "ask-a-served-model", "engines", "public-benchmarks", "evaluate",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -60,6 +59,7 @@ def folder(tmp_path, cache, monkeypatch):
     for name in ("tokenizer.json", "model.safetensors"):
         (base / name).touch()
     (tmp_path / "acme-support-1.0.0").mkdir()
+    (tmp_path / "tasks").mkdir()
     (tmp_path / "billing-1.0.0").mkdir()
     plain = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj"]}
     (tmp_path / "billing-1.0.0/adapter_config.json").write_text(json.dumps(plain))

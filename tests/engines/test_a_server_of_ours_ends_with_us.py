@@ -28,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
         self.say(200, {"pid": os.getpid(), "path": os.environ.get("PYTHONPATH"), "more": os.environ.get("MORE")})
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "silent" in body: time.sleep(1)
+        if "busy" in body: return self.say(503, {"error": {"message": "loading"}})
         self.say(*((400, {"error": {"message": "no such bird"}}) if "bad" in body else (200, {"got": body})))
     def say(self, status, what):
         text = json.dumps(what).encode()
@@ -90,8 +92,17 @@ def test_its_death_is_told_with_the_end_of_its_log(started):
 
 
 def test_one_that_does_not_come_up_is_not_waited_for_without_end(started):
-    with pytest.raises(WorkFailed, match="was not ready after 1 s"), started("mute", patience=1):
+    with pytest.raises(EnvironmentFault, match="was not ready after 1 s"), started("mute", patience=1):
         pass
+
+
+@pytest.mark.parametrize("ask", ["busy", "silent"])
+def test_what_passes_by_itself_is_no_verdict_on_what_it_serves(started, monkeypatch, ask):
+    """The certificate keeps a `WorkFailed` as a form's, for ever; of an `EnvironmentFault` a later run tries again."""
+    with started() as server:
+        monkeypatch.setattr("tunewright.engines.process.SILENCE", 0.2)
+        with pytest.raises(EnvironmentFault, match="with 503: loading" if ask == "busy" else "does not answer on port"):
+            server.ask(f"/{ask}", {ask: True})
 
 
 def test_what_it_refuses_is_told_in_its_words(started):

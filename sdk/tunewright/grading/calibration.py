@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Bins = Literal["width", "mass"]
 
 
-class Bin(NamedTuple):
+@dataclass(frozen=True)
+class Bin:
     """Answers whose confidence is above `low` and at most `high`: how many, how sure, how often right. A point of a
     reliability diagram."""
 

@@ -133,6 +133,8 @@ class Exporter(Backend[O]):
     part: ClassVar[str] = "exporter"
     engine: ClassVar[str] = ""
     """Kind of the engine that opens what it writes; empty for the one that the spec's loader names."""
+    attaches: ClassVar[bool] = False
+    """Whether what it writes of an adapter is put on the base to be opened (`Form.attach`), and is no whole model."""
     calibrates: ClassVar[bool] = False
     """Whether it reads rows that were trained on (`Trained.calibration`): another row then makes another export."""
 

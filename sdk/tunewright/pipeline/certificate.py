@@ -164,7 +164,7 @@ def _divergences(trained: Sequence[Sequence[Distribution]], form: Sequence[Seque
     means = [sum(map(kl, one, two)) / len(one) for one, two in zip(trained, form, strict=True) if one]
     none = [_graded(place, {KL: 0.0}) for place in range(len(means))]
     found = [_graded(place, {KL: mean}) for place, mean in enumerate(means)]
-    return compare(none, found, KL, mean_of(KL), seed)
+    return compare(none, found, KL, mean_of(KL), seed, lower_is_better=True)
 
 
 def _graded(place: int, grades: Mapping[str, float]) -> Graded:
@@ -176,7 +176,7 @@ def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[Metric]:
     for evaluator, before in trained.graded.items():
         less = evaluator.lower_is_better()
         for metric, summary in evaluator.summaries().items():
-            score = compare(before, form.graded[evaluator], metric, summary, seed)
+            score = compare(before, form.graded[evaluator], metric, summary, seed, metric in less)
             yield Metric(f"{evaluator.name}.{metric}", score, metric in less)
 
 

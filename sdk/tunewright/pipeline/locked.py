@@ -8,7 +8,7 @@ from typing import Any
 from tunewright.parts import Backend, DataSource, Evaluator, Exporter
 from tunewright.parts.model_source import Pin
 from tunewright.resolve import Resolved
-from tunewright.resolve.resolved import Training
+from tunewright.resolve.resolved import Baseline, Training
 from tunewright.spec.model import Split, Stage
 
 
@@ -42,6 +42,7 @@ def make_lock(resolved: Resolved, pin: Pin) -> dict[str, Any]:
         },
         **trained,
         "evals": [_locked_evaluator(resolved, evaluator) for evaluator in resolved.evaluators],
+        "baselines": [_locked_baseline(baseline) for baseline in resolved.baselines],
         "gates": [whole(gate) for gate in resolved.gates],
         "exports": [_locked_exporter(resolved, exporter) for exporter in resolved.exporters],
         "package": spec.package.model_dump(mode="json"),
@@ -91,6 +92,14 @@ def _locked_exporter(resolved: Resolved, exporter: Exporter) -> dict[str, Any]:
     if own.get("engine") is not None:
         own["engine"] = whole(resolved.opened_by[exporter.name])
     return own
+
+
+def _locked_baseline(baseline: Baseline) -> dict[str, Any]:
+    return {
+        "name": baseline.name,
+        "few_shot": baseline.few_shot or None,
+        "engine": None if baseline.engine is None else whole(baseline.engine),
+    }
 
 
 def _plugins(resolved: Resolved) -> dict[str, str]:

@@ -14,11 +14,13 @@ from tunewright.pipeline.certify import Certifier
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.rows import ClaimRows, TrainingRows
 from tunewright.pipeline.saved import taken_up
+from tunewright.pipeline.shots import ShownRows
 from tunewright.pipeline.step import Step
+from tunewright.pipeline.tasks.contamination import Contaminated
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
 from tunewright.pipeline.tasks.fetch import Fetch
-from tunewright.pipeline.tasks.gate import Judge
+from tunewright.pipeline.tasks.gate import Judge, baseline_port
 from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
@@ -28,7 +30,7 @@ from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.search import Search
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve import Resolved, bare
-from tunewright.resolve.resolved import Claims, Training
+from tunewright.resolve.resolved import Baseline, Claims, Training
 
 
 class Made(NamedTuple):
@@ -57,6 +59,9 @@ def steps_of(
         options, rows = training.trainer.options, TrainingRows(training, seed)
         prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
+    if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
+        learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
+        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"]), {})
     made = Made("fetch", "", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():
@@ -65,6 +70,8 @@ def steps_of(
         made = Made(QUANTIZE, "", "")
     if resolved.evaluators:
         yield Step("evaluate-base", _evaluate(resolved, opener), {"model": made.model}, device)
+    for baseline in resolved.baselines:
+        yield Step(evaluated(baseline), _baseline(resolved, opener, baseline), {"model": made.model}, device)
     for training in resolved.trainings:
         made = yield from _training(resolved, training, made, device)
     model = {"model": made.model}
@@ -79,6 +86,7 @@ def steps_of(
         yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
+    looked_up = {"contamination": "contamination"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
     certifier = _certifier(resolved, opener)
     yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
@@ -90,8 +98,10 @@ def steps_of(
         search = Search(own, variants, certifier, _gates_on(resolved, name))
         yield Step(step, search, {**trained, **judged, **certified, **read}, device)
         certified, searches[step] = {"parity": step}, step
-    yield Step("gate", Judge(resolved.evaluators, resolved.gates, seed), {**judged, **certified})
-    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged}
+    compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
+    judge = Judge(resolved.evaluators, resolved.gates, seed, {one.name: one.asked for one in resolved.baselines})
+    yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
+    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
     packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
@@ -152,6 +162,27 @@ def _golden(resolved: Resolved) -> Claims:
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:
     return Evaluate(opener, _asked(resolved), resolved.asked_by)
+
+
+def evaluated(baseline: Baseline) -> str:
+    """The step that asks a baseline."""
+    return f"evaluate-{baseline.name}"
+
+
+def _baseline(resolved: Resolved, opener: Opener, baseline: Baseline) -> Evaluate:
+    """The same questions; with examples where the baseline has some, by its own engine where it has one."""
+    asked = {one: _rows_for(resolved, baseline, one) for one in baseline.asked}
+    engines = {one.name: baseline.engine or resolved.asked_by[one.name] for one in baseline.asked}
+    return Evaluate(opener, asked, engines, its_own=baseline.engine is not None)
+
+
+def _rows_for(resolved: Resolved, baseline: Baseline, evaluator: Evaluator) -> ClaimRows:
+    claims, seed = resolved.asked[evaluator.name], resolved.spec.seed
+    if not baseline.few_shot:
+        return ClaimRows(claims, seed)
+    # the last training may learn rows of another kind, as preferences
+    makes = (one for one in reversed(resolved.trainings) if one.format.makes == claims.format.makes)
+    return ShownRows(claims, next(makes, resolved.trainings[-1]), baseline.few_shot, seed)
 
 
 def _certifier(resolved: Resolved, opener: Opener) -> Certifier:

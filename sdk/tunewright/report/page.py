@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
+SHOWN_ITEMS = 10
+"""Items of an evaluation that the page names of those that stand among the rows that are learnt."""
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of the text after them, so that it reads as something else."""
 
@@ -42,6 +44,9 @@ def render(facts: ReportFacts) -> str:
             forms=forms,
             measures=(AGREEMENT, KL),
             form_intervals=interval_plots(forms),
+            clean_intervals=interval_plots(facts.contamination.clean if facts.contamination else {}),
+            kinds={"exact": "as it is", "near": "nearly", "contained": "within a longer row"},
+            shown_items=SHOWN_ITEMS,
             loss=loss_plot(facts.loss),
         )
     )

@@ -16,10 +16,10 @@ from tunewright.host import Host
 from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head, PathText
 from tunewright.parts.data_source import Row, SourceOptions
-from tunewright.parts.evaluator import serves
-from tunewright.parts.gate import AGREEMENT, KL, form_score
+from tunewright.parts.evaluator import Evaluator, serves
+from tunewright.parts.gate import AGREEMENT, KL, baseline_score, form_score
 from tunewright.resolve import rules
-from tunewright.resolve.resolved import Claims, Resolved, Training
+from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training
 from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
 from tunewright.spec.document import Document, Key, parse_value
@@ -173,6 +173,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         evaluators=evaluators,
         asked=asked,
         asked_by=asked_by,
+        baselines=tuple(_baselines(spec, found, test, evaluators, asked)),
         trackers=several("trackers"),
         gates=several("gates"),
         exporters=exporters,
@@ -180,6 +181,26 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         target=cast("Exporter | None", found.get(("package", "target"))),
         keys={id(backend): key for key, backend in found.items()},
     )
+
+
+def _baselines(
+    spec: Spec, found: Mapping[Key, Any], test: Claims, evaluators: Iterable[Evaluator], asked: Mapping[str, Claims]
+) -> Iterator[Baseline]:
+    """Examples go before questions of the spec's own test rows alone: they are of the training's kind.
+
+    An engine answers what it is able to.
+    """
+    engines = {key[1]: part for key, part in found.items() if key[0] == "baselines"}
+    for place, one in enumerate(spec.baselines):
+        if isinstance(one, str):
+            continue  # the base, which always is there
+        able = [
+            evaluator
+            for evaluator in evaluators
+            if (place not in engines or serves(engines[place], evaluator))
+            and (not one.few_shot or (evaluator.consumes and asked[evaluator.name].sources == test.sources))
+        ]
+        yield Baseline(one.called, one.few_shot or 0, engines.get(place), tuple(able), place)
 
 
 def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
@@ -262,6 +283,9 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
         metrics = [f"{one.name}.{metric}" for one in able for metric in one.summaries()]
         made |= {form_score(exporter.name, of) for of in (AGREEMENT, KL, *metrics)}
+    for baseline in resolved.baselines:
+        scores = (f"{one.name}.{metric}" for one in baseline.asked for metric in one.summaries())
+        made |= {baseline_score(baseline.name, score) for score in scores}
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()

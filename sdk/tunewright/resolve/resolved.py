@@ -63,6 +63,19 @@ class Claims(NamedTuple):
     """As `Training.read`: a training and an evaluation must see one split alike."""
 
 
+class Baseline(NamedTuple):
+    """What the tuned model is compared with besides the base. `place` is its number in the spec's list."""
+
+    name: str
+    few_shot: int
+    """Training rows that stand before each question; 0 for none."""
+    engine: Engine | None
+    """Who answers in place of the base."""
+    asked: tuple[Evaluator, ...]
+    """The evaluations that it can answer."""
+    place: int
+
+
 class Resolved(NamedTuple):
     """The backends by their place. `keys` says where each stands in the document."""
 
@@ -82,6 +95,7 @@ class Resolved(NamedTuple):
     """The rows of each evaluator, by its name."""
     asked_by: Mapping[str, Engine]
     """The engine that each evaluator asks with, by the evaluator's name."""
+    baselines: tuple[Baseline, ...]
     trackers: tuple[Tracker, ...]
     gates: tuple[Gate, ...]
     exporters: tuple[Exporter, ...]
@@ -101,6 +115,7 @@ class Resolved(NamedTuple):
         for claims in (self.test, *self.asked.values()):
             parts += [claims.format, *claims.sources]
         parts += [*self.evaluators, *self.asked_by.values(), *self.gates]
+        parts += [baseline.engine for baseline in self.baselines if baseline.engine is not None]
         parts += [*self.exporters, *self.opened_by.values(), *self.trackers]
         yield from {id(part): part for part in [*parts, self.target] if part is not None}.values()
 

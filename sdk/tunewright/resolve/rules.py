@@ -17,6 +17,7 @@ from tunewright.parts import (
     Backend,
     Cap,
     DataSource,
+    Engine,
     Evaluator,
     Exporter,
     Facts,
@@ -33,7 +34,7 @@ from tunewright.resolve.licences import clash
 from tunewright.resolve.resolved import Resolved
 from tunewright.secrets import REFERENCE
 from tunewright.spec.document import Document, Key
-from tunewright.spec.model import Split
+from tunewright.spec.model import BASE, Split
 from tunewright.spec.problems import Problem
 from tunewright.spec.suggest import did_you_mean
 
@@ -52,6 +53,7 @@ def check(resolved: Resolved) -> Iterator[Problem]:
     yield from _lengths(resolved)
     yield from _evidence(resolved)
     yield from _names(resolved)
+    yield from _baselines(resolved)
     yield from _opened_by_another(resolved)
     yield from _licences(resolved)
     yield from _secrets(resolved)
@@ -63,9 +65,21 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
         other, key = resolved.met_by(backend, need.part), resolved.key(backend, "kind")
         yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, other, key)
     if isinstance(backend, Evaluator):
-        engine, key = resolved.asked_by[backend.name], resolved.key(backend, "engine")
-        for need in engine.attaching():
-            yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(backend, need.part), key)
+        engine = resolved.asked_by[backend.name]
+        yield from _cannot_attach(resolved, backend, engine)
+        yield from (resolved.problem(engine, finding) for finding in engine.comparing())
+    if isinstance(backend, Exporter) and backend.attaches and backend is not resolved.target:
+        engine = resolved.opened_by[backend.name]
+        if id(engine) in resolved.keys:  # its own has what the exporter itself `needs`
+            yield from _cannot_attach(resolved, backend, engine)
+
+
+def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterator[Problem]:
+    """Where an evaluation's or an export's engine puts what was trained on the base: what it lacks for that."""
+    given = id(engine) in resolved.keys
+    key = resolved.key(engine, "kind") if given else resolved.key(asker, "engine")
+    for need in engine.attaching():
+        yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(asker, need.part), key)
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
@@ -307,6 +321,25 @@ def _names(resolved: Resolved) -> Iterator[Problem]:
                 message = f"two {backend.part}s are called `{backend.name}`"
                 yield resolved.problem(backend, Finding("duplicate-name", message, suggestion="give one a `name:`"))
             seen.add(backend.name)
+
+
+def _baselines(resolved: Resolved) -> Iterator[Problem]:
+    """Each has a name of its own and something to answer."""
+    seen = {BASE, "tuned"}  # as the steps that ask these are called
+    for baseline in resolved.baselines:
+        place = resolved.document.at(("baselines", baseline.place))
+        if baseline.name in seen:
+            message = f"two baselines are called `{baseline.name}`"
+            yield Problem("duplicate-name", message, place, "give one a `name:`")
+        seen.add(baseline.name)
+        if not baseline.asked:
+            message = f"baseline `{baseline.name}` can answer none of the evaluations"
+            fix = (
+                "examples go before questions on the rows of `data.test`: add an evaluation of these"
+                if baseline.few_shot
+                else "add an evaluation that its engine can serve, or remove the baseline"
+            )
+            yield Problem("baseline-asks-nothing", message, place, fix)
 
 
 def _licences(resolved: Resolved) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     NonNegativeInt,
+    PositiveInt,
     Tag,
     model_validator,
 )
@@ -135,6 +136,66 @@ class Stage(_Section):
     ] = "continue"
 
 
+BASE = "base"  # the baseline that is always there
+
+
+class Baseline(_Section):
+    """What the tuned model is compared with besides the base: the base with examples, or another model.
+
+    `{few_shot: 5}` is the base with five rows of the training in its prompt; `{KIND: {…}}` is what an engine of that
+    kind answers with, as a model that is served elsewhere.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "object"}})
+
+    name: Annotated[
+        str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What gates and tables call it.")
+    ] = None
+    few_shot: Annotated[
+        PositiveInt | None, Field(description="Training rows that stand before each question, with their answers.")
+    ] = None
+    engine: Annotated[Part | None, Field(description="Who answers in place of the base.")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_by_its_kind(cls, value: Any) -> Any:
+        """`{KIND: {…}}` is `{engine: {kind: KIND, …}}`."""
+        if not isinstance(value, dict):
+            return value
+        kinds = [key for key in value if _names_engine(key, value[key])]
+        if len(kinds) != 1 or "engine" in value:
+            return value  # what is too much is an unknown key
+        rest = {key: one for key, one in value.items() if key != kinds[0]}
+        return {**rest, "engine": Part(kinds[0], {"kind": kinds[0], **value[kinds[0]]})}
+
+    @model_validator(mode="after")
+    def _something(self) -> Baseline:
+        if self.few_shot is None and self.engine is None:
+            raise ValueError(f"a baseline is `{BASE}`, `{{few_shot: 5}}`, or an engine with its options")
+        return self
+
+    @property
+    def called(self) -> str:
+        """Its name, by default of what it is: `few_shot_5`."""
+        made = [self.engine.kind] if self.engine is not None else []
+        made += [f"few_shot_{self.few_shot}"] if self.few_shot is not None else []
+        return self.name or "_".join(made)
+
+
+def _base_or_baseline(value: Any) -> str:
+    return "baseline" if isinstance(value, (dict, Baseline)) else "base"
+
+
+Compared = Annotated[
+    Annotated[Literal["base"], Tag("base")] | Annotated[Baseline, Tag("baseline")], Discriminator(_base_or_baseline)
+]
+"""What the tuned model is compared with: the base, which always is there, or something else besides."""
+
+
+def _names_engine(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and key not in Baseline.model_fields and isinstance(value, dict)
+
+
 class Package(_Section):
     """How the hand-off is named."""
 
@@ -164,6 +225,10 @@ class Spec(_Section):
     trainer: Annotated[Part | None, Field(description="How the trainable parameters learn; or `stages`.")] = None
     stages: Annotated[list[Stage], Field(description="Several trainings in a row, in place of `trainer`.")] = []
     evals: Annotated[list[Part], Field(description="What base and tuned model are asked on the test rows.")] = []
+    baselines: Annotated[
+        list[Compared],
+        Field(description="What the tuned model is compared with besides the base, which always is there."),
+    ] = []
     gates: Annotated[list[Part], Field(description="What must hold; a run whose gate fails makes no package.")] = []
     exports: Annotated[
         list[Part], Field(description="Further forms to write; what was trained is always written.")
@@ -211,6 +276,7 @@ WITHIN: tuple[tuple[Key, Mapping[str, tuple[Key, ...]]], ...] = (
     ),
     (("evals",), {"prompt_format": (("format",),), "data_source": (("test",),), "engine": (("engine",),)}),
     (("exports",), {"engine": (("engine",),)}),
+    (("baselines",), {"engine": (("engine",),)}),
 )
 
 
@@ -224,10 +290,18 @@ def places(document: Document) -> Iterator[Place]:
         yield from _list(document, contract, key)
     for outer, inner in WITHIN:
         entries = _value(document.data, outer)
-        for index, _ in enumerate(entries if isinstance(entries, list) else ()):
+        for index, _ in enumerate(_entries(entries)):
             for contract, ways in inner.items():
                 for way in ways:
                     yield from _list(document, contract, (*outer, index, *way))
+    for index, entry in enumerate(_entries(_value(document.data, ("baselines",)))):
+        for key, value in entry.items() if isinstance(entry, dict) else ():
+            if _names_engine(key, value):
+                yield Place("engine", ("baselines", index, key), Part(key, {"kind": key, **value}))
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _list(document: Document, contract: str, key: Key) -> Iterator[Place]:
@@ -258,8 +332,8 @@ def _part(value: Any, default: str) -> Part | None:
 
 def part_key(document: Document, key: Key, field: str) -> Key:
     """The way to a field of a part, `adapters.0.path` to one of a list's entries; a part written as a bare kind has
-    only itself."""
-    if (*key, "kind") not in document.values:
+    only itself, and one written under its kind has no `kind`."""
+    if (*key, "kind") not in document.values and (*key, field.partition(".")[0]) not in document.values:
         return key
     for step in field.split("."):
         listed = step.isdigit() and (*key, int(step)) in document.values

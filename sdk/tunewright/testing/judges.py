@@ -80,8 +80,9 @@ class EvaluatorExercise(Exercise):
         whole = bool(heard) and done == sorted(done) and len({of for _, of in heard}) == 1 and done[-1] == heard[-1][1]
         says = f"`progress` heard {heard}: how many are done, of how many, up to the last"
         report.expect(whole, "progress-untrue", says)
-        turned = made.measure(Invented(0, self.answers), self.rows[::-1], _unheard)[::-1]
-        same = [one.grades for one in turned] == [one.grades for one in graded]
+        turned = made.measure(Invented(0, self.answers), self.rows[::-1], _unheard)
+        # by their ids: items of an evaluator's own are in one order whatever the rows
+        same = {one.item.id: one.grades for one in turned} == {one.item.id: one.grades for one in graded}
         says = "an item is graded otherwise when others are measured before it"
         report.expect(same, "non-deterministic", says)
         others = [made.measure(Invented(seed, self.answers), self.rows, _unheard) for seed in range(1, MOST + 1)]
@@ -181,7 +182,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-SCORES = [Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.0, 0.3, 0.7, 0.95, 1.0)]
+SCORES = [
+    Score(40, 0.4, t, t - 0.4, (t - 0.5, t - 0.3), 0.01, tuned_ci95=(max(0.0, t - 0.25), min(1.0, t + 0.25)))
+    for t in (0.0, 0.3, 0.7, 0.95, 1.0)
+]
 HIGH = SCORES[3]
 OTHER = "other.metric"
 """A score that no gate of the sample asks for."""
@@ -191,7 +195,7 @@ class Seen(Evidence):
     """Evidence that notes which of its scores are asked for."""
 
     def __init__(self, scores: Mapping[str, Score]) -> None:
-        super().__init__(scores)
+        super().__init__(scores, scores.contamination if isinstance(scores, Evidence) else None)
         self.read = set[str]()
 
     def __getitem__(self, name: str) -> Score:
@@ -223,9 +227,9 @@ class GateExercise(Exercise):
         self._no_numbers(made, metrics, report)
         return {"metrics": sorted(metrics), "verdicts": [vars(verdict) for verdict in verdicts]}
 
-    def _sets(self, metrics: frozenset[str]) -> list[dict[str, Score]]:
+    def _sets(self, metrics: frozenset[str]) -> Sequence[Mapping[str, Score]]:
         if self.evidence is not None:
-            return [dict(self.evidence)]
+            return [self.evidence]
         return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in SCORES]
 
     def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:

@@ -33,10 +33,17 @@ class Evaluate(Task):
     """Asks every item of every evaluator; with the port `trained`, of the tuned model, without it, of the base.
 
     `asked_by` is the engine of each evaluator, by its name. With the port `base`, what was answered without training.
+    With `its_own`, the engines answer with the model that they have, which need not be the base.
     """
 
-    def __init__(self, opener: Opener, asked: Mapping[Evaluator, ClaimRows], asked_by: Mapping[str, Engine]) -> None:
-        self.opener, self.asked, self.asked_by = opener, asked, asked_by
+    def __init__(
+        self,
+        opener: Opener,
+        asked: Mapping[Evaluator, ClaimRows],
+        asked_by: Mapping[str, Engine],
+        its_own: bool = False,
+    ) -> None:
+        self.opener, self.asked, self.asked_by, self.its_own = opener, asked, asked_by, its_own
 
     def parts(self) -> tuple[Backend, ...]:
         opener, engines = self.opener, [opener.engine for opener, _ in self._openers()]
@@ -46,7 +53,8 @@ class Evaluate(Task):
     def settings(self) -> dict[str, Any]:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         engines = {evaluator.name: self.asked_by[evaluator.name].settings() for evaluator in self.asked}
-        return {"dtype": self.opener.dtype, "rows": rows, "asked_by": engines}
+        own = {"its_own": True} if self.its_own else {}
+        return {"dtype": self.opener.dtype, "rows": rows, "asked_by": engines, **own}
 
     def sources(self) -> Mapping[str, str]:
         return {
@@ -84,7 +92,8 @@ class Evaluate(Task):
     def _subject(self, opener: Opener, inputs: Mapping[str, Artifact]) -> AbstractContextManager[Subject]:
         folder, trained = base_folder(inputs["model"]), inputs.get("trained")
         if trained is None:
-            return opener.served(folder, None)
+            # a whole model of the engine's own is opened by what a whole exported one would be
+            return opener.served(folder, None, folder if self.its_own else None)
         return opener.tuned(folder, trained.path / TRAINED, trained.json(OUTCOME)["digest"])
 
     def _refuse_what_cannot_be_graded(self, rows: Rows, base: Path) -> None:

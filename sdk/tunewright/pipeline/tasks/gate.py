@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
-from tunewright.parts.gate import Evidence, Score, Verdict, form_score
+from tunewright.parts.evaluator import Graded
+from tunewright.parts.gate import Contamination, Evidence, Score, Verdict, baseline_score, form_score
 from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.stats.holm import adjusted
 from tunewright.stats.paired import compare
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
@@ -21,31 +25,110 @@ EVIDENCE = "evidence.json"
 
 
 class Judge(Task):
-    """Scores with paired intervals, and a verdict for each gate."""
+    """Scores with paired intervals, and a verdict for each gate.
 
-    def __init__(self, evaluators: Sequence[Evaluator], gates: Sequence[Gate], seed: int) -> None:
+    `baselines` holds the evaluations of each baseline, by its name; its answers come by the port `baseline_port`.
+    """
+
+    version = 2
+
+    def __init__(
+        self,
+        evaluators: Sequence[Evaluator],
+        gates: Sequence[Gate],
+        seed: int,
+        baselines: Mapping[str, Sequence[Evaluator]] = MappingProxyType({}),
+    ) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
+        self.baselines = {name: tuple(asked) for name, asked in baselines.items()}
 
     def parts(self) -> tuple[Backend, ...]:
         return (*self.evaluators, *self.gates)
 
     def settings(self) -> dict[str, Any]:
-        return {"seed": self.seed}
+        return {
+            "seed": self.seed,
+            "baselines": {name: [one.name for one in asked] for name, asked in self.baselines.items()},
+        }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        scores: dict[str, Score] = {}
-        for evaluator in self.evaluators:
-            base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
-            for metric, summary in evaluator.summaries().items():
-                scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        shown = Evidence({**scores, **_of_forms(inputs["parity"].json(PARITY))})
+        answers = {
+            evaluator: tuple(read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
+            for evaluator in self.evaluators
+        }
+        found = looked_up(inputs)
+        scores = adjusted({name: one for each in answers for name, one in self._compared(each, *answers[each])})
+        clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, answers[each], found)}
+        baselines = {
+            name: dict(self._against(inputs[baseline_port(name)], asked, answers))
+            for name, asked in self.baselines.items()
+        }
+        named = {baseline_score(name, key): one for name, them in baselines.items() for key, one in them.items()}
+        shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))}, found)
         verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
-            "scores": {name: asdict(score) for name, score in scores.items()},
+            "scores": _plain(scores),
+            "clean": _plain(clean),
+            "baselines": {name: _plain(them) for name, them in baselines.items()},
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
         return evidence
+
+    def _compared(
+        self, evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]
+    ) -> Iterator[tuple[str, Score]]:
+        less = evaluator.lower_is_better()
+        for metric, summary in evaluator.summaries().items():
+            yield f"{evaluator.name}.{metric}", compare(base, tuned, metric, summary, self.seed, metric in less)
+
+    def _clean(
+        self,
+        evaluator: Evaluator,
+        sides: Sequence[Sequence[Graded]],
+        found: Contamination | None,
+    ) -> Iterator[tuple[str, Score]]:
+        """The scores without the items that were learnt, where there are some, and others besides."""
+        seen = set(found.items[evaluator.name]) if found else set()
+        base, tuned = ([one for one in side if one.item.id not in seen] for side in sides)
+        if not seen or not base:
+            return
+        less = evaluator.lower_is_better()
+        for metric, summary in evaluator.summaries().items():
+            try:
+                score = compare(base, tuned, metric, summary, self.seed, metric in less)
+            except ZeroDivisionError:  # no item is left that this metric concerns
+                continue
+            yield f"{evaluator.name}.{metric}", score
+
+    def _against(
+        self, baseline: Artifact, asked: Sequence[Evaluator], answers: Mapping[Evaluator, Sequence[Sequence[Graded]]]
+    ) -> Iterator[tuple[str, Score]]:
+        """The scores of a baseline, and of the tuned model beside it."""
+        for evaluator in asked:
+            _, tuned = answers[evaluator]
+            by_id = {graded.item.id: graded for graded in tuned}
+            base = [_as_asked(graded, by_id) for graded in read_graded(baseline, evaluator.name)]
+            yield from self._compared(evaluator, base, tuned)
+
+
+def _plain(scores: Mapping[str, Score]) -> dict[str, Any]:
+    return {name: asdict(score) for name, score in scores.items()}
+
+
+def baseline_port(name: str) -> str:
+    """The port by which a baseline's answers come in."""
+    return f"baseline-{name}"
+
+
+def _as_asked(graded: Graded, tuned: Mapping[str, Graded]) -> Graded:
+    """What a baseline answered, as an answer to the question that the tuned model was asked.
+
+    Examples stand before a baseline's question, and the question with its reference is the same.
+    """
+    other = tuned.get(graded.item.id)
+    same = other is not None and other.item.reference == graded.item.reference
+    return replace(graded, item=other.item) if other is not None and same else graded
 
 
 def _of_forms(certificates: Mapping[str, Any]) -> dict[str, Score]:

@@ -1,0 +1,88 @@
+"""Questions that come with examples: training rows stand before each, with their answers.
+
+What a base does with a few examples tells whether it cannot do the task, or merely does not know which answers are
+meant: Brown et al., Language models are few-shot learners, 2020.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from tunewright.data.same import Sameness
+from tunewright.errors import BadInput
+from tunewright.parts import Backend
+from tunewright.parts.data_source import Row
+from tunewright.parts.evaluator import TestRow
+from tunewright.parts.loader import Message
+from tunewright.parts.prompt_format import Example, Text
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
+from tunewright.resolve.resolved import Claims, Training
+
+SYSTEM = "system"
+BETWEEN = "\n\n"  # what parts an example of plain text from what comes next
+
+
+class ShownRows(ClaimRows):
+    """Rows that claims are made on, each after the same examples. They are drawn by the seed from the training rows,
+    of every answer one before any answer a second, and none that is itself a question."""
+
+    def __init__(self, claims: Claims, training: Training, count: int, seed: int) -> None:
+        super().__init__(claims, seed)
+        self.shown, self.count, self.equal = TrainingRows(training, seed), count, Sameness(claims.read)
+
+    def parts(self) -> tuple[Backend, ...]:
+        return (*super().parts(), *self.shown.parts())
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "examples": self.count, "seed": self.seed, "shown": self.shown.settings()}
+
+    def digests(self) -> dict[str, str]:
+        return {**super().digests(), **self.shown.digests()}
+
+    def examples(self) -> list[TestRow]:
+        """The rows as examples. Raises `BadInput` where fewer examples are there than are asked for."""
+        asked = super().examples()
+        questions = {self.equal.of(row) for one in self.realise() for row in one.rows}
+        rows = [row for row in rows_of(self.shown.realise().train) if self.equal.of(row) not in questions]
+        shots = self._drawn(rows)
+        if len(shots) < self.count:
+            raise BadInput(
+                f"{self.count} examples were asked for, and {len(shots)} training rows are there that are no question",
+                fix=f"set `few_shot: {len(shots)}` or less" if shots else "leave the baseline out",
+            )
+        return [row._replace(example=preceded(shots, _plain(row.example, row.origin))) for row in asked]
+
+    def _drawn(self, rows: Sequence[Row]) -> list[Example]:
+        drawn = list(rows)
+        random.Random(f"few-shot-{self.seed}").shuffle(drawn)
+        by_answer: dict[str, list[Example]] = {}
+        for row in drawn:
+            example = _plain(example_of(self.format, row), row.origin)
+            by_answer.setdefault(example.answer, []).append(example)
+        rounds = max((len(same) for same in by_answer.values()), default=0)
+        turns = [same[turn] for turn in range(rounds) for same in by_answer.values() if turn < len(same)]
+        return turns[: self.count]
+
+
+def preceded(shots: Sequence[Example], example: Example) -> Example:
+    """An example whose prompt begins with others: in a conversation as turns after the system message, which is said
+    once; in plain text one after the other."""
+    if isinstance(example.prompt, str):
+        before = "".join(f"{shot.prompt}{shot.completion}{BETWEEN}" for shot in shots)
+        return Example(before + example.prompt, example.completion)
+    leading = [message for message in example.prompt if message["role"] == SYSTEM]
+    turns = [message for shot in shots for message in (*_turns(shot.prompt), *_turns(shot.completion))]
+    return Example([*leading, *turns, *_turns(example.prompt)], example.completion)
+
+
+def _turns(text: Text) -> list[Message]:
+    assert not isinstance(text, str)  # one format makes all of them
+    return [message for message in text if message["role"] != SYSTEM]
+
+
+def _plain(example: object, origin: str) -> Example:
+    if isinstance(example, Example):
+        return example
+    raise BadInput(f"{origin}: it has no one answer, so that it cannot be an example", fix="leave the baseline out")
