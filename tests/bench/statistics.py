@@ -51,7 +51,7 @@ def one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
 
 
 def partial(rng: np.random.Generator, n: int, gain: float) -> Sides:
-    """Scores as of token F1, near 0 and near 1: half of the items unchanged, the others drawn anew."""
+    """Scores as of token F1, near 0 and near 1: half of the items unchanged, the others drawn anew, higher."""
     base = rng.beta(0.4, 0.4, n)
     mean = 0.5 + 2 * gain
     return base, np.where(rng.random(n) < 0.5, rng.beta(0.8 * mean, 0.8 * (1 - mean), n), base)
