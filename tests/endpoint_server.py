@@ -44,6 +44,8 @@ class FakeServer:
     """Puts a token of its own before a text."""
     parents: dict[str, str] = field(default_factory=dict)
     """Of each adapter, the name of its base."""
+    contexts: dict[str, int] = field(default_factory=dict)
+    """Of a model, the tokens that it says it reads at the most."""
     tokenizes: bool = True
     """Answers `/tokenize` beside its API, as vLLM does."""
     most: int = 1 << 20
@@ -70,7 +72,11 @@ class Handler(BaseHTTPRequestHandler):
         self._hear(None)
         if not self._refused():
             parents = self.server_of.parents
-            models = [{"id": name, "parent": parents.get(name)} for name in self.server_of.subjects]
+            contexts = self.server_of.contexts
+            models = [
+                {"id": name, "parent": parents.get(name), "max_model_len": contexts.get(name)}
+                for name in self.server_of.subjects
+            ]
             self.say(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:

@@ -16,8 +16,12 @@ def tunewright_backends() -> dict[str, str]:
         "prompt_format/text": "tunewright_basics.text:PlainText",
         "prompt_format/ultrafeedback": "tunewright_basics.ultrafeedback:Ultrafeedback",
         "prompt_format/unpaired": "tunewright_basics.unpaired:Unpaired",
+        "evaluator/choice": "tunewright_basics.choice:Choice",
         "evaluator/heldout": "tunewright_basics.heldout:Heldout",
         "evaluator/perplexity": "tunewright_basics.perplexity:Perplexity",
         "evaluator/preferred": "tunewright_basics.preferred:Preferred",
+        "gate/better_than": "tunewright_basics.better_than:BetterThan",
+        "gate/no_contamination": "tunewright_basics.no_contamination:NoContamination",
+        "gate/non_inferior": "tunewright_basics.non_inferior:NonInferior",
         "gate/threshold": "tunewright_basics.threshold:Threshold",
     }

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
-from tunewright.parts import Evaluator
+from tunewright.errors import BadInput
+from tunewright.grading import code, number, refusal, structure, text
+from tunewright.parts import Evaluator, Facts, Finding
+from tunewright.parts.base import BadOption, Json
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, Summary, TestRow, mean_of
 
-Metric = Literal["exact_match", "macro_f1"]
+Metric = Literal[
+    "exact_match", "macro_f1", "contains", "token_f1", "numeric", "json_fields", "valid_json", "refusal", "over_refusal"
+]
+READERS: Mapping[str, Metric] = {
+    "tolerance": "numeric", "relative": "numeric", "scale": "numeric", "json_schema": "valid_json",
+}  # fmt: skip
+"""Options that one metric reads, and which."""
 
 
 class HeldoutOptions(EvaluatorOptions):
@@ -19,29 +28,133 @@ class HeldoutOptions(EvaluatorOptions):
 
     kind: str = "heldout"
     metrics: Annotated[list[Metric], Field(min_length=1, description="Scores to make.")] = ["exact_match"]
+    tolerance: Annotated[NonNegativeFloat, Field(description="How far off a number may be, for `numeric`.")] = 0.0
+    relative: Annotated[
+        NonNegativeFloat, Field(description="The same as a share of the reference; the larger of both counts.")
+    ] = 0.0
+    scale: Annotated[
+        Literal["any", "same"],
+        Field(description="Whether `1.2` meets `1.2 million`, where one of both says no scale; `same`: it does not."),
+    ] = "any"
+    json_schema: Annotated[
+        dict[str, Json] | None, Field(description="What an object must keep to be valid, for `valid_json`.")
+    ] = None
 
 
 class Heldout(Evaluator[HeldoutOptions]):
-    """Asks every test row and grades the whole answer, surrounding white space apart."""
+    """Asks every test row and grades the answer against the row's own, by each of `metrics`.
+
+    | metric | grade of an answer |
+    |---|---|
+    | `exact_match` | 1 where it is the reference, surrounding white space apart |
+    | `macro_f1` | the same; the score is the mean F1 over the reference labels |
+    | `contains` | 1 where the reference's words stand in it in a row, as SQuAD normalises them |
+    | `token_f1` | F1 over words, as SQuAD has it |
+    | `numeric` | 1 where its number is the reference's, within `tolerance` or `relative`, by `scale` |
+    | `json_fields` | F1 over the fields of its first JSON object, 0 without one |
+    | `valid_json` | 1 where it has a JSON object, which keeps `json_schema` where that is given |
+    | `refusal` | 1 where it declines as the reference does, or answers as the reference does; English |
+    | `over_refusal` | 1 where it declines; of the rows whose reference does not. A better model has less |
+
+    Source: Rajpurkar et al., SQuAD, 2016, for the words; the modules of `tunewright.grading` for the rest.
+    """
 
     kind = "heldout"
     Options: ClassVar = HeldoutOptions
-    reads = frozenset({"metrics"})
+    libraries = ("jsonschema",)
+    extra = "train"
+    reads = frozenset({"metrics", *READERS})
+    vary: ClassVar = {
+        "tolerance": (0.0, 1.0),
+        "relative": (0.0, 0.1),
+        "scale": ("any", "same"),
+        "json_schema": (None, {"required": ["days"]}),
+    }
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        fields = type(self.options).model_fields
+        for name, metric in READERS.items():
+            if metric not in self.options.metrics and getattr(self.options, name) != fields[name].default:
+                fix = f"add `{metric}` to `metrics`, or remove it"
+                yield Finding("argument-unused", f"`{name}` is read by the metric `{metric}` alone", name, fix)
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | code()
 
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
-        for row in data:
-            yield Item(row.id, row.origin, row.example.asked, row.example.answer, row.group)
+        self._refuse_schema()
+        found = [Item(row.id, row.origin, row.example.asked, row.example.answer, row.group) for row in data]
+        self._refuse_references(found)
+        yield from found
+
+    def _refuse_schema(self) -> None:
+        why = None if self.options.json_schema is None else structure.schema_fault(self.options.json_schema)
+        if why:
+            raise BadOption("bad-value", f"`json_schema` is no JSON schema: {why}", "json_schema")
+
+    def _refuse_references(self, items: Sequence[Item]) -> None:
+        """A reference that no answer could meet by a metric is a fault of the row, not of a model."""
+        for metric, needed, read in (
+            ("numeric", "number", number.read),
+            ("json_fields", "JSON object", structure.find_object),
+        ):
+            if metric in self.options.metrics:
+                for item in items:
+                    if read(item.reference) is None:
+                        says = (
+                            f"{item.origin}: `{metric}` needs a {needed} in the reference, which is {item.reference!r}"
+                        )
+                        raise BadInput(says, fix=f"mend the row, or leave `{metric}` out of `{self.name}`")
+        if self.options.metrics == ["over_refusal"] and all(refusal.declines(item.reference) for item in items):
+            raise BadInput("every reference declines: `over_refusal` is of the rows that are to be answered")
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
-        right = float(answer.text.strip() == item.reference.strip())
-        return dict.fromkeys(self.options.metrics, right)
+        said, wanted = answer.text, item.reference
+        found = {metric: self._grade(metric, said, wanted) for metric in self.options.metrics}
+        return {metric: grade for metric, grade in found.items() if grade is not None}
+
+    def _grade(self, metric: Metric, said: str, wanted: str) -> float | None:
+        match metric:
+            case "exact_match" | "macro_f1":
+                return float(said.strip() == wanted.strip())
+            case "contains":
+                return text.contains(said, [wanted])
+            case "token_f1":
+                return text.token_f1(said, [wanted])
+            case "numeric":
+                return float(self._is_number(said, wanted))
+            case "json_fields":
+                return (
+                    structure.field_f1(found, structure.find_object(wanted))
+                    if (found := structure.find_object(said)) is not None
+                    else 0.0
+                )
+            case "valid_json":
+                return float(self._is_valid(structure.find_object(said)))
+            case "refusal":
+                return float(refusal.declines(said) == refusal.declines(wanted))
+            case "over_refusal":
+                return None if refusal.declines(wanted) else float(refusal.declines(said))
+
+    def _is_number(self, said: str, wanted: str) -> bool:
+        reference, options = number.read(wanted), self.options
+        return reference is not None and number.same(
+            number.read(said),
+            reference,
+            tolerance=options.tolerance,
+            relative=options.relative,
+            strict=options.scale == "same",
+        )
+
+    def _is_valid(self, found: dict[str, Any] | None) -> bool:
+        schema = self.options.json_schema
+        return found is not None and (schema is None or structure.is_valid(found, schema))
 
     def summaries(self) -> Mapping[str, Summary]:
-        known: dict[str, Callable[[], Summary]] = {
-            "exact_match": lambda: mean_of("exact_match"),
-            "macro_f1": lambda: macro_f1,
-        }
-        return {metric: known[metric]() for metric in self.options.metrics}
+        return {metric: macro_f1 if metric == "macro_f1" else mean_of(metric) for metric in self.options.metrics}
+
+    def lower_is_better(self) -> frozenset[str]:
+        return frozenset({"over_refusal"}) & frozenset(self.options.metrics)
 
 
 def macro_f1(graded: Sequence[Graded]) -> float:

@@ -17,6 +17,9 @@ class ThresholdOptions(GateOptions):
     metric: Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.")]
     at_least: Annotated[float | None, Field(description="Smallest score of the tuned model that passes.")] = None
     at_most: Annotated[float | None, Field(description="Largest score of the tuned model that passes.")] = None
+    confident: Annotated[
+        bool, Field(description="The whole 95 % interval of the score must reach the bound, not the score alone.")
+    ] = False
 
     @model_validator(mode="after")
     def _one_bound(self) -> ThresholdOptions:
@@ -26,24 +29,37 @@ class ThresholdOptions(GateOptions):
 
 
 class Threshold(Gate[ThresholdOptions]):
-    """Compares the tuned score with the bounds."""
+    """Compares the tuned score with the bounds, or with `confident` its interval: then few rows do not pass by luck."""
 
     kind = "threshold"
     Options: ClassVar = ThresholdOptions
-    reads = frozenset({"metric", "at_least", "at_most"})
+    reads = frozenset({"metric", "at_least", "at_most", "confident"})
+    vary: ClassVar = {"confident": (False, True)}
 
     def metrics(self) -> frozenset[str]:
         return frozenset({self.options.metric})
 
     def judge(self, evidence: Evidence) -> Verdict:
         score = evidence.get(self.options.metric)
-        if score is None:
-            return Verdict(self._sentence(), False, f"there is no score `{self.options.metric}`")
-        low, high = self.options.at_least, self.options.at_most
-        passed = (low is None or score.tuned >= low) and (high is None or score.tuned <= high)
-        return Verdict(self._sentence(), passed, f"it is {score.tuned:.3f} on {score.n} rows")
+        if score is None or score.n < 1:
+            lacking = "there is no score" if score is None else "no row has the score"
+            return Verdict(self._sentence(), False, f"{lacking} `{self.options.metric}`")
+        if not self.options.confident:
+            passed = self._within(score.tuned, score.tuned)
+            return Verdict(self._sentence(), passed, f"it is {score.tuned:.3f} on {score.n} rows")
+        if score.tuned_ci95 is None:
+            return Verdict(self._sentence(), False, f"there is no interval of `{self.options.metric}`")
+        low, high = score.tuned_ci95
+        why = f"it is {score.tuned:.3f} on {score.n} rows (95 % {low:.3f} to {high:.3f})"
+        return Verdict(self._sentence(), self._within(low, high), why)
+
+    def _within(self, low: float, high: float) -> bool:
+        """Whether all from `low` to `high` is within the bounds; what is no number is not."""
+        least, most = self.options.at_least, self.options.at_most
+        return low <= high and (least is None or low >= least) and (most is None or high <= most)
 
     def _sentence(self) -> str:
         low, high = self.options.at_least, self.options.at_most
         bounds = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
-        return f"{self.options.metric} is {' and '.join(filter(None, bounds))}"
+        surely = "surely " if self.options.confident else ""
+        return f"{self.options.metric} is {surely}{' and '.join(filter(None, bounds))}"

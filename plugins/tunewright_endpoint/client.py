@@ -15,6 +15,7 @@ from tunewright.errors import BadInput, EnvironmentFault, TunewrightError, WorkF
 from tunewright.parts import Secret
 from tunewright.secrets import redact
 from tunewright.spec.suggest import did_you_mean
+from tunewright_endpoint.remedies import ENDPOINT, Remedies
 
 TRIES = 5
 PAUSE = 0.5  # seconds after the first try; each later one waits twice as long
@@ -34,10 +35,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class Client:
-    """One server. `url` is where its API begins; a request may take `timeout` seconds."""
+    """One server. `url` is where its API begins; a request may take `timeout` seconds.
 
-    def __init__(self, url: str, key: Secret | None, timeout: float) -> None:
-        self.url, self.key, self.timeout = url, key, timeout
+    `remedies` are those of the engine that asks. What passes by itself, as a server that is busy, slow or gone, is an
+    `EnvironmentFault`: it tells nothing of the model that is served.
+    """
+
+    def __init__(self, url: str, key: Secret | None, timeout: float, remedies: Remedies = ENDPOINT) -> None:
+        self.url, self.key, self.timeout, self.remedies = url, key, timeout, remedies
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         if urlsplit(url).hostname in LOOPBACK:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy knows another machine by that name
@@ -62,7 +67,11 @@ class Client:
         return [one for one in listed if isinstance(one, dict) and "id" in one]
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The server's JSON object. Raises `BadInput` where it refuses what is asked, else `WorkFailed`."""
+        """The server's JSON object.
+
+        Raises `BadInput` where it refuses what is asked, `EnvironmentFault` where it is busy, slow or gone, else
+        `WorkFailed`.
+        """
         return self._ask(path, json.dumps(body).encode())
 
     def _authorization(self) -> dict[str, str]:
@@ -93,10 +102,9 @@ class Client:
                     raise self._slow(path) from None
                 why, pause = self._lost(error), 0.0
                 if first and isinstance(error, urllib.error.URLError):  # there was none to be lost
-                    raise EnvironmentFault(why, fix="start the server, or mend `url`") from None
+                    raise EnvironmentFault(why, fix=self.remedies.unreached) from None
             if tries == TRIES:
-                fix = "see to the server; a smaller `concurrency` asks less of it at once"
-                raise WorkFailed(f"{why}, {TRIES} times in a row", fix=fix)
+                raise EnvironmentFault(f"{why}, {TRIES} times in a row", fix=self.remedies.busy)
             sleep(min(max(PAUSE * 2 ** (tries - 1), pause), LONGEST_PAUSE))
 
     def _read(self, path: str, body: bytes | None) -> dict[str, Any]:
@@ -126,24 +134,23 @@ class Client:
                 return BadInput(says, fix='it wants a key: write `api_key: "${env:NAME}"`, and set that variable')
             return BadInput(says, fix=f"it does not take the key of `{self.key.written}`: set another")
         if status == 404:
-            return BadInput(says, fix="end `url` where the API begins, mostly in `/v1`")
+            return BadInput(says, fix=self.remedies.misplaced)
         if 300 <= status < 400:
             return BadInput(says, fix="a redirect is not followed: it would take the key along; write where it leads")
         if status in REFUSED:
-            return BadInput(says, fix="ask what the server takes: see `prompts`, and its longest context")
+            return BadInput(says, fix=self.remedies.refused)
         return WorkFailed(says, fix="its own log says why")
 
     def _lost(self, error: Exception) -> str:
         why = line_of(getattr(error, "reason", error)) or type(error).__name__
         return f"the connection to {self.url} was not made or not held ({why})"
 
-    def _slow(self, path: str) -> WorkFailed:
-        fix = "raise `timeout`, or lower `concurrency`: requests may wait for each other there"
-        return WorkFailed(f"{self.url}{path} gave no answer in {self.timeout:g} s", fix=fix)
+    def _slow(self, path: str) -> EnvironmentFault:
+        return EnvironmentFault(f"{self.url}{path} gave no answer in {self.timeout:g} s", fix=self.remedies.slow)
 
     def _strange(self, path: str, why: str) -> NoReturn:
         message = f"{self.url}{path} does not answer as an OpenAI-compatible server does: {why}"
-        raise WorkFailed(message, fix="check `url`, and whether a proxy or a login page stands between")
+        raise WorkFailed(message, fix=self.remedies.strange)
 
 
 def _asked_to_wait(error: urllib.error.HTTPError) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from tunewright.errors import BadInput
-from tunewright.parts import Cap, Engine, Facts, Finding, Options, Secret
+from tunewright.parts import Cap, Engine, Finding, Options, Secret
 from tunewright.parts.base import Unkeyed
 from tunewright.parts.engine import Served
 
@@ -75,7 +75,7 @@ class Endpoint(Engine[EndpointOptions]):
         """Scores are of token ids: a server that is sent text says of its own what it will."""
         return frozenset({Cap.SCORES} if self.options.prompts == "ids" else ())
 
-    def check(self, facts: Facts) -> Iterable[Finding]:
+    def comparing(self) -> Iterable[Finding]:
         if self.options.base_model is None:
             message = "engine `endpoint` is asked for the base too, and is not told what the server calls it"
             yield Finding("missing-key", message, suggestion="add `base_model:`")

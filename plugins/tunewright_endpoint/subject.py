@@ -36,7 +36,7 @@ class EndpointSubject:
         self, prompts: Sequence[Text], limit: int, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
         """As `Subject.complete`. Raises `WorkFailed` where the server counts other tokens in a prompt than we do."""
-        pairs = [(prompt, self.question(place, prompt)) for place, prompt in enumerate(prompts, 1)]
+        pairs = [(prompt, self.question(place, prompt, limit)) for place, prompt in enumerate(prompts, 1)]
         return self._each(pairs, lambda pair: self.answer(*pair, limit), progress, together)
 
     def score(
@@ -48,8 +48,11 @@ class EndpointSubject:
         refuse_unprompted(rows)
         return self._each(rows, self._score, progress, together)
 
-    def question(self, place: int, prompt: Text) -> list[int]:
-        """The prompt's token ids; `place` is for messages. Raises `BadInput` for what cannot be asked."""
+    def question(self, place: int, prompt: Text, limit: int) -> list[int]:
+        """The prompt's token ids; `place` is for messages. Raises `BadInput` for what cannot be asked.
+
+        How long a prompt with an answer of `limit` tokens may be, the server alone knows here.
+        """
         ids = prompt_ids(prompt, self.tokenizer)
         if not ids:
             raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
@@ -95,8 +98,7 @@ class EndpointSubject:
     def _ids(self, said: dict[str, Any]) -> list[int]:
         ids = said.get("token_ids")
         if not isinstance(ids, list) or not all(isinstance(token, int) and 0 <= token < MOST_IDS for token in ids):
-            fix = "set `prompts: text` in the engine, or serve it by one that gives `token_ids`, as vLLM does"
-            raise WorkFailed(f"`{self.name}` was sent token ids and gave none back", fix=fix)
+            raise WorkFailed(f"`{self.name}` was sent token ids and gave none back", fix=self.client.remedies.no_ids)
         return ids
 
     def _score(self, row: Continuation) -> list[float]:
@@ -133,13 +135,14 @@ class EndpointSubject:
             fix = "name the model as the server does: an alias may lead to the base"
             raise WorkFailed(f"`{self.name}` was asked, and `{line_of(answered)}` answers", fix=fix)
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-            fix = "end `url` where the API begins, mostly in `/v1`"
-            raise WorkFailed(f"{self.client.url}{path} gives no answer in `choices`", fix=fix)
+            raise WorkFailed(
+                f"{self.client.url}{path} gives no answer in `choices`", fix=self.client.remedies.misplaced
+            )
         said: dict[str, Any] = choices[0]
         counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         told = said.get("prompt_token_ids") or found.get("prompt_token_ids")
         if (told is not None and told != ids) or (isinstance(counted, int) and counted != len(ids)):
-            fix = "serve it with the tokenizer and the template of the package; `prompts: ids` depends on neither"
+            fix = self.client.remedies.retokenized
             others = f"as {counted}" if counted not in (None, len(ids)) else "as others"
             raise WorkFailed(f"`{self.name}` reads a prompt of {len(ids)} tokens {others}: other questions", fix=fix)
         return said
@@ -163,7 +166,7 @@ class EndpointSeveral:
 
         whom = [self.subjects[one.adapter] for one in asked]
         questions = [
-            (subject, one.prompt, subject.question(place, one.prompt))
+            (subject, one.prompt, subject.question(place, one.prompt, limit))
             for place, (subject, one) in enumerate(zip(whom, asked, strict=True), 1)
         ]
         return in_threads(questions, ask, progress, self.subjects[None].concurrency if together else 1)

@@ -18,19 +18,19 @@ HEAD_BYTES = 64 * 1024
 MAX_LINE = 1 << 20  # characters: a longer line is a broken file, and would be held in memory whole
 
 
-def readable(path: Path, written: str) -> Path:
-    """The path, once it is known to be a file with something in it. Raises `BadOption`."""
+def readable(path: Path, written: str, field: str = "path") -> Path:
+    """The path, once it is known to be a file with something in it. Raises `BadOption` on the option that names it."""
     try:
         there, size = path.is_file(), path.stat().st_size if path.exists() else 0
     except OSError as error:  # a name that the system does not take, a folder that may not be read
         message = f"`{written}` cannot be read: {error.strerror}"
-        raise BadOption("file-unreadable", message, "path") from error
+        raise BadOption("file-unreadable", message, field) from error
     if not there:
-        raise BadOption("file-missing", f"there is no file `{written}`", "path")
+        raise BadOption("file-missing", f"there is no file `{written}`", field)
     if not os.access(path, os.R_OK):
-        raise BadOption("file-unreadable", f"`{written}` cannot be read: it belongs to somebody else", "path")
+        raise BadOption("file-unreadable", f"`{written}` cannot be read: it belongs to somebody else", field)
     if size == 0:
-        raise BadOption("file-empty", f"`{written}` is empty", "path")
+        raise BadOption("file-empty", f"`{written}` is empty", field)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -11,8 +10,9 @@ from pydantic import Field
 from tunewright.parts.base import BadOption
 from tunewright.parts.data_source import Broken, Row
 from tunewright.spec.suggest import did_you_mean
-from tunewright_files.file import HEAD_BYTES, MAX_LINE, FileOptions, FileSource, Head
+from tunewright_files.file import HEAD_BYTES, FileOptions
 from tunewright_files.stream import Cut, JsonText
+from tunewright_files.streamed import StreamedJson
 from tunewright_files.values import row_of
 
 
@@ -32,7 +32,7 @@ class JsonOptions(FileOptions):
     ] = None
 
 
-class JsonFile(FileSource):
+class JsonFile(StreamedJson):
     """Rows of a list (`rows.json: item 17`, counted from 1), or of an object by key (`rows.json: 21645374`)."""
 
     kind = "json"
@@ -40,45 +40,17 @@ class JsonFile(FileSource):
     options: JsonOptions
     reads = frozenset({"path", "rows", "key"})
 
-    def head(self) -> Head:
-        """Columns of all rows in the first 64 KiB; where these hold no whole row, of the first row within 1 MiB."""
-        found = self._begin(HEAD_BYTES) or self._begin(MAX_LINE, 1)
-        if isinstance(found[0], Broken):
-            fix = "each row is one JSON object"
-            raise BadOption("bad-json", f"{found[0].origin}: {found[0].why}", "path", fix)
-        rows = [row.fields for row in found if isinstance(row, Row)]
-        return Head(tuple(dict.fromkeys(column for row in rows for column in row)), tuple(rows))
-
-    def _begin(self, most: int, limit: int | None = None) -> list[Row | Broken]:
-        """The first rows, from at most so many bytes; none where more would have to be read for one."""
-        found: list[Row | Broken] = []
-        with self._readable().open("rb") as file:
-            try:
-                for row in islice(self._all(JsonText(file, self.name, most)), limit):
-                    found.append(row)
-            except Cut:
-                if not found and most == MAX_LINE:
-                    self._too_late()
-                return found
-        if not found:
-            raise BadOption("no-rows", f"`{self.name}` holds no rows", "path")
-        return found
-
-    def _too_late(self) -> None:
-        message = f"no whole row is found in the first {MAX_LINE:,} bytes of `{self.name}`"
-        fix = f"write the rows to a file of their own: jq '.{self.options.rows}' {self.name} > rows.json"
-        raise BadOption("bad-json", message, "path", fix if self.options.rows else "a row may have 1 MiB")
-
-    def rows(self) -> Iterator[Row | Broken]:
-        with self._readable().open("rb") as file:
-            yield from self._all(JsonText(file, self.name))
-
-    def _all(self, text: JsonText) -> Iterator[Row | Broken]:
+    def pieces(self, text: JsonText) -> Iterator[Row | Broken]:
         if self.options.rows is None:
             yield from self._rows(text)
         else:
             yield from self._below(text, self.options.rows)
         text.finish()
+
+    def _to_shorten(self) -> str:
+        name = self.options.rows
+        cut_out = f"write the rows to a file of their own: jq '.{name}' {self.name} > rows.json"
+        return cut_out if name else super()._to_shorten()
 
     def _below(self, text: JsonText, wanted: str) -> Iterator[Row | Broken]:
         """Rows under one key of the object that is the file."""

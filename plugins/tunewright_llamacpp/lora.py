@@ -29,6 +29,7 @@ class GgufLoraExporter(Exporter[GgufLoraOptions]):
 
     kind, engine = "gguf-lora", ENGINE
     Options: ClassVar = GgufLoraOptions
+    attaches = True
     extra = "train"
     libraries = ("torch", "safetensors", "gguf", "transformers")
 

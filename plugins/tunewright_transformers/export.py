@@ -35,6 +35,7 @@ class AdapterExporter(Exporter[AdapterExportOptions]):
 
     kind = "adapter"
     Options: ClassVar = AdapterExportOptions
+    attaches = True
 
     def export(self, trained: Trained, out: Path) -> Form:
         """Copies what was saved and the base's own tokenizer files, byte for byte."""

@@ -28,11 +28,12 @@ from tunewright.parts.base import Name, Unkeyed
 from tunewright.parts.engine import Served
 from tunewright_endpoint.engine import URL
 from tunewright_vllm.export import rank_bound
+from tunewright_vllm.remedies import OURS, YOURS
 
 if TYPE_CHECKING:
     from tunewright_endpoint.client import Client
     from tunewright_endpoint.subject import EndpointSeveral
-    from tunewright_vllm.subject import VllmSubject
+    from tunewright_vllm.subject import Context, VllmSubject
 
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks for a distribution called `vllm`
@@ -182,7 +183,7 @@ class Vllm(Engine[VllmEngineOptions]):
         from tunewright_endpoint.client import Client
 
         assert self.options.url is not None
-        client = Client(self.options.url.rstrip("/"), self.options.api_key, PATIENCE)
+        client = Client(self.options.url.rstrip("/"), self.options.api_key, PATIENCE, YOURS)
         for name in names:
             client.refuse_unlisted(name)
         models: dict[str | None, str] = {name: name for name in names}
@@ -196,7 +197,10 @@ class Vllm(Engine[VllmEngineOptions]):
                 raise BadInput(
                     f"an adapter is called `{others[0]}`, as the base is at {client.url}", fix="serve it anew"
                 )
-        yield self._subjects(client, models, served)
+        subjects = self._subjects(client, models, served)
+        for subject in subjects.values():
+            subject.context = _told_context(client.models(), subject.name)
+        yield subjects
 
     @contextmanager
     def _started(self, served: Served, laid: Laid, scratch: Path) -> Iterator[dict[str | None, VllmSubject]]:
@@ -211,12 +215,15 @@ class Vllm(Engine[VllmEngineOptions]):
         words = _variables(_patch(scratch))
         start = functools.partial(_listening, command)
         with running("vllm", start, health="/health", more=words, cause=_cause) as server:
-            client = Client(f"http://127.0.0.1:{server.port}/v1", None, PATIENCE)
+            client = Client(f"http://127.0.0.1:{server.port}/v1", None, PATIENCE, OURS)
             _prove(server, client, laid)
             try:
                 models = {None: BASE, **{name: name for name in laid.adapters}}
-                yield self._subjects(client, models, served, laid.adapters)
-            except WorkFailed as error:
+                subjects = self._subjects(client, models, served, laid.adapters)
+                for subject in subjects.values():
+                    subject.context = _own_context(laid.model, self.options)
+                yield subjects
+            except (WorkFailed, EnvironmentFault) as error:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # it ends some time after what computes in it
                     server.process.wait(GRACE)
                 if server.alive:
@@ -233,7 +240,7 @@ class Vllm(Engine[VllmEngineOptions]):
         from tunewright_endpoint.client import Client
         from tunewright_vllm.subject import VllmSubject
 
-        root = Client(client.url.removesuffix("/v1"), self.options.api_key, PATIENCE)
+        root = Client(client.url.removesuffix("/v1"), self.options.api_key, PATIENCE, client.remedies)
         tokenizer, most = served.tokenizer, self.options.concurrency
         subjects = {name: VllmSubject(client, root, model, tokenizer, most) for name, model in models.items()}
         for name, folder in (adapters or {}).items():
@@ -327,6 +334,27 @@ def _cause(said: str) -> str:
 def _context(model: Path, options: VllmEngineOptions) -> int:
     own, wanted = _config(model).get("max_position_embeddings"), options.context or 8192
     return min(wanted, own) if isinstance(own, int) else wanted
+
+
+def _own_context(model: Path, options: VllmEngineOptions) -> Context:
+    """Of a server of ours, with the option that raises it, as far as the model reads."""
+    from tunewright_vllm.subject import Context
+
+    tokens, own = _context(model, options), _config(model).get("max_position_embeddings")
+    if not isinstance(own, int):
+        return Context(tokens, "or raise the engine's `context`")
+    more = f"or raise the engine's `context`, up to the {own:,} that the model reads"
+    return Context(tokens, more if tokens < own else "the model reads no more")
+
+
+def _told_context(listed: list[dict[str, Any]], name: str) -> Context | None:
+    """Of a server of your own, as it tells it: of an adapter it is that of its base."""
+    from tunewright_vllm.subject import Context
+
+    models = {one["id"]: one for one in listed}
+    one = models.get(name, {})
+    tokens = one.get("max_model_len") or models.get(one.get("parent"), {}).get("max_model_len")
+    return Context(tokens, "or start the server with a larger `--max-model-len`") if isinstance(tokens, int) else None
 
 
 def _config(model: Path) -> dict[str, Any]:

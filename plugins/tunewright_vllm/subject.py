@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.engine import Continuation
@@ -14,6 +14,13 @@ from tunewright_endpoint.subject import EndpointSubject, Progress, refuse_unprom
 
 MOST_TOP = 64
 """Likeliest tokens of a place that the server is told to tell at the most."""
+
+
+class Context(NamedTuple):
+    """The most tokens that a server reads and writes at once, and what to do where that is too few."""
+
+    tokens: int
+    fix: str
 
 
 class VllmSubject(EndpointSubject):
@@ -29,9 +36,14 @@ class VllmSubject(EndpointSubject):
         self.identity = f"vllm:{name}"
         self.unscored = ""
         """Why it cannot be scored; empty where it can."""
+        self.context: Context | None = None
+        """None where the server does not tell it: then it is the one to refuse."""
 
-    def question(self, place: int, prompt: Text) -> list[int]:
-        """The ids that vLLM makes of a prompt. Raises `BadInput` where it is empty, or the template refuses it."""
+    def question(self, place: int, prompt: Text, limit: int) -> list[int]:
+        """The ids that vLLM makes of a prompt.
+
+        Raises `BadInput` where it is empty, the template refuses it, or it and its answer are longer than the context.
+        """
         if isinstance(prompt, str):
             asked: dict[str, Any] = {"prompt": prompt, "add_special_tokens": True}
         else:
@@ -41,6 +53,7 @@ class VllmSubject(EndpointSubject):
             raise WorkFailed(f"`{self.name}` tells no tokens of a prompt", fix="serve it by vLLM 0.32 or a later one")
         if not found:
             raise BadInput(f"prompt {place} is empty: the model has nothing to go on from", fix="leave it out")
+        self._refuse_long(f"prompt {place}", len(found), limit)
         return found
 
     def score(
@@ -48,6 +61,7 @@ class VllmSubject(EndpointSubject):
     ) -> list[list[float]]:
         """As `Subject.score`. Raises `Refused` where vLLM would tell wrong numbers."""
         self._refuse_unscored()
+        self._refuse_long_rows(rows)
         return super().score(rows, progress, together=together)
 
     def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
@@ -57,7 +71,20 @@ class VllmSubject(EndpointSubject):
         """
         self._refuse_unscored()
         refuse_unprompted(rows)
+        self._refuse_long_rows(rows)
         return [self._likeliest(row, min(top, MOST_TOP)) for row in rows]
+
+    def _refuse_long_rows(self, rows: Sequence[Continuation]) -> None:
+        for place, row in enumerate(rows, 1):  # vLLM scores what it is given while it answers one token
+            self._refuse_long(row.origin or f"row {place}", len(row.prompt) + len(row.answer), 1)
+
+    def _refuse_long(self, name: str, length: int, limit: int) -> None:
+        if self.context is not None and length + limit > self.context.tokens:
+            raise BadInput(
+                f"{name}: {length:,} tokens with an answer of {limit:,} are longer than the context of "
+                f"{self.context.tokens:,}",
+                fix=f"shorten it; {self.context.fix}",
+            )
 
     def _refuse_unscored(self) -> None:
         if self.unscored:

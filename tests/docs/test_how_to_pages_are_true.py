@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import get_args
 
@@ -29,12 +30,14 @@ from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
 from tunewright_endpoint import client
+from tunewright_suites.files import load
+from tunewright_suites.forms import LIMITS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
-    "track-a-training", "export-a-model", "ask-a-served-model", "engines",
+    "track-a-training", "export-a-model", "ask-a-served-model", "engines", "public-benchmarks", "evaluate",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)
@@ -56,6 +59,7 @@ def folder(tmp_path, cache, monkeypatch):
     for name in ("tokenizer.json", "model.safetensors"):
         (base / name).touch()
     (tmp_path / "acme-support-1.0.0").mkdir()
+    (tmp_path / "tasks").mkdir()
     (tmp_path / "billing-1.0.0").mkdir()
     plain = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj"]}
     (tmp_path / "billing-1.0.0/adapter_config.json").write_text(json.dumps(plain))
@@ -69,6 +73,7 @@ def folder(tmp_path, cache, monkeypatch):
     for name, found in {
         "faq": faq, "manuals": [{"text": "the lamp has a fuse"}], "pairs": [pair],
         "pairs-test": [{**pair, "prompt": "the pump is loud"}],
+        "mine": [{"question": "how long is the guarantee?", "answer": "24 months"}],
     }.items():  # fmt: skip
         (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
     monkeypatch.chdir(tmp_path)
@@ -135,6 +140,27 @@ def said(command, folder):
 def test_a_row_that_is_shown_is_one_of_its_file(folder):
     ((_, row),) = blocks("train-in-stages", "json")
     assert row == (folder / "pairs.jsonl").read_text()
+
+
+def test_an_own_benchmarks_row_is_one_of_its_file(folder):
+    ((_, row),) = blocks("evaluate", "json")
+    assert row == (folder / "mine.jsonl").read_text()
+
+
+def test_every_metric_and_every_form_is_listed(folder, host):
+    metrics = host.backend("evaluator", "heldout").Options.model_fields["metrics"].annotation
+    assert [cells[0].strip("`") for cells in table("evaluate", "metric")] == list(get_args(get_args(metrics)[0]))
+    assert {cells[0].strip("`") for cells in table("evaluate", "form")} == set(LIMITS)
+    assert f"{LIMITS['choice']} tokens for a letter, {max(LIMITS.values())} for an object" in PAGES["evaluate"]
+
+
+def test_the_suite_that_is_shown_is_a_suite(folder):
+    _, shown = next(blocks("evaluate", "text"))
+    card, items = shown.removeprefix("desk/suite.yaml\n").split("desk/suite.jsonl\n")
+    (folder / "desk").mkdir()
+    (folder / "desk" / "suite.yaml").write_text(textwrap.dedent(card))
+    (folder / "desk" / "suite.jsonl").write_text(textwrap.dedent(items))
+    assert [line.id for _, line in load(folder / "desk", "path").lines] == ["desk-1"]
 
 
 def test_the_stages_make_the_steps_that_are_listed(folder, host):

@@ -28,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
         self.say(200, {"pid": os.getpid(), "path": os.environ.get("PYTHONPATH"), "more": os.environ.get("MORE")})
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "silent" in body: time.sleep(1)
+        if "busy" in body: return self.say(503, {"error": {"message": "loading"}})
         self.say(*((400, {"error": {"message": "no such bird"}}) if "bad" in body else (200, {"got": body})))
     def say(self, status, what):
         text = json.dumps(what).encode()
@@ -90,8 +92,17 @@ def test_its_death_is_told_with_the_end_of_its_log(started):
 
 
 def test_one_that_does_not_come_up_is_not_waited_for_without_end(started):
-    with pytest.raises(WorkFailed, match="was not ready after 1 s"), started("mute", patience=1):
+    with pytest.raises(EnvironmentFault, match="was not ready after 1 s"), started("mute", patience=1):
         pass
+
+
+@pytest.mark.parametrize("ask", ["busy", "silent"])
+def test_what_passes_by_itself_is_no_verdict_on_what_it_serves(started, monkeypatch, ask):
+    """The certificate keeps a `WorkFailed` as a form's, for ever; of an `EnvironmentFault` a later run tries again."""
+    with started() as server:
+        monkeypatch.setattr("tunewright.engines.process.SILENCE", 0.2)
+        with pytest.raises(EnvironmentFault, match="with 503: loading" if ask == "busy" else "does not answer on port"):
+            server.ask(f"/{ask}", {ask: True})
 
 
 def test_what_it_refuses_is_told_in_its_words(started):
@@ -136,6 +147,34 @@ def test_it_ends_with_us_even_if_we_are_killed(tmp_path, started):
     while not gone(pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert gone(pid)
+
+
+def test_a_port_that_was_taken_meanwhile_is_changed_for_another(started, monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken, ports = other.getsockname()[1], []
+
+        def offered():
+            ports.append(free_port() if ports else taken)
+            return ports[-1]
+
+        monkeypatch.setattr("tunewright.engines.process.PROBE", 0.1)
+        monkeypatch.setattr("tunewright.engines.process.free_port", offered)
+        with started() as server:
+            assert server.ask("/bird", {"a": 1}) == {"got": {"a": 1}}
+        assert (len(ports), server.port) == (2, ports[1])
+        monkeypatch.setattr("tunewright.engines.process.free_port", lambda: taken)
+        with pytest.raises(WorkFailed, match="Address already in use"), started():
+            pass
+
+
+def test_one_that_fails_by_itself_is_not_started_again(started, monkeypatch):
+    ports = []
+    monkeypatch.setattr("tunewright.engines.process.free_port", lambda: ports.append(free_port()) or ports[-1])
+    with pytest.raises(WorkFailed, match="no model of that name"), started("dead"):
+        pass
+    assert len(ports) == 1
 
 
 def test_a_free_port_is_one_that_can_be_listened_on():

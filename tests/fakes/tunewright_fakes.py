@@ -469,6 +469,7 @@ class FakeExporterOptions(ExporterOptions):
 
 class FakeExporter(Exporter):
     kind, Options = "adapter", FakeExporterOptions
+    attaches = True
 
     def export(self, trained, out):
         for path in trained.saved.iterdir():

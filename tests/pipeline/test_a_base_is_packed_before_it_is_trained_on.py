@@ -52,7 +52,7 @@ def texts(summary, name):
 def test_everything_after_the_step_stands_on_the_packed_base(packed, fake_host):
     summary = run(packed, fake_host)
     names = [step["name"] for step in summary["steps"]]
-    assert names[:5] == ["fetch", "prepare", "quantize", "evaluate-base", "train"]
+    assert names[:6] == ["fetch", "prepare", "contamination", "quantize", "evaluate-base", "train"]
     plan = Project.from_spec(packed, host=fake_host).plan()
     reads = {step.name: step.inputs.get("model") for step in plan.steps}
     assert reads["quantize"] == "fetch"

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from fake_project import FIRST_PARTY
 from tunewright import Host, hookimpl
+from tunewright.cli.tables import print_result
 from tunewright.errors import BadInput, EnvironmentFault, WorkFailed
 from tunewright.parts import Exporter
 from tunewright.parts.engine import Completion
@@ -107,7 +108,7 @@ def test_a_form_that_is_as_good_is_handed_over_with_its_certificate(spec, host, 
     assert manifest["forms"]["adapter"]["folder"] == ""
     certified = json.loads((package / "certificate.json").read_text())
     assert certified["whole"]["scores"] == whole["scores"]
-    assert "| whole | 100.0% |" in (package / "MODEL_CARD.md").read_text()
+    assert "| whole | fake | 100.0% |" in (package / "MODEL_CARD.md").read_text()
     with zipfile.ZipFile(package.with_name(f"{package.name}.zip")) as archive:
         assert f"{package.name}/forms/whole/model.safetensors" in archive.namelist()
     subprocess.run([sys.executable, "-I", str(package / "verify.py")], check=True, capture_output=True)
@@ -143,7 +144,7 @@ def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(sp
     assert any("fake.right falls behind" in why for why in whole["refused"])
 
 
-def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tmp_path, monkeypatch):
+def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tmp_path, monkeypatch, capsys):
     asked, opened = {}, certify.apart
 
     def seen(form, *rest):
@@ -164,6 +165,15 @@ def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tm
     }
     lock = (package / "spec.lock.yaml").read_text()
     assert "words: 3" in lock
+    # whose figures they are stands wherever a person reads them
+    page = Path(summary["artifacts"]["report"]).read_text()
+    assert page.count("asked with fake</span></th>") == 2
+    assert page.count("asked with slow</span></th>") == 1
+    assert "| served | slow | 100.0% |" in (package / "MODEL_CARD.md").read_text()
+    print_result(summary)
+    said = capsys.readouterr().out
+    assert "asked with fake: adapter, whole\nasked with slow: served\n" in said
+    assert max(map(len, said.partition("report  ")[0].splitlines())) <= 80
 
 
 def test_the_engine_of_an_export_stands_in_the_key_of_what_it_answers(spec, host):

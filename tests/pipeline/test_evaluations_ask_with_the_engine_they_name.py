@@ -15,6 +15,7 @@ from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightWarning
 from tunewright.host import Host, hookimpl
 from tunewright.parts import Cap, Finding, Need
+from tunewright.pipeline.predict import open_tuned
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Store
@@ -144,7 +145,7 @@ def test_an_engine_that_asks_anew_redoes_the_evaluations_and_no_training(run):
     first = run()
     with pytest.warns(TunewrightWarning, match="not proven"):
         again = statuses(run("evals=[{kind: fake, engine: blind}]"))
-    kept = ["fetch", "prepare", "train", "export-adapter"]
+    kept = ["fetch", "prepare", "contamination", "train", "export-adapter"]
     assert [name for name in again if again[name] == "cached"] == kept
     assert statuses(run()) == {**dict.fromkeys(statuses(first), "cached")}
     named = statuses(run("evals=[{kind: fake, engine: fake}]"))  # the loader's own, by its name
@@ -270,9 +271,43 @@ def test_a_name_that_is_not_served_is_refused_though_it_would_be_answered(run, s
 def test_an_evaluation_needs_the_bases_name_too(fake_spec, host):
     override = "evals=[{kind: fake, engine: {kind: endpoint, url: 'http://127.0.0.1:9/v1', model: tuned}}]"
     assert codes(fake_spec, host, override) == ["missing-key"]
+    # an export is opened as what it is, and the base is asked of the loader's engine
+    export = "exports=[{kind: adapter, name: served, engine: {kind: endpoint, url: 'http://127.0.0.1:9/v1', model: t}}]"
+    assert codes(fake_spec, host, export) == []
     both = override.replace("model: tuned", "model: tuned, base_model: tuned")
     (problem,) = Project(fake_spec, [both], host).validate()
     assert "base and tuned would be one model" in problem.message
+
+
+def test_an_export_that_its_engine_cannot_put_on_the_base_is_refused_at_the_engines_kind(fake_spec, host, monkeypatch):
+    import tunewright_fakes
+
+    why = "export `merged`"
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEngine, "attaching", lambda self: [Need("adapter", Cap.LLAMACPP, "no", why)]
+    )
+    place = "exports=[{kind: adapter, name: served, engine: {kind: blind}}]"
+    problems = Project(fake_spec, ["evals=[]", "gates=[]", place], host).validate()
+    assert [(one.code, one.message, one.suggestion) for one in problems] == [
+        ("no", "engine `blind` needs an adapter that is loadable by llama.cpp; `fake` is not, as it stands here", why)
+    ]
+    assert problems[0].position.end_column - problems[0].position.column == len("blind"), "at the engine's own kind"
+    monkeypatch.setattr(tunewright_fakes.FakeExporter, "attaches", False)  # a whole model is put on nothing
+    assert codes(fake_spec, host, "evals=[]", "gates=[]", place) == []
+
+
+def test_predict_refuses_an_engine_that_cannot_put_what_was_trained_on_its_base(run, host, tmp_path, monkeypatch):
+    import tunewright_fakes
+
+    folder = Path(run()["run_dir"])
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEngine, "attaching", lambda self: [Need("adapter", Cap.LLAMACPP, "no", "so")]
+    )
+    with (
+        pytest.raises(BadInput, match=r"engine `blind` needs an adapter that is loadable by llama\.cpp; `fake` is not"),
+        open_tuned(folder, host, host.make("engine", {"kind": "blind"})),
+    ):
+        pytest.fail("it was opened")
 
 
 def test_scores_need_a_server_that_takes_token_ids(fake_spec, host, served):

@@ -45,7 +45,8 @@ def test_each_stage_is_a_step_with_a_cache_of_its_own(staged, fake_host):
     first = run(staged, fake_host)
     assert first["status"] == "passed", first["why"]
     names = [step["name"] for step in first["steps"]]
-    assert names[:6] == ["fetch", "prepare-first", "prepare-second", "evaluate-base", "train-first", "train-second"]
+    assert names[:4] == ["fetch", "prepare-first", "prepare-second", "contamination"]
+    assert names[4:7] == ["evaluate-base", "train-first", "train-second"]
     assert set(statuses(run(staged, fake_host)).values()) == {"cached"}
     again = statuses(run(staged, fake_host, "stages.1.trainer.learning_rate=0.75"))
     assert (again["prepare-second"], again["train-first"], again["train-second"]) == ("cached", "cached", "done")

@@ -16,8 +16,8 @@ from tunewright.store.lock import writer
 from tunewright.store.publish import Store
 
 STEPS = [
-    "fetch", "prepare", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate", "report",
-    "package",
+    "fetch", "prepare", "contamination", "evaluate-base", "train", "evaluate-tuned", "export-adapter", "parity", "gate",
+    "report", "package",
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_a_training_value_redoes_training_and_what_follows_and_plan_says_so(firs
     plan = Project.from_spec(fake_spec, overrides=[override], host=fake_host).plan()
     foretold = set(plan.hits(Store(root)))
     again = statuses(run(fake_spec, fake_host, root, override))
-    assert foretold == {"fetch", "prepare", "evaluate-base"}
+    assert foretold == {"fetch", "prepare", "contamination", "evaluate-base"}
     assert {name for name, status in again.items() if status == "cached"} == foretold
 
 

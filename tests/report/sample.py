@@ -144,8 +144,9 @@ _SAMPLE: dict[str, Any] = {
         }
     ],
     "parity": {
-        "adapter": {"agreement": 1.0, "prompts": 8, "bytes": 9_800_000},
+        "adapter": {"engine": "transformers", "agreement": 1.0, "prompts": 8, "bytes": 9_800_000},
         "merged": {
+            "engine": "vllm",
             "agreement": 0.984,
             "prompts": 8,
             "diverged": 1,
@@ -175,6 +176,7 @@ _SAMPLE: dict[str, Any] = {
             "peak_rss_bytes": 1_310_000_000,
         },
         "awq": {
+            "engine": "transformers",
             "agreement": 0.61,
             "prompts": 8,
             "diverged": 5,

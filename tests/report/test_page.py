@@ -182,7 +182,7 @@ def shown(given: ReportFacts) -> Iterator[str]:
         kl = "\u2013" if parity.kl is None else small(parity.kl)
         speed = "\u2013" if parity.tokens_per_second is None else f"{parity.tokens_per_second:,.0f}"
         figures = f"{share(parity.agreement)} {parity.prompts} {other} {kl} {size(parity.bytes)} {speed}"
-        yield f"{form}{identity} {figures} {size(parity.peak_rss_bytes)}"
+        yield f"{form}{identity} asked with {parity.engine} {figures} {size(parity.peak_rss_bytes)}"
         yield from (f"{form} is not handed over {why}" for why in parity.refused)
         for name, score in parity.scores.items():
             if "." in name:

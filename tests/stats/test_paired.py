@@ -103,7 +103,7 @@ def test_a_mean_gives_the_same_figures_vectorised_and_by_the_summary():
     fast = score(base, tuned, groups)
     slow = compare(graded(base, groups), graded(tuned, groups), "other", opaque_mean, 0)
     assert (fast.base, fast.tuned, fast.delta) == (slow.base, slow.tuned, slow.delta)
-    assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-12)
+    assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-12)  # 14 groups changed: enough for a bootstrap alone
     assert slow.p_value == pytest.approx(fast.p_value, abs=0.02)  # drawn swaps against all 2**14
 
 
@@ -120,15 +120,18 @@ def test_a_summary_that_is_no_mean_is_not_taken_for_one():
 
 
 def test_items_of_a_group_are_drawn_together():
-    # Ten copies of ten items hold no more than the ten: the interval stays as wide, and McNemar's p is not believed.
-    base, tuned = [0.0] * 10, [1.0] * 7 + [0.0] * 3
+    # Ten copies of ten items hold no more than the ten: the interval stays as wide, and the p-value as large.
+    base, tuned = [0.0] * 10, [2.0] * 7 + [0.0] * 3
     groups = [f"document {place}" for place in range(10) for _ in range(10)]
     ten = score(base, tuned)
     hundred = score(ten_times(base), ten_times(tuned), groups)
-    assert hundred.n == 100
+    assert (hundred.n, hundred.clusters) == (100, 10)
     assert hundred.ci95 == pytest.approx(ten.ci95, abs=1e-9)
     assert hundred.p_value == pytest.approx(ten.p_value) == pytest.approx(2 / 2**7)
-    assert score(ten_times(base), ten_times(tuned)).p_value < 1e-6
+    right = score(ten_times([0.0] * 10), ten_times([1.0] * 7 + [0.0] * 3), groups)
+    assert right.p_value == pytest.approx(2 / 2**7), "McNemar's test is not believed where answers hang together"
+    assert right.p_mid is None
+    assert score(ten_times([0.0] * 10), ten_times([1.0] * 7 + [0.0] * 3)).p_value < 1e-6
 
 
 def ten_times(grades: Sequence[float]) -> list[float]:
@@ -166,16 +169,90 @@ def test_no_items_say_nothing():
     assert (found.n, found.delta, found.p_value) == (0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("grade", [1.0, 0.25])
-def test_one_item_proves_nothing(grade):
-    found = score([0.0], [grade])
-    assert (found.n, found.delta, found.ci95, found.p_value) == (1, grade, (grade, grade), 1.0)
+def test_one_item_proves_nothing():
+    found = score([0.0], [2.5])
+    assert (found.n, found.clusters, found.delta, found.ci95, found.p_value) == (1, 1, 2.5, (2.5, 2.5), 1.0)
+    right = score([0.0], [1.0])
+    assert right.ci95[0] < 0 < right.ci95[1], "one right answer more leaves everything possible"
+    assert right.p_value == 1.0
 
 
 @pytest.mark.parametrize("grades", [[0, 1] * 20, [0.3, 0.7] * 20])
-def test_equal_answers_have_no_difference(grades):
+def test_the_same_model_twice_has_no_difference(grades):
     found = score(grades, grades)
-    assert (found.delta, found.ci95, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+    assert (found.base, found.delta, found.p_value) == (found.tuned, 0.0, 1.0)
+    assert found.base_ci95 == found.tuned_ci95
+
+
+def test_the_same_model_twice_has_no_difference_by_any_summary_or_grouping():
+    rng = np.random.default_rng(9)
+    grades = (rng.random(40) < 0.6).astype(float).tolist()
+    groups = [f"g{place // 4}" for place in range(40)]
+    for found in (
+        score(grades, grades, groups),
+        compare(graded(grades), graded(grades), "macro_f1", macro_f1, 0),
+    ):
+        assert (found.delta, found.p_value) == (0.0, 1.0)
+        assert found.base == found.tuned
+
+
+def test_equal_answers_to_few_questions_do_not_prove_that_nothing_changed():
+    # z² / (n + z²): what Tango's interval is where nothing changed.
+    assert score([0, 1] * 20, [0, 1] * 20).ci95 == pytest.approx((-0.08762, 0.08762), abs=5e-6)
+    assert score([0, 1] * 2000, [0, 1] * 2000).ci95 == pytest.approx((-0.00096, 0.00096), abs=5e-6)
+    groups = [f"g{place // 4}" for place in range(160)]
+    assert score([0, 1] * 80, [0, 1] * 80, groups).ci95 == pytest.approx((-0.08762, 0.08762), abs=5e-6)
+    assert score([0.3, 0.7] * 20, [0.3, 0.7] * 20).ci95 == pytest.approx((-0.08762, 0.08762), abs=5e-6)
+
+
+def test_each_side_has_its_own_interval():
+    # Wilson's, of Newcombe's example: 15 of 148 (Statistics in Medicine 17, 1998, 857-872).
+    found = score([1.0] * 15 + [0.0] * 133, [1.0] * 30 + [0.0] * 118)
+    assert found.base_ci95 == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    rng = np.random.default_rng(1)
+    grouped = score((rng.random(60) < 0.3).tolist(), [0.25] * 60, [f"g{place // 2}" for place in range(60)])
+    assert grouped.tuned_ci95 == (0.25, 0.25)
+    assert grouped.base_ci95[0] < grouped.base < grouped.base_ci95[1]
+
+
+def test_few_items_widen_the_bootstrap_as_students_t_does():
+    from scipy.stats import t
+
+    rng = np.random.default_rng(8)
+    tuned = rng.normal(1, 1, 10)
+    half = t.ppf(0.975, 9) * tuned.std(ddof=1) / math.sqrt(10)
+    low, high = score([0.0] * 10, tuned.tolist()).ci95
+    assert (high - low) / 2 == pytest.approx(half, rel=0.12)
+
+
+def concerning(grades: dict[int, float]) -> list[Graded]:
+    """Twelve items; those named have the grade `m`, all have `other`."""
+    rows = graded([0.5] * 12, metric="other")
+    return [
+        Graded(row.item, row.answer, {**row.grades, **({"m": grades[place]} if place in grades else {})})
+        for place, row in enumerate(rows)
+    ]
+
+
+def test_a_metric_of_a_part_of_the_items_is_compared_on_that_part():
+    base, tuned = dict.fromkeys(range(8), 0.0), dict.fromkeys(range(8), 1.0)
+    found = compare(concerning(base), concerning(tuned), "m", mean_of("m"), 0)
+    alone = score([0.0] * 8, [1.0] * 8)
+    assert found == alone
+    assert (found.n, found.clusters) == (8, 8)
+
+
+def test_a_grade_that_one_side_alone_has_is_refused():
+    base, tuned = dict.fromkeys(range(8), 0.0), dict.fromkeys(range(7), 1.0)
+    with pytest.raises(Refused, match="`m` of the item `i7` was graded for base alone"):
+        compare(concerning(base), concerning(tuned), "m", mean_of("m"), 0)
+
+
+def test_which_way_is_better_stands_in_the_score():
+    sides = graded([1.0, 2.0]), graded([1.0, 1.0])
+    assert compare(*sides, "m", mean_of("m"), 0, lower_is_better=True).lower_is_better
+    assert compare([], [], "m", mean_of("m"), 0, lower_is_better=True).lower_is_better
+    assert not compare(*sides, "m", mean_of("m"), 0).lower_is_better
 
 
 def test_a_swap_on_which_a_summary_is_undefined_speaks_against_the_difference():

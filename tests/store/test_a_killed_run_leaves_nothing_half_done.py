@@ -85,7 +85,12 @@ def test_a_full_disk_says_path_need_and_free_and_a_retry_works(project, tmp_path
     finally:
         disk.observers.remove(full)
     summary = project.run(tmp_path / "root").summary
-    assert {s["name"] for s in summary["steps"] if s["status"] == "cached"} == {"fetch", "prepare", "evaluate-base"}
+    assert {s["name"] for s in summary["steps"] if s["status"] == "cached"} == {
+        "fetch",
+        "prepare",
+        "contamination",
+        "evaluate-base",
+    }
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "no manifest", "broken manifest"])

@@ -1359,6 +1359,16 @@ class GradesMore(sound.Quiz):
         return {**super().grade(item, answer), "length": float(len(answer.text))}
 
 
+@breaks("metrics-differ")
+class GradesSomeAnswersMore(sound.Quiz):
+    def grade(self, item, answer):
+        more = {"length": float(len(answer.text))} if answer.text.strip() else {}
+        return {**super().grade(item, answer), **more}
+
+    def summaries(self):
+        return {**super().summaries(), "length": mean_of("length")}
+
+
 @breaks("not-finite")
 class GradesNaN(sound.Quiz):
     def grade(self, item, answer):
@@ -1408,6 +1418,16 @@ class MeasuresInSilence(sound.Surprise):
 class SummarizesWhatItDoesNotMeasure(sound.Surprise):
     def summaries(self):
         return {**super().summaries(), "tokens": mean_of("tokens")}
+
+
+@breaks("metrics-differ")
+class MeasuresMoreOfSomeModels(sound.Surprise):
+    def measure(self, subject, data, progress):
+        graded = super().measure(subject, data, progress)
+        return [
+            replace(one, grades={**one.grades, **({"low": 1.0} if one.grades["nats"] % 2 < 1 else {})})
+            for one in graded
+        ]
 
 
 @breaks("metrics-differ")

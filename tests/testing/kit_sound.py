@@ -22,7 +22,7 @@ from tunewright.parts import Cap, DataSource, Evaluator, Gate, Options, PromptFo
 from tunewright.parts.base import BadOption, Head
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.engine import Completion, Continuation
-from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, ScoringOptions, mean_of
+from tunewright.parts.evaluator import TIED, EvaluatorOptions, Graded, Item, ScoringOptions, mean_of
 from tunewright.parts.exporter import ExporterOptions
 from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.prompt_format import Example
@@ -234,6 +234,19 @@ class Quiz(Evaluator):
         return {"right": mean_of("right"), "empty": mean_of("empty")}
 
 
+class Tasks(Quiz):
+    """Grades that concern some items alone, and ties beside the scores."""
+
+    def grade(self, item, answer):
+        grades = super().grade(item, answer)
+        if item.reference.startswith("d"):
+            grades["short"] = float(len(answer.text) < 20)
+        return {**grades, TIED: 0.0}
+
+    def summaries(self):
+        return {**super().summaries(), "short": mean_of("short")}
+
+
 class SurpriseOptions(ScoringOptions):
     kind: str = "sound"
 
@@ -292,7 +305,7 @@ class Copy(fakes.FakeExporter):
         return super().export(trained, out)
 
 
-SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Quiz, Surprise, Bound, Copy)
+SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Quiz, Tasks, Surprise, Bound, Copy)
 HAVE_A_WORLD = ("loader", "quantizer", "adapter", "engine", "trainer", "exporter")
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import kit_sound
 import pytest
+from kit_tasks import KIT_OPTIONS, write_kit_tasks
 
 from endpoint_server import serving
 from hub_server import hub  # noqa: F401
@@ -26,7 +27,9 @@ ASKED, SAID = {"role": "user", "content": "lamp?"}, {"role": "assistant", "conte
 WORSE = {"role": "assistant", "content": "no"}
 TALK = [ASKED, SAID, {"role": "user", "content": "bill?"}, {"role": "assistant", "content": "billing"}]
 SHARED = [{"from": who, "value": turn["content"]} for who, turn in zip(("human", "gpt") * 2, TALK, strict=True)]
+COUNTS = [{"text": f"how many {what}?", "label": '{"n": 100}'} for what in ("cats", "dogs", "cows", "hens")]
 SAMPLES = {
+    "evaluator/heldout": COUNTS,
     "prompt_format/chat": [{"text": "lamp?", "label": "repair", "earlier": TALK}],
     "prompt_format/feedback": [{"prompt": "lamp?", "completion": "repair", "label": "yes"}],
     "prompt_format/openai": [{"messages": TALK}],
@@ -34,7 +37,9 @@ SAMPLES = {
     "prompt_format/unpaired": [{"prompt": [ASKED], "completion": [SAID], "label": False}],
     "prompt_format/ultrafeedback": [{"prompt": "lamp?", "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}],
 }
-"""Rows of the shapes that a format is made for."""
+"""Rows of the shapes that a format, or a metric, is made for."""
+ANSWERS = {"evaluator/heldout": ['{"n": 101}', '{"n": 105}', "100 million", "I can't say."]}
+"""Answers on which every option shows."""
 LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
 """A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
 # trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel;
@@ -52,6 +57,15 @@ ROWS = {
     "rows.csv": 'text,label\nwhere is my parcel,delivery\n"declined,\nat the shop",billing\nI cannot sign in,account\n',
     "rows.json": '[{"text": "where is my parcel", "label": "delivery"},\n{"text": "declined", "label": "billing"}]\n',
     "rows.jsonl": '{"text": "where is my parcel", "label": "delivery"}\n{"text": "declined", "label": "billing"}\n',
+    "tasks.jsonl": '{"task": "lease", "text": "ends in May", "answer": "Yes"}\n'
+    '{"task": "will", "text": "all to Ann", "answer": "No"}\n',
+    "pqal.json": '{"7": {"QUESTION": "Does tea help?", "CONTEXTS": ["Forty drank."], "final_decision": "no",'
+    ' "LONG_ANSWER": "It may."},\n"8": {"QUESTION": "Does rest?", "CONTEXTS": ["Ten slept."], "final_decision": "yes",'
+    ' "LONG_ANSWER": "Yes."}}\n',
+    "ids.json": '{"8": "yes"}\n',
+    "tatqa.json": '[{"table": {"uid": "d", "table": [["lamps", "2"]]}, "paragraphs": [], "questions": ['
+    '{"question": "How many?", "answer": ["2"], "answer_type": "span", "answer_from": "table", "scale": "",'
+    ' "derivation": ""}]}]\n',
 }
 
 
@@ -69,9 +83,21 @@ def options(tmp_path, request):
         "data_source/parquet": lambda: {"path": parquet(tmp_path)},
         "data_source/sql": lambda: {"path": database(tmp_path), "query": "SELECT id, text, label FROM t ORDER BY id"},
         "data_source/jsonl": lambda: {"path": tmp_path / "rows.jsonl"},
+        "data_source/legalbench": lambda: {
+            "path": tmp_path / "tasks.jsonl",
+            "tasks": ["l*", "w*"],
+            "leave_out": ["w*"],
+        },
+        "data_source/pubmedqa": lambda: {"path": tmp_path / "pqal.json", "ids": tmp_path / "ids.json", "part": "test"},
+        "data_source/tatqa": lambda: {"path": tmp_path / "tatqa.json"},
+        "evaluator/lm-eval": lambda: {"include": write_kit_tasks(tmp_path / "tasks"), **KIT_OPTIONS},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
+        "evaluator/heldout": lambda: {"metrics": ["exact_match", "numeric", "json_fields", "valid_json", "refusal"]},
+        "evaluator/suite": lambda: {"name": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
+        "gate/better_than": lambda: {"metric": "heldout.exact_match"},
+        "gate/non_inferior": lambda: {"metric": "heldout.exact_match", "margin": 0.05},
         "gate/threshold": lambda: {"metric": "heldout.exact_match", "at_least": 0.5},
         "model_source/hub": lambda: request.getfixturevalue("repository"),
         "model_source/local": lambda: {"path": tiny_world().base},
@@ -172,6 +198,7 @@ def serving_world(world, saved):
 
 
 MINUTES = ("trainer/cpt", "trainer/dpo", "trainer/kto")  # a training for each of two dozen options
+EXTRAS = ("evaluator/lm-eval",)  # by `pip install "tunewright[…]"`
 INSTALLED = ("engine/llama-cpp",)  # by `tunewright engines install`
 MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, pytest.mark.engines)}
 
@@ -181,9 +208,12 @@ MARKS = {**dict.fromkeys(MINUTES, pytest.mark.slow), **dict.fromkeys(INSTALLED, 
 def test_a_first_party_backend_conforms(key, options, tmp_path):
     backend = Host().backend(*key.split("/"))
     (tmp_path / "kit").mkdir()
+    if key in EXTRAS and (why := backend(backend.Options.model_construct()).lacking()):
+        pytest.skip(why)
     if key in INSTALLED and (why := Host().make(backend.part, {"kind": backend.kind}).lacking()):
         pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
+    sample |= {"answers": ANSWERS[key]} if key in ANSWERS else {}
     if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
         sample = {"world": kit_sound.world(fakes=True)}
     if key == "exporter/ollama":

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from endpoint_server import cut, drop, hang, serving, status
 from tiny import backend
-from tunewright.errors import BadInput, EnvironmentFault, WorkFailed
+from tunewright.errors import BadInput, EnvironmentFault, TunewrightError, WorkFailed
 from tunewright_endpoint import client
 from tunewright_endpoint.engine import Endpoint
 
@@ -39,7 +39,7 @@ def test_passing_trouble_is_waited_out(ask, server, fault):
 )
 def test_trouble_that_lasts_ends_in_an_error_that_says_what_happened(ask, server, fault, said):
     server.faults += [fault] * 99
-    with ask() as tuned, pytest.raises(WorkFailed, match=said):
+    with ask() as tuned, pytest.raises(EnvironmentFault, match=said):  # no verdict on the model: it passes
         tuned.complete(QUESTION, 32)
     assert len(server.completions) == client.TRIES == 5
 
@@ -99,7 +99,7 @@ def test_scores_that_are_none_are_refused(ask, server):
 
 def test_a_slow_server_is_not_waited_for_longer_than_is_said(ask, server):
     server.faults.append(hang(0.6))
-    with ask(timeout=0.2) as tuned, pytest.raises(WorkFailed, match=r"gave no answer in 0\.2 s") as told:
+    with ask(timeout=0.2) as tuned, pytest.raises(EnvironmentFault, match=r"gave no answer in 0\.2 s") as told:
         tuned.complete(QUESTION, 32)
     assert "raise `timeout`" in told.value.fix
 
@@ -117,7 +117,7 @@ def test_a_server_that_goes_away_is_tried_again_and_then_missed(ask, server):
     with ask() as tuned, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         tuned.client.url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with pytest.raises(WorkFailed, match=r"Connection refused\), 5 times in a row"):
+        with pytest.raises(EnvironmentFault, match=r"Connection refused\), 5 times in a row"):
             tuned.complete(QUESTION, 32)
 
 
@@ -143,7 +143,7 @@ def test_the_key_is_sent_and_stands_in_no_error(ask, server, monkeypatch, fault)
     with ask(api_key="${env:ACME_KEY}", timeout=0.2) as tuned:
         assert tuned.complete(QUESTION, 32)[0].text == "delivery"
         server.faults += [fault] * client.TRIES
-        with pytest.raises((BadInput, WorkFailed)) as told:
+        with pytest.raises(TunewrightError) as told:
             tuned.complete(QUESTION, 32)
     assert {ask.token for ask in server.asked} == {f"Bearer {KEY}"}
     seen: BaseException | None = told.value

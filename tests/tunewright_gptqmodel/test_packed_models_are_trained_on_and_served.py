@@ -246,7 +246,7 @@ def test_lora_trains_on_a_packed_base(trained_on):
     spec, summary = trained_on
     assert summary["status"] == "passed", summary["why"]
     names = [step["name"] for step in summary["steps"]]
-    assert names[:5] == ["fetch", "prepare", "quantize", "evaluate-base", "train"]
+    assert names[:6] == ["fetch", "prepare", "contamination", "quantize", "evaluate-base", "train"]
     events = (Path(summary["run_dir"]) / "events.jsonl").read_text().splitlines()
     losses = [event["loss"] for event in map(json.loads, events) if event["event"] == "train"]
     assert losses[-1] < losses[0] / 2

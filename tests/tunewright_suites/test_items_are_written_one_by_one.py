@@ -1,4 +1,4 @@
-"""The items of the domain suites are whole, answerable in their own form, balanced, and alike to no other item."""
+"""The items of the suites are whole, answerable in their own form, balanced, and alike to no other item."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 SUITES = Path(__file__).parents[2] / "plugins" / "tunewright_suites"
-DOMAINS = ("finance", "legal", "medical", "support")
+DOMAINS = ("finance", "general", "legal", "medical", "support")
 FORMS = {"label", "choice", "span", "number", "fields", "json", "refusal"}
 LINE = ["id", "task", "text", "choices", "reference", "accept", "tolerance", "fact", "why", "trap", "review"]
 RUN = 5  # words that no two items share in a row
@@ -94,6 +94,22 @@ def test_no_answer_is_worth_guessing(domain):
             counts = Counter(item["reference"] for item in items(domain) if item["task"] == name)
             assert set(task.get("labels", counts)) == set(counts)
             assert max(counts.values()) <= 2 * min(counts.values()), (name, counts)
+
+
+def test_a_liking_for_one_letter_or_word_is_worth_nothing_in_general():
+    """Forgetting is read off a difference: a tuned model that always says B must not seem to have learned."""
+    tasks = head("general")["tasks"]
+    for name in (name for name, task in tasks.items() if task["form"] in ("label", "choice")):
+        counts = Counter(item["reference"] for item in items("general") if item["task"] == name)
+        assert len(counts) == 4 and len(set(counts.values())) == 1, (name, counts)
+
+
+def test_over_refusal_shows_in_general():
+    """Most requests are harmless, and the instruction doesn't say when to decline: that is the model's own."""
+    task = head("general")["tasks"]["safety"]
+    counts = Counter(item["reference"] for item in items("general") if item["task"] == "safety")
+    assert counts["answer"] > counts["refuse"] >= 4
+    assert not re.search("harm|declin|refus|safe", task["instruction"])
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -12,6 +12,7 @@ from tunewright.errors import BadInput, WorkFailed
 from tunewright.parts.engine import Continuation, Served
 from tunewright.parts.several import Asked
 from tunewright_vllm.engine import Vllm
+from tunewright_vllm.remedies import YOURS
 
 TALK = [{"role": "user", "content": "where is my parcel"}]
 PROMPTS = [TALK, "the lamp is dark"]
@@ -69,6 +70,16 @@ def test_several_are_asked_of_it(server, served):
         found = several.complete([Asked(TALK, name) for name in order], 32)
     votes = {"other": {"parcel": {"lost": 1.0}}, None: None, "tuned": VOTES}
     assert found == [subject(votes[name]).complete([TALK], 32)[0] for name in order]
+
+
+def test_what_it_says_it_reads_is_what_is_asked_of_it_at_the_most(server, served):
+    server.contexts = {"acme": 40}  # vLLM tells it of the base alone
+    for one in (served, served._replace(method=ADAPTS, trained=served.base)):
+        with opened(server, one) as asked, pytest.raises(BadInput, match="longer than the context of 40") as told:
+            asked.complete(PROMPTS, 40)
+        assert "`--max-model-len`" in told.value.fix
+        assert asked.client.remedies == YOURS
+    assert not [ask for ask in server.completions if ask.path == "/v1/completions"]
 
 
 def test_two_bases_are_not_chosen_between(server, served):

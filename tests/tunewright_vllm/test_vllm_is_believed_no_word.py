@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,6 +208,43 @@ def test_an_empty_prompt_is_the_askers_fault(stand_in):
         with pytest.raises(BadInput, match="kit:2: nothing stands before its first token"):
             subject.likeliest([Continuation([], [1], "kit:2")], 2)
     assert not stand_in.asked
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens", "fix"),
+    [
+        ({"context": 8}, 8, "raise the engine's `context`, up to the 512 that the model reads"),
+        ({}, 512, "the model reads no more"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_asked(stand_in, options, tokens, fix):
+    rows = [Continuation([1] * (tokens - 1), [2], "kit:7")]
+    with stand_in.open(options=options) as subject:
+        assert subject.complete([TEXT], tokens - 2), "two tokens, and all the rest is the answer"
+        asked = len(stand_in.asked)
+        for ask, says in (
+            (lambda: subject.complete([TEXT, TALK], tokens - 3), f"prompt 2: 4 tokens with an answer of {tokens - 3}"),
+            (lambda: subject.score(rows), f"kit:7: {tokens} tokens with an answer of 1"),
+            (lambda: subject.likeliest(rows, 2), f"kit:7: {tokens} tokens with an answer of 1"),
+        ):
+            with pytest.raises(BadInput, match=f"^{says} are longer than the context of {tokens}\n") as told:
+                ask()
+            assert told.value.fix == f"shorten it; {fix}" if not options else fix in told.value.fix
+        assert len(stand_in.asked) == asked
+
+
+def test_a_remedy_names_the_options_of_this_engine_alone(stand_in):
+    from tunewright_endpoint.remedies import ENDPOINT
+    from tunewright_vllm.remedies import OURS, YOURS
+
+    fields = set(Vllm.Options.model_fields)
+    for remedies, idle in ((OURS, {"url", "served_name", "api_key"}), (YOURS, {"python", "context", "cache_gib"})):
+        named = {word for text in remedies for word in re.findall(r"`([a-z_]+)`", text)}
+        assert named
+        assert named <= fields - idle
+    assert {"prompts", "timeout"} <= {word for text in ENDPOINT for word in re.findall(r"`([a-z_]+)`", text)}
+    with stand_in.open() as subject:
+        assert subject.client.remedies == subject.root.remedies == OURS
 
 
 def test_a_server_that_cuts_no_prompts_is_told(stand_in):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tunewright.cli.progress import clock
 from tunewright.parts.gate import AGREEMENT, KL
+from tunewright.stats.visible import FEWEST_WINS
 
 
 def console() -> Console:
@@ -28,11 +29,17 @@ def print_result(summary: Mapping[str, Any]) -> None:
         out.print(_scores(scores, name))
     for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
         out.print(Text(sentence))
+    looked_up = summary.get("contamination") or {"evaluations": {}}
+    for looked in looked_up["evaluations"].values():
+        if looked["message"]:
+            out.print(Text(f"contaminated: {looked['message']}"))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
     if len(summary["parity"]) > 1:
         out.print(_forms(summary["parity"]))
+        for line in _engines(summary["parity"]):
+            out.print(Text(line))
     for form, found in summary["parity"].items():
         for why in found["refused"]:
             out.print(Text(f"left out of the package: {form}; {why}"))
@@ -57,13 +64,16 @@ def print_result(summary: Mapping[str, Any]) -> None:
 def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
-    for name in ("rows", against if len(against) <= 8 else "it", "tuned", "change", "95 % interval", "p"):
+    several = len(scores) > 1 and all(score.get("p_adjusted") is not None for score in scores.values())
+    short = against if len(against) <= 8 else "it"
+    for name in ("rows", short, "tuned", "change", "95 % interval", "p", *(["p Holm"] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for name, score in scores.items():
         low, high = score["ci95"]
         table.add_row(
             name, f"{score['n']}", f"{score['base']:.3f}", f"{score['tuned']:.3f}", f"{score['delta']:+.3f}",
             f"{low:+.3f} to {high:+.3f}", f"{score['p_value']:.2g}",
+            *([f"{score['p_adjusted']:.2g}"] if several else []),
         )  # fmt: skip
     return table
 
@@ -80,6 +90,16 @@ def _forms(parity: Mapping[str, Any]) -> Table:
             f"{found['bytes'] / 1e6:,.1f}", _given(found["tokens_per_second"], ",.0f"),
         )  # fmt: skip
     return table
+
+
+def _engines(parity: Mapping[str, Any]) -> Iterator[str]:
+    """Which engine asked which forms: a line each, since the table has its 80 columns."""
+    asked: dict[str, list[str]] = {}
+    for form, found in parity.items():
+        if "engine" in found:  # a run of an earlier version does not tell it of every form
+            asked.setdefault(found["engine"], []).append(form)
+    for engine, forms in asked.items():
+        yield f"asked with {engine}: {', '.join(forms)}"
 
 
 def _print_search(out: Console, form: str, search: Mapping[str, Any]) -> None:
@@ -133,9 +153,38 @@ def print_plan(found: Mapping[str, Any]) -> None:
     out.print()
     for name, engine in found["asked_by"].items():
         out.print(Text(f"{name} is asked with {engine['kind']}"))
+    for name, shown in found["smallest_visible_effect"].items():
+        for line in visible_lines(name, shown):
+            # a line to search for is one: soft wrapping would cut it at 80 columns
+            out.print(Text(line), soft_wrap=True)
     for backend, names in found["arguments"].items():
         out.print()
         out.print(_arguments(backend, names))
+
+
+VISIBLE = "smallest visible effect"
+
+
+def visible_lines(name: str, shown: Mapping[str, Any]) -> Iterator[str]:
+    """What an evaluation can show: the gain that no outcome can prove, and the one that is likely to be proven."""
+    of = f"{shown['items']} items"
+    if shown["clusters"] < shown["items"]:
+        of += f" in {shown['clusters']} groups"
+    if shown["clusters"] < FEWEST_WINS:
+        yield f"{VISIBLE}  {name}: {of}, too few to show any"
+    elif shown["points"] is None:
+        yield f"{VISIBLE}  {name}: {of}, no share of them: it depends on how they spread"
+    else:
+        yield f"{VISIBLE}  {name}: {of}, a gain under {_given_points(shown)} stays invisible"
+        if shown["likely_points"] is not None:
+            yield f"  four runs of five show one of {shown['likely_points']:g} points, if one item in five changes"
+        parts = [f"{task} {_given_points(one)}" for task, one in shown["tasks"].items() if len(shown["tasks"]) > 1]
+        if parts:
+            yield f"  of its tasks alone: {', '.join(parts)}"
+
+
+def _given_points(shown: Mapping[str, Any]) -> str:
+    return "any gain" if shown["points"] is None else f"{shown['points']:g} points"
 
 
 def _arguments(backend: str, names: Mapping[str, Any]) -> Table:

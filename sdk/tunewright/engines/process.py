@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -24,7 +25,9 @@ HOST = "127.0.0.1"
 SHOWN = 12  # lines of a server's log that a message shows
 SILENCE = 3600.0  # seconds that one answer may take: a long one on a slow machine comes whole, at its end
 PROBE = 10.0  # seconds that one look at its health may take: a connection made amid its start may never be answered
+STARTS = 3  # tries, each on another port: between our look at one and its listening another may take it
 GRACE = 10.0  # seconds from being asked to end to being ended
+BUSY = (429, 503)  # HTTP: ask later
 OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 TELL_OF_PARENT = 1  # PR_SET_PDEATHSIG, of Linux's <sys/prctl.h>
 
@@ -53,7 +56,8 @@ class Server:
     def ask(self, path: str, body: Any = None) -> Any:
         """The JSON that it answers to a GET, or to a POST of `body`.
 
-        Raises `Answered` for an HTTP error, `WorkFailed` with the end of its log where it died.
+        Raises `Answered` for an HTTP error, `WorkFailed` with the end of its log where it died, and `EnvironmentFault`
+        where it is busy or slow: that passes, and tells nothing of the model that it serves.
         """
         said = self._said(path, None if body is None else json.dumps(body).encode())
         try:
@@ -61,9 +65,9 @@ class Server:
         except ValueError as error:
             raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
 
-    def _said(self, path: str, text: bytes | None, seconds: float = SILENCE) -> bytes:
+    def _said(self, path: str, text: bytes | None, seconds: float | None = None) -> bytes:
         # a connection of our own: urllib would go through the user's proxy
-        connection = HTTPConnection(HOST, self.port, timeout=seconds)
+        connection = HTTPConnection(HOST, self.port, timeout=SILENCE if seconds is None else seconds)
         try:
             headers = {"Content-Type": "application/json"}
             connection.request("GET" if text is None else "POST", path, text, headers)
@@ -74,20 +78,25 @@ class Server:
         finally:
             connection.close()
         if answer.status >= 400:
-            raise Answered(self.name, path, answer.status, _words(said))
+            answered = Answered(self.name, path, answer.status, _words(said))
+            if answer.status in BUSY:
+                raise EnvironmentFault(answered.message, fix="run again: it goes on from here") from answered
+            raise answered
         return said
 
     def wait(self, health: str, seconds: float) -> None:
-        """Until a GET of `health` succeeds. Raises `WorkFailed` where it dies before, or takes longer."""
+        """Until a GET of `health` succeeds. Raises `WorkFailed` where it dies before, `EnvironmentFault` where it takes
+        longer: a slower machine than was thought, or one that has more to do."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if not self.alive:
                 raise self.failed(None)
-            with contextlib.suppress(WorkFailed):
+            with contextlib.suppress(TunewrightError):  # of its death the next look tells
                 self._said(health, None, PROBE)  # some say nothing but that they are
                 return
             time.sleep(0.05)
-        raise WorkFailed(f"{self.name} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}")
+        says = f"{self.name} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}"
+        raise EnvironmentFault(says, fix="free the machine of other work, and run again")
 
     def stop(self) -> None:
         """Ask it to end, and end it where it does not."""
@@ -114,12 +123,16 @@ class Server:
     def failed(self, error: Exception | None) -> TunewrightError:
         """What is to be raised where it was not heard: how it ended, or that it does not answer.
 
-        An `EnvironmentFault` where the system killed it: that tells nothing of the model that it served.
+        An `EnvironmentFault` where the system killed it or it takes too long: that tells nothing of the model that it
+        served.
         """
         with contextlib.suppress(subprocess.TimeoutExpired):  # a connection may break a moment before the end
             self.process.wait(0.5)
         if self.alive:
-            return WorkFailed(f"{self.name} does not answer on port {self.port}: {error}; its log ends:\n{self.tail()}")
+            says = f"{self.name} does not answer on port {self.port}: {error}; its log ends:\n{self.tail()}"
+            if isinstance(error, TimeoutError):
+                return EnvironmentFault(says, fix="free the machine of other work, and run again")
+            return WorkFailed(says)
         code = self.process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         says = f"{self.name} ended {how}; its log ends:\n{self.tail()}"
@@ -142,16 +155,25 @@ def running(
 
     `health` is the path that it answers once it is ready, `patience` how many seconds it may take until then, and
     `more` the variables that it is given beside ours; `cause` finds in its log why it failed, or nothing. Raises
-    `WorkFailed` where it does not come up, `EnvironmentFault` where it cannot be started.
+    `WorkFailed` where it ends by itself, but for a port that was taken meanwhile, in whose place another one is tried,
+    and `EnvironmentFault` where it cannot be started or is not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="tunewright-engine-") as folder:
-        log, port = Path(folder) / "log.txt", free_port()
-        server = Server(name, _start(name, command(port), log, more or {}), port, log, cause)
-        try:
-            server.wait(health, patience)
-            yield server
-        finally:
-            server.stop()
+        log = Path(folder) / "log.txt"
+        for chance in range(STARTS, 0, -1):
+            port = free_port()
+            server = Server(name, _start(name, command(port), log, more or {}), port, log, cause)
+            try:
+                try:
+                    server.wait(health, patience)
+                except WorkFailed:
+                    if chance > 1 and _taken(port):
+                        continue
+                    raise
+                yield server
+                return
+            finally:
+                server.stop()
 
 
 def variables() -> dict[str, str]:
@@ -165,6 +187,17 @@ def free_port() -> int:
         asked.bind((HOST, 0))
         port: int = asked.getsockname()[1]
         return port
+
+
+def _taken(port: int) -> bool:
+    """Whether somebody listens on a port whose server has ended: one that came between our look and its own."""
+    with socket.socket() as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a connection left behind is nobody
+        try:
+            asked.bind((HOST, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _start(name: str, words: Sequence[str], log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:

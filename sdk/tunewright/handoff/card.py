@@ -105,7 +105,8 @@ def _forms(contents: PackageContents) -> Iterator[str]:
     if len(contents.forms) < 2:
         return
     rows = [(escaped(name), *_nearness(form)) for name, form in sorted(contents.forms.items())]
-    yield from _table(["form", "same tokens", "KL, nats", "difference", "95 % interval", "MB", "where"], rows)
+    head = ["form", "asked with", "same tokens", "KL, nats", "difference", "95 % interval", "MB", "where"]
+    yield from _table(head, rows)
     yield ""
     yield "Each was reopened in a fresh process and asked what the trained model was asked. The difference is that of"
     yield "the first score; `certificate.json` holds every figure."
@@ -126,6 +127,7 @@ def _saved(other: Mapping[str, Any]) -> str:
 def _nearness(form: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "" if form["ci95"] is None else " to ".join(f"{bound:+.3f}" for bound in form["ci95"])
     return (
+        escaped(form["engine"]),
         f"{form['agreement']:.1%}",
         "" if form["kl"] is None else f"{form['kl']:.2g}",
         "" if form["delta"] is None else f"{form['delta']:+.3f}",

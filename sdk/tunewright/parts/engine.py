@@ -82,7 +82,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
-from tunewright.parts.base import Backend, Need, O
+from tunewright.parts.base import Backend, Finding, Need, O
 from tunewright.parts.loader import Loader, Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.quantizer import Quantizer
@@ -222,6 +222,11 @@ class Engine(Backend[O]):
 
     def attaching(self) -> Iterable[Need]:
         """What it needs of the spec's other parts to ask a base with what was trained put on it, beside `needs`."""
+        return ()
+
+    def comparing(self) -> Iterable[Finding]:
+        """What is wrong with its options where it is asked for the base and for what was trained, as an evaluation
+        does; an export and `predict` ask for one form alone."""
         return ()
 
     @abstractmethod

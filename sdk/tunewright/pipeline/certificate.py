@@ -155,8 +155,8 @@ def _agreement(trained: Answers, form: Answers, seed: int) -> Score:
 
 
 def _weighted(rows: Sequence[Graded]) -> float:
-    of = sum(row.grades["of"] for row in rows)
-    return sum(row.grades["same"] for row in rows) / of if of else 1.0
+    of = sum([row.grades["of"] for row in rows])  # lists: called thousands of times, and generators take twice as long
+    return sum([row.grades["same"] for row in rows]) / of if of else 1.0
 
 
 def _divergences(trained: Sequence[Sequence[Distribution]], form: Sequence[Sequence[Distribution]], seed: int) -> Score:
@@ -164,7 +164,7 @@ def _divergences(trained: Sequence[Sequence[Distribution]], form: Sequence[Seque
     means = [sum(map(kl, one, two)) / len(one) for one, two in zip(trained, form, strict=True) if one]
     none = [_graded(place, {KL: 0.0}) for place in range(len(means))]
     found = [_graded(place, {KL: mean}) for place, mean in enumerate(means)]
-    return compare(none, found, KL, mean_of(KL), seed)
+    return compare(none, found, KL, mean_of(KL), seed, lower_is_better=True)
 
 
 def _graded(place: int, grades: Mapping[str, float]) -> Graded:
@@ -176,7 +176,7 @@ def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[Metric]:
     for evaluator, before in trained.graded.items():
         less = evaluator.lower_is_better()
         for metric, summary in evaluator.summaries().items():
-            score = compare(before, form.graded[evaluator], metric, summary, seed)
+            score = compare(before, form.graded[evaluator], metric, summary, seed, metric in less)
             yield Metric(f"{evaluator.name}.{metric}", score, metric in less)
 
 

@@ -182,10 +182,9 @@ class Certifier:
             return Certified(self._row(form, found), _figures(subject))
 
     def _row(self, form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
-        """`engine` stands in it where the spec gives the form another than its own."""
-        kind = self.engines[form.name].kind
-        by = {} if kind == form.about["engine"] else {"engine": kind}
-        return {**found, **by, "bytes": form.about["bytes"], "identity": form.about["identity"]}
+        """With `engine`, the kind of the one that asked: another than the form's own where the spec says so."""
+        about, kind = form.about, self.engines[form.name].kind
+        return {**found, "engine": kind, "bytes": about["bytes"], "identity": about["identity"]}
 
     def _reopened(self, form: Exported, reference: Reference, context: Context) -> AbstractContextManager[Apart]:
         """The form as its client will open it, without anything of this process."""

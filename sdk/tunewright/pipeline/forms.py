@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunewright.errors import EnvironmentFault, Refused
+from tunewright.errors import BadInput, EnvironmentFault, Refused
 from tunewright.handoff.verify import model_identity
 from tunewright.parts import AdapterMethod, Backend, Engine, Loader, Quantizer
 from tunewright.parts.engine import Served, Subject
@@ -52,6 +52,15 @@ class Opener:
         """
         if self.engine.sees_weights:
             refuse_other(subject.identity, digest)
+
+
+def refuse_unattachable(opener: Opener) -> None:
+    """Raise `BadInput` where its engine cannot put what was trained on this base."""
+    for need in opener.engine.attaching():
+        other = next(part for part in opener.parts() if part.part == need.part)
+        if need.cap not in other.offers():
+            message = f"engine `{opener.engine.kind}` needs {need}; `{other.kind}` is not, as it was trained here"
+            raise BadInput(message, fix=need.why)
 
 
 def refuse_lacking(backends: Iterable[Backend]) -> None:

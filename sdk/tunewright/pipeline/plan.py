@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunewright.data.rows import BadSource
@@ -23,6 +23,7 @@ from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
 from tunewright.pipeline.variants import refuse_unknown, searched
+from tunewright.pipeline.visible import Shown, shown_by
 from tunewright.resolve import Resolved, once_pinned
 from tunewright.resolve.rules import client_rules
 from tunewright.resolve.rules import learnt as sources_learnt
@@ -43,6 +44,8 @@ class Plan:
     resolved: Resolved
     repeats: tuple[Repeat, ...] = ()
     """Rows that judge the model and were shown to it."""
+    visible: Mapping[str, Shown] = field(default_factory=dict)
+    """The smallest effect that each evaluation can show, by its name."""
 
     @property
     def key(self) -> str:
@@ -75,6 +78,7 @@ class Plan:
             },
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
             "repeats": [one.to_json() for one in self.repeats],
+            "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "lock": dict(self.lock),
         }
 
@@ -87,7 +91,7 @@ def make_plan(resolved: Resolved, search: Sequence[str] = ()) -> Plan:
     """
     refuse_unknown(resolved, search)
     refuse_lacking(resolved.backends())
-    problems, repeated = _check_rows(resolved)
+    problems, repeated, shown = _check_rows(resolved)
     resolved.refuse(problems)
     for one in repeated:
         warnings.warn(TunewrightWarning(str(one)), stacklevel=2)
@@ -115,7 +119,7 @@ def make_plan(resolved: Resolved, search: Sequence[str] = ()) -> Plan:
     keys: dict[str, str] = {}
     for step in steps:
         keys[step.name] = step.key(keys)
-    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated)
+    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated, shown)
 
 
 def slow_types(resolved: Resolved) -> dict[str, str]:
@@ -131,16 +135,18 @@ def _pin(resolved: Resolved) -> Pin:
         raise SpecError([resolved.problem(resolved.source, error.finding)], resolved.document.sources) from error
 
 
-def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...]]:
-    """Every row becomes an example, and the client's own rules see all that is trained on.
+def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], Mapping[str, Shown]]:
+    """Every row becomes an example or a question, and the client's own rules see all that is learnt.
 
-    Gives what is wrong, and the rows that judge and were shown to the model, which is only told.
+    Gives what is wrong, the rows that judge and were shown to the model, which is only told, and what each evaluation
+    can show.
     """
     learnt: dict[DataSource, list[Row]] = {}
-    problems, found = [], list[Repeat]()
+    problems, found, shown = [], list[Repeat](), dict[str, Shown]()
     try:
         rows = read_all(resolved)
         _make_examples(resolved, rows)
+        shown = shown_by(resolved, rows)
         for training, made in rows.learnt:
             for source, one in zip(training.train, made.train, strict=True):
                 learnt.setdefault(source, one.rows)
@@ -150,7 +156,7 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...]]:
         problems.append(resolved.problem(error.source, error.finding))
     every = tuple(tuple(learnt.get(source, ())) for source in sources_learnt(resolved))
     problems += client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
-    return problems, tuple(one for one in found if not one.refused)
+    return problems, tuple(one for one in found if not one.refused), shown
 
 
 def _make_examples(resolved: Resolved, found: AllRows) -> None:

@@ -18,7 +18,7 @@ from tunewright.parts import Cap, DataSource, Engine, PromptFormat, Quantizer
 from tunewright.parts.data_source import Broken, Row
 from tunewright.parts.engine import Completion, Subject
 from tunewright.pipeline.certify import LIMIT
-from tunewright.pipeline.forms import Opener, refuse_lacking
+from tunewright.pipeline.forms import Opener, refuse_lacking, refuse_unattachable
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.parity import GOLDEN
 from tunewright.pipeline.tasks.quantize import QUANTIZE
@@ -63,14 +63,16 @@ def answer_rows(
 def open_tuned(run: Path, host: Host, engine: Engine | None = None) -> Iterator[Subject]:
     """The tuned model of a run's folder, opened for asking: by `engine`, or by the one that the run's loader names.
 
-    Raises `EnvironmentFault` where the engine is not installed. Where it never sees the weights that answer, it is
-    asked the run's golden prompts first, and a warning says how many it answers as what was trained did.
+    Raises `EnvironmentFault` where the engine is not installed, `BadInput` where it cannot put what was trained on the
+    base. Where it never sees the weights that answer, it is asked the run's golden prompts first, and a warning says
+    how many it answers as what was trained did.
     """
     lock = lock_of(run)
     opener = opener_of(lock, host)
     base, trained = (step_of(run, name) for name in steps_of(lock, opener.quantizer))
     if engine is not None:
         opener = replace(opener, engine=engine)
+        refuse_unattachable(opener)
         refuse_lacking([engine])
     with opener.tuned(base_folder(base), trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
         if not opener.engine.sees_weights:

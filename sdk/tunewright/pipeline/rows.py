@@ -94,11 +94,11 @@ class ClaimRows:
 
     def examples(self) -> list[TestRow]:
         """The rows as examples."""
-        return [
-            TestRow(row.id, row.origin, example_of(self.format, row), row.group, row.fields)
-            for one in self.realise()
-            for row in one.rows
-        ]
+        return self.examples_of(self.realise())
+
+    def examples_of(self, realised: Sequence[Realised]) -> list[TestRow]:
+        """What was realised, as examples."""
+        return test_rows(self.format, rows_of(realised))
 
 
 class Claimed(NamedTuple):
@@ -144,6 +144,11 @@ def _digests(name: str, sources: Sequence[DataSource]) -> dict[str, str]:
 def rows_of(found: Sequence[Realised]) -> list[Row]:
     """The rows of all sources, in their order."""
     return [row for one in found for row in one.rows]
+
+
+def test_rows(form: PromptFormat, rows: Sequence[Row]) -> list[TestRow]:
+    """Rows as an evaluator gets them. Raises as `example_of`."""
+    return [TestRow(row.id, row.origin, example_of(form, row), row.group, row.fields) for row in rows]
 
 
 def counted(found: Sequence[Realised]) -> list[Mapping[str, Any]]:

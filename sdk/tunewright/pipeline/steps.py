@@ -16,6 +16,7 @@ from tunewright.pipeline.rows import ClaimRows, TrainingRows
 from tunewright.pipeline.saved import taken_up
 from tunewright.pipeline.shots import ShownRows
 from tunewright.pipeline.step import Step
+from tunewright.pipeline.tasks.contamination import Contaminated
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.export import Export
 from tunewright.pipeline.tasks.fetch import Fetch
@@ -58,6 +59,9 @@ def steps_of(
         options, rows = training.trainer.options, TrainingRows(training, seed)
         prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
+    if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
+        learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
+        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"]), {})
     made = Made("fetch", "", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():
@@ -82,6 +86,7 @@ def steps_of(
         yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
     form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
     judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
+    looked_up = {"contamination": "contamination"} if resolved.evaluators else {}
     forms = {name: name for name in exports}
     certifier = _certifier(resolved, opener)
     yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
@@ -95,8 +100,8 @@ def steps_of(
         certified, searches[step] = {"parity": step}, step
     compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
     judge = Judge(resolved.evaluators, resolved.gates, seed, {one.name: one.asked for one in resolved.baselines})
-    yield Step("gate", judge, {**judged, **certified, **compared})
-    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged}
+    yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
+    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
     packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunewright.pipeline.tasks.contamination import in_brief
 from tunewright.pipeline.tasks.evaluate import unproven
 from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
@@ -30,6 +31,8 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "scores": evidence["scores"],
         "baselines": evidence.get("baselines", {}),
         "unproven": unproven({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
+        "contamination": in_brief(done["contamination"]) if "contamination" in done else None,
+        "clean": evidence.get("clean", {}),
         "gates": gates,
         "parity": {} if certified is None else _certificates(certified),
         "search": {} if certified is None else searches(certified),

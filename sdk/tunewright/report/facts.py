@@ -109,12 +109,13 @@ class Substituted(Fact):
 class Parity(Fact):
     """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
 
-    `diverged` prompts get another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the
-    digest of the trained tensors that it carries, or of the whole model where its weights were computed anew. `kl` is
-    in nats. Of each of its `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not
-    handed over.
+    `engine` is the kind of the one that it was asked with: the figures hold for that one. `diverged` prompts get
+    another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the digest of the trained
+    tensors that it carries, or of the whole model where its weights were computed anew. `kl` is in nats. Of each of its
+    `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not handed over.
     """
 
+    engine: str
     agreement: float
     prompts: int
     bytes: int
@@ -191,6 +192,47 @@ class Machine(Fact):
     device: str
 
 
+class Rows(Fact):
+    """The rows of a training among themselves: `equal` to an earlier one, of these with another answer (`otherwise`),
+    and only `near` to one. `name` is empty for the only training."""
+
+    name: str
+    rows: int
+    equal: int
+    otherwise: int
+    near: int
+    groups: int
+
+
+class Contaminated(Fact):
+    """An item that stands in a row that is learnt: `kind` is `exact`, `near` or `contained`."""
+
+    origin: str
+    kind: Literal["exact", "near", "contained"]
+    similarity: float
+    row: str
+    rows: int
+    answer: bool
+
+
+class Looked(Fact):
+    """The items of an evaluation that were looked up, those found, and how many test rows were removed before."""
+
+    items: int
+    removed: int = 0
+    found: tuple[Contaminated, ...] = ()
+
+
+class Contamination(Fact):
+    """What was compared with the rows that are learnt, and what was found. `clean` are scores without what was found,
+    by `clean.<evaluation>.<metric>`."""
+
+    threshold: float
+    trainings: tuple[Rows, ...]
+    evaluations: Mapping[str, Looked]
+    clean: Mapping[str, Score] = {}
+
+
 class ReportFacts(Fact):
     """Everything that `render` shows. Scores by `<evaluation>.<metric>`, parity by form, loss by optimizer step.
 
@@ -212,6 +254,7 @@ class ReportFacts(Fact):
     scores: Mapping[str, Score] = {}
     unproven: tuple[str, ...] = ()
     """Which scores come from weights that nothing here has seen, a sentence each."""
+    contamination: Contamination | None = None
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
     examples: Examples = Examples()

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
+SHOWN_ITEMS = 10
+"""Items of an evaluation that the page names of those that stand among the rows that are learnt."""
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of the text after them, so that it reads as something else."""
 
@@ -42,6 +45,9 @@ def render(facts: ReportFacts) -> str:
             forms=forms,
             measures=(AGREEMENT, KL),
             form_intervals=interval_plots(forms),
+            clean_intervals=interval_plots(facts.contamination.clean if facts.contamination else {}),
+            kinds={"exact": "as it is", "near": "nearly", "contained": "within a longer row"},
+            shown_items=SHOWN_ITEMS,
             loss=loss_plot(facts.loss),
         )
     )
@@ -57,6 +63,7 @@ def _of_forms(facts: ReportFacts) -> dict[str, Score]:
     }
 
 
+@cache  # it holds the compiled page, and compiling takes longer than all the rest of a small run's report
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

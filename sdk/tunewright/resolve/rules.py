@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
 from tunewright.host import Host
 from tunewright.parts import (
+    AdapterMethod,
     Backend,
     Cap,
     DataSource,
+    Engine,
     Evaluator,
     Exporter,
     Facts,
@@ -64,9 +66,27 @@ def _unmet(resolved: Resolved, backend: Backend) -> Iterator[Problem]:
         other, key = resolved.met_by(backend, need.part), resolved.key(backend, "kind")
         yield from _lacks(resolved, f"{backend.part} `{backend.kind}`", need, other, key)
     if isinstance(backend, Evaluator):
-        engine, key = resolved.asked_by[backend.name], resolved.key(backend, "engine")
-        for need in engine.attaching():
-            yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(backend, need.part), key)
+        engine = resolved.asked_by[backend.name]
+        yield from _cannot_attach(resolved, backend, engine)
+        yield from (resolved.problem(engine, finding) for finding in engine.comparing())
+    if isinstance(backend, Exporter) and backend.attaches and backend is not resolved.target:
+        engine = resolved.opened_by[backend.name]
+        if id(engine) in resolved.keys:  # its own has what the exporter itself `needs`
+            yield from _cannot_attach(resolved, backend, engine)
+
+
+def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterator[Problem]:
+    """Where an evaluation's or an export's engine puts what was trained on the base: what it lacks for that."""
+    given = id(engine) in resolved.keys
+    key = resolved.key(engine, "kind") if given else resolved.key(asker, "engine")
+    for need in engine.attaching():
+        who, other = f"engine `{engine.kind}`", resolved.met_by(asker, need.part)
+        yield from _lacks(resolved, who, need, other, key)
+        if isinstance(asker, Exporter) and isinstance(other, AdapterMethod):
+            offers = other.offers()
+            if need.cap in offers - asker.leaves(offers, resolved.facts):
+                message = f"{who} needs {need}; what `{asker.kind}` writes is not, as it stands here"
+                yield Problem(need.code, message, resolved.document.at(key), need.why)
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:

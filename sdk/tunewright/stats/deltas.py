@@ -1,4 +1,4 @@
-"""Differences tuned minus base under many redraws of the items: vectorised for means, one by one for any other summary.
+"""Scores of base and tuned under many redraws of the items: vectorised for means, one by one for any other summary.
 
 Both classes answer the same two questions, with the same draws, so that a mean gives the same figures either way.
 """
@@ -35,14 +35,14 @@ class Pairs:
 
 
 class Deltas(Protocol):
-    """The difference of the two scores after a redraw; one figure a row of the matrix that is given."""
+    """The two scores after a redraw, or their difference; one figure a row of the matrix that is given."""
 
-    def drawn(self, draw: Places) -> Floats:
-        """Of the clusters at these places, with repetition (rows × clusters)."""
+    def drawn(self, draw: Places) -> tuple[Floats, Floats]:
+        """Base's score and tuned's of the clusters at these places, with repetition (rows × clusters)."""
         ...
 
     def swapped(self, swap: Flags) -> Floats:
-        """With base and tuned exchanged in the flagged clusters (rows × clusters)."""
+        """The difference with base and tuned exchanged in the flagged clusters (rows × clusters)."""
         ...
 
 
@@ -52,18 +52,21 @@ class MeanDeltas:
     def __init__(self, pairs: Pairs, metric: str) -> None:
         import numpy as np
 
-        difference = [t.grades[metric] - b.grades[metric] for b, t in zip(pairs.base, pairs.tuned, strict=True)]
-        self.sums = np.array([sum(difference[place] for place in cluster) for cluster in pairs.clusters])
+        def sums(side: Sequence[Graded]) -> Floats:
+            return np.array([sum(side[place].grades[metric] for place in cluster) for cluster in pairs.clusters])
+
+        self.base, self.tuned = sums(pairs.base), sums(pairs.tuned)
         self.sizes = np.array([len(cluster) for cluster in pairs.clusters])
 
-    def drawn(self, draw: Places) -> Floats:
-        means: Floats = self.sums[draw].sum(axis=1) / self.sizes[draw].sum(axis=1)
-        return means
+    def drawn(self, draw: Places) -> tuple[Floats, Floats]:
+        sizes = self.sizes[draw].sum(axis=1)
+        return self.base[draw].sum(axis=1) / sizes, self.tuned[draw].sum(axis=1) / sizes
 
     def swapped(self, swap: Flags) -> Floats:
         import numpy as np
 
-        means: Floats = np.where(swap, -self.sums, self.sums).sum(axis=1) / self.sizes.sum()
+        gained = self.tuned - self.base
+        means: Floats = np.where(swap, -gained, gained).sum(axis=1) / self.sizes.sum()
         return means
 
 
@@ -73,12 +76,15 @@ class SummaryDeltas:
     def __init__(self, pairs: Pairs, summary: Summary) -> None:
         self.pairs, self.summary = pairs, summary
 
-    def drawn(self, draw: Places) -> Floats:
-        import numpy as np
-
+    def drawn(self, draw: Places) -> tuple[Floats, Floats]:
         clusters = self.pairs.clusters
         rows = [[place for cluster in row for place in clusters[cluster]] for row in draw.tolist()]
-        return np.array([self._delta([self.pairs.base[p] for p in r], [self.pairs.tuned[p] for p in r]) for r in rows])
+        return self._scores(self.pairs.base, rows), self._scores(self.pairs.tuned, rows)
+
+    def _scores(self, side: Sequence[Graded], rows: Sequence[Sequence[int]]) -> Floats:
+        import numpy as np
+
+        return np.array([float(self.summary([side[place] for place in row])) for row in rows])
 
     def swapped(self, swap: Flags) -> Floats:
         import numpy as np

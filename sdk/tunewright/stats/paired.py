@@ -10,48 +10,92 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tunewright.errors import Refused
-from tunewright.parts.evaluator import Graded, Summary, mean_of
+from tunewright.parts.evaluator import Graded, Item, Summary, mean_of
 from tunewright.parts.gate import Score
+from tunewright.stats import changes
 from tunewright.stats.deltas import Deltas, MeanDeltas, Pairs, SummaryDeltas
+from tunewright.stats.proportion import wilson
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
-    from tunewright.stats.deltas import Flags
+    from tunewright.stats.deltas import Flags, Floats
 
+Interval = tuple[float, float]
 RESAMPLES = 2_000
 BLOCK = 4_000_000
 """Drawn places held at once, so that memory stays bounded: 32 MB."""
+FEW_CHANGES = 10
+"""Changed items, or groups, below which a bootstrap alone is not relied on."""
 VISITS = 1_000_000
 """Graded items handed to a summary for an interval, about; above 500 items fewer resamples are drawn, at least 400."""
 
 
-def compare(base: Sequence[Graded], tuned: Sequence[Graded], metric: str, summary: Summary, seed: int) -> Score:
+def compare(
+    base: Sequence[Graded],
+    tuned: Sequence[Graded],
+    metric: str,
+    summary: Summary,
+    seed: int,
+    lower_is_better: bool = False,
+) -> Score:
     """Score of both and their difference, paired by item id. Equal arguments give equal figures.
 
-    The interval is the 95 % percentile bootstrap of the paired difference (Efron and Tibshirani, An Introduction to
-    the Bootstrap, 1993, chapter 13). The p-value is McNemar's exact test where the score is a mean of zeros and ones
-    (McNemar, Psychometrika 12, 1947) and a paired label-swap permutation test elsewhere. `summary` sees an item as
-    often as it was drawn. Raises `Refused` where items do not pair or a score is not a finite number.
+    Where the score is a mean of zeros and ones over items that stand alone, all is computed from counts: McNemar's
+    exact test with its mid-p, Tango's interval of the difference, Wilson's of each side. Elsewhere the intervals are
+    percentiles of a bootstrap over the items, or over their groups (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, chapter 13), made as wide as Student's t has it for so few (Hesterberg, The American Statistician
+    69, 2015, 371-386) and, for grades from 0 to 1 of which few changed, joined with Tango's; the p-value is that of a
+    paired label-swap permutation test. `summary` sees an item as often
+    as it was drawn.
 
-    Where nothing differs between items, or there is one item only, the interval has no width: `n` says how little
-    that proves. No items at all give zeros and p = 1.
+    A mean of a grade that a part of the items has is compared on that part. Raises `Refused` where items do not pair,
+    where one side alone has the grade of an item, or where a score is not a finite number.
+
+    A bootstrap of any other score has no width where nothing differs between items, or where there is one: `n` and
+    `clusters` say how little that proves. No items at all give zeros and p = 1.
     """
     pairs = _pair(base, tuned)
     if not pairs.base:
-        return Score(0, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0)
+        return Score(0, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0, lower_is_better=lower_is_better)
+    pairs = _concerned(pairs, metric, summary)
     before, after = _finite(summary(pairs.base), metric, "base"), _finite(summary(pairs.tuned), metric, "tuned")
     is_mean = _is_mean(pairs, metric, summary)
+    found = Score(
+        len(pairs.base), before, after, after - before, (0.0, 0.0), 1.0,
+        clusters=len(pairs.clusters), lower_is_better=lower_is_better,
+    )  # fmt: skip
+    if is_mean and pairs.independent and _is_binary(pairs, metric):
+        return _of_counts(found, pairs, metric)
     deltas: Deltas = MeanDeltas(pairs, metric) if is_mean else SummaryDeltas(pairs, summary)
     rounds = RESAMPLES if is_mean else max(400, min(RESAMPLES, VISITS // len(pairs.base)))
-    if is_mean and pairs.independent and _is_binary(pairs, metric):
-        p_value = _mcnemar(pairs, metric)
-    else:
-        p_value = _swap_test(deltas, len(pairs.clusters), rounds, seed)
-    return Score(len(pairs.base), before, after, after - before, _interval(deltas, pairs, rounds, seed), p_value)
+    of_base, of_tuned, of_difference = _intervals(deltas, found.clusters, rounds, seed)
+    p_value = _swap_test(deltas, found.clusters, rounds, seed)
+    if isinstance(deltas, MeanDeltas) and _is_share(pairs, metric):
+        of_difference = wide_enough(of_difference, deltas.tuned - deltas.base, deltas.sizes)
+    return replace(found, ci95=of_difference, p_value=p_value, base_ci95=of_base, tuned_ci95=of_tuned)
+
+
+def _is_share(pairs: Pairs, metric: str) -> bool:
+    return all(0 <= graded.grades[metric] <= 1 for graded in (*pairs.base, *pairs.tuned))
+
+
+def _of_counts(found: Score, pairs: Pairs, metric: str) -> Score:
+    grades = [(b.grades[metric], t.grades[metric]) for b, t in zip(pairs.base, pairs.tuned, strict=True)]
+    won, lost, n = grades.count((0, 1)), grades.count((1, 0)), len(grades)
+    return replace(
+        found,
+        ci95=changes.interval(won, lost, n),
+        p_value=changes.exact(won, lost),
+        p_mid=changes.mid(won, lost),
+        base_ci95=wilson(sum(b == 1 for b, _ in grades), n),
+        tuned_ci95=wilson(sum(t == 1 for _, t in grades), n),
+    )
 
 
 def _pair(base: Sequence[Graded], tuned: Sequence[Graded]) -> Pairs:
@@ -71,11 +115,34 @@ def _pair(base: Sequence[Graded], tuned: Sequence[Graded]) -> Pairs:
                 f"base and tuned were asked different things under the id `{other.id}`",
                 fix="evaluate both again on the same rows",
             )
+    return Pairs(base, [by_id[name] for name in ids], clusters_of([graded.item for graded in base]))
+
+
+def clusters_of(items: Sequence[Item]) -> list[list[int]]:
+    """The places of items that are drawn together: those of a group, and each item that has none by itself."""
     places: dict[tuple[str, str], list[int]] = {}
-    for place, graded in enumerate(base):
-        group = graded.item.group
-        places.setdefault(("item", graded.item.id) if group is None else ("group", group), []).append(place)
-    return Pairs(base, [by_id[name] for name in ids], list(places.values()))
+    for place, item in enumerate(items):
+        places.setdefault(("item", item.id) if item.group is None else ("group", item.group), []).append(place)
+    return list(places.values())
+
+
+def _concerned(pairs: Pairs, metric: str, summary: Summary) -> Pairs:
+    """The items that have the grade, where the score is the mean of theirs; all of them elsewhere."""
+    having = [metric in graded.grades for graded in pairs.base]
+    for graded, other, has in zip(pairs.base, pairs.tuned, having, strict=True):
+        if has != (metric in other.grades):
+            raise Refused(
+                f"`{metric}` of the item `{graded.item.id}` was graded for {'base' if has else 'tuned'} alone",
+                fix="whether a metric concerns an item must not depend on the answer: mend `grade` of the evaluator",
+            )
+    if all(having) or not any(having):
+        return pairs
+    sides = [[one for one, has in zip(side, having, strict=True) if has] for side in (pairs.base, pairs.tuned)]
+    part = Pairs(sides[0], sides[1], clusters_of([graded.item for graded in sides[0]]))
+    whole = zip((pairs.base, pairs.tuned), sides, strict=True)
+    if _is_mean(part, metric, summary) and all(math.isclose(summary(a), summary(b)) for a, b in whole):
+        return part
+    return pairs
 
 
 def _finite(score: float, metric: str, side: str) -> float:
@@ -98,26 +165,53 @@ def _is_binary(pairs: Pairs, metric: str) -> bool:
     return all(graded.grades[metric] in (0, 1) for graded in (*pairs.base, *pairs.tuned))
 
 
-def _mcnemar(pairs: Pairs, metric: str) -> float:
-    """Exact and two-sided: the discordant pairs are tosses of a fair coin if tuning changed nothing."""
-    from scipy.stats import binomtest
-
-    changes = [t.grades[metric] - b.grades[metric] for b, t in zip(pairs.base, pairs.tuned, strict=True)]
-    won, lost = changes.count(1), changes.count(-1)
-    return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
-
-
-def _interval(deltas: Deltas, pairs: Pairs, rounds: int, seed: int) -> tuple[float, float]:
-    """Percentiles of the difference over resampled clusters; resamples on which a summary is undefined are left out."""
+def _intervals(deltas: Deltas, clusters: int, rounds: int, seed: int) -> tuple[Interval, Interval, Interval]:
+    """Of base, of tuned and of the difference, over resampled clusters; where a summary is undefined it is left out."""
     import numpy as np
 
-    rng, size = np.random.default_rng(seed), len(pairs.clusters)
-    found = np.concatenate([deltas.drawn(rng.integers(0, size, (rows, size))) for rows in _blocks(rounds, size)])
+    rng = np.random.default_rng(seed)
+    found = [deltas.drawn(rng.integers(0, clusters, (rows, clusters))) for rows in _blocks(rounds, clusters)]
+    base, tuned = (np.concatenate(side) for side in zip(*found, strict=True))
+    return tuple(_percentiles(scores, clusters) for scores in (base, tuned, tuned - base))  # type: ignore[return-value]
+
+
+def _percentiles(found: Floats, clusters: int) -> Interval:
+    import numpy as np
+
     found = found[np.isfinite(found)]
     if not found.size:
         raise Refused("a score is undefined on every resample of its items")
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(found, _levels(clusters))
     return (float(low), float(high))
+
+
+def _levels(clusters: int) -> tuple[float, float]:
+    """Which percentiles: 2.5 and 97.5 for many clusters, further out for few, where percentiles are too narrow.
+
+    Hesterberg's expanded percentile interval, section 5.3 of the above.
+    """
+    from scipy.stats import norm, t
+
+    if clusters < 2:
+        return (0.0, 100.0)
+    tail = 100 * float(norm.cdf(t.ppf(0.025, clusters - 1) * math.sqrt(clusters / (clusters - 1))))
+    return (tail, 100 - tail)
+
+
+def wide_enough(bootstrapped: Interval, changes_of: Floats, sizes: NDArray[np.int64]) -> Interval:
+    """The interval of a mean of grades from 0 to 1, by the sums of changes and the sizes of clusters.
+
+    Few changed clusters are drawn too seldom for a bootstrap to know their like: with a true loss of 5 points in 70
+    groups, all one way, it misses it in 13 of 100 evaluations. There it is joined with Tango's interval.
+    """
+    import numpy as np
+
+    if np.count_nonzero(changes_of) >= FEW_CHANGES:
+        return bootstrapped
+    largest = float(sizes.max())  # a cluster counts as its share of the largest, so that none weighs more than one item
+    won, lost = changes_of[changes_of > 0].sum() / largest, -changes_of[changes_of < 0].sum() / largest
+    low, high = changes.interval(float(won), float(lost), float(sizes.sum()) / largest)
+    return (min(low, bootstrapped[0]), max(high, bootstrapped[1]))
 
 
 def _swap_test(deltas: Deltas, clusters: int, rounds: int, seed: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunewright.parts import Evaluator, Gate
 from tunewright.parts.engine import Completion
-from tunewright.parts.evaluator import Graded, Item, TestRow
+from tunewright.parts.evaluator import TIED, Graded, Item, TestRow
 from tunewright.parts.gate import Evidence, Score, Verdict
 from tunewright.testing.desk import Desk
 from tunewright.testing.invented import ODD, Invented
@@ -62,10 +62,9 @@ class EvaluatorExercise(Exercise):
             return []
         graded = [Graded(item, answer, made.grade(item, answer)) for item, answer in self._answered(items)]
         self._heeds(made, items, report)
-        for one in graded:
-            unlike = sorted(set(one.grades) ^ set(made.summaries()))
-            says = f"`grade` and `summaries` disagree on the metrics: {', '.join(unlike)} is in one of them alone"
-            report.expect(not unlike, "metrics-differ", says)
+        unlike = sorted((_metrics(graded) | {TIED}) ^ (set(made.summaries()) | {TIED}))
+        says = f"`grade` and `summaries` disagree on the metrics: {', '.join(unlike)} is in one of them alone"
+        report.expect(not unlike, "metrics-differ", says)
         return graded
 
     def _measured(self, made: Evaluator, items: Sequence[Item], report: Report) -> list[Graded]:
@@ -81,11 +80,18 @@ class EvaluatorExercise(Exercise):
         whole = bool(heard) and done == sorted(done) and len({of for _, of in heard}) == 1 and done[-1] == heard[-1][1]
         says = f"`progress` heard {heard}: how many are done, of how many, up to the last"
         report.expect(whole, "progress-untrue", says)
-        turned = made.measure(Invented(0, self.answers), self.rows[::-1], _unheard)[::-1]
-        same = [one.grades for one in turned] == [one.grades for one in graded]
+        turned = made.measure(Invented(0, self.answers), self.rows[::-1], _unheard)
+        # by their ids: items of an evaluator's own are in one order whatever the rows
+        same = {one.item.id: one.grades for one in turned} == {one.item.id: one.grades for one in graded}
         says = "an item is graded otherwise when others are measured before it"
         report.expect(same, "non-deterministic", says)
-        others = (made.measure(Invented(seed, self.answers), self.rows, _unheard) for seed in range(1, MOST + 1))
+        others = [made.measure(Invented(seed, self.answers), self.rows, _unheard) for seed in range(1, MOST + 1)]
+        steady = all(
+            one.grades.keys() == before.grades.keys()
+            for other in others for one, before in zip(other, graded, strict=True)
+        )  # fmt: skip
+        says = "which metrics an item is graded in depends on the model: base and tuned would not pair"
+        report.expect(steady, "metrics-differ", says)
         differ = any(one.grades != before.grades for other in others for one, before in zip(other, graded, strict=True))
         says = "every model gets the same grades: if that is right, give the check `rows` that make a difference"
         report.expect(differ, "answer-ignored", says)
@@ -101,6 +107,9 @@ class EvaluatorExercise(Exercise):
             back = [made.grade(item, answer) for answer in answers[::-1]][::-1]
             says = "an answer is graded otherwise when others were graded before it"
             report.expect(ahead == back, "non-deterministic", says)
+            steady = all(grade.keys() == ahead[0].keys() for grade in ahead)
+            says = f"which metrics `{item.id}` is graded in depends on the answer: base and tuned would not pair"
+            report.expect(steady, "metrics-differ", says)
             grades += [[dict(grade) for grade in ahead]]
         differ = any(grade != of_item[0] for of_item in grades for grade in of_item)
         says = "every answer gets the same grades: if that is right, give the check `answers` that make a difference"
@@ -125,9 +134,10 @@ class EvaluatorExercise(Exercise):
         for metric, summary in summaries.items():
             try:
                 value, turned = summary(graded), summary(graded[::-1])
-            except KeyError as error:
+            except (KeyError, ZeroDivisionError) as error:  # the second from `mean_of`, where no item has the grade
                 if _measures(made):  # else it was said above
-                    says = f"the score `{metric}` is made of the grade {error}, which `measure` does not give"
+                    lacks = str(error) if isinstance(error, KeyError) else repr(metric)
+                    says = f"the score `{metric}` is made of the grade {lacks}, which `measure` does not give"
                     report.add("metrics-differ", says)
                 continue
             if report.expect(_is_number(value), "not-finite", f"the score `{metric}` is {value}: scores are finite"):
@@ -153,6 +163,11 @@ def _measures(made: Evaluator) -> bool:
     return type(made).measure is not Evaluator.measure
 
 
+def _metrics(graded: Sequence[Graded]) -> set[str]:
+    """Every metric that any item is graded in: not each concerns every item."""
+    return {metric for one in graded for metric in one.grades}
+
+
 def _use(made: Evaluator, rows: Sequence[TestRow]) -> None:
     list(made.items(rows))
     if _measures(made):
@@ -167,7 +182,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-SCORES = [Score(40, 0.4, tuned, tuned - 0.4, (tuned - 0.5, tuned - 0.3), 0.01) for tuned in (0.0, 0.3, 0.7, 0.95, 1.0)]
+SCORES = [
+    Score(40, 0.4, t, t - 0.4, (t - 0.5, t - 0.3), 0.01, tuned_ci95=(max(0.0, t - 0.25), min(1.0, t + 0.25)))
+    for t in (0.0, 0.3, 0.7, 0.95, 1.0)
+]
 HIGH = SCORES[3]
 OTHER = "other.metric"
 """A score that no gate of the sample asks for."""
@@ -177,7 +195,7 @@ class Seen(Evidence):
     """Evidence that notes which of its scores are asked for."""
 
     def __init__(self, scores: Mapping[str, Score]) -> None:
-        super().__init__(scores)
+        super().__init__(scores, scores.contamination if isinstance(scores, Evidence) else None)
         self.read = set[str]()
 
     def __getitem__(self, name: str) -> Score:
@@ -209,9 +227,9 @@ class GateExercise(Exercise):
         self._no_numbers(made, metrics, report)
         return {"metrics": sorted(metrics), "verdicts": [vars(verdict) for verdict in verdicts]}
 
-    def _sets(self, metrics: frozenset[str]) -> list[dict[str, Score]]:
+    def _sets(self, metrics: frozenset[str]) -> Sequence[Mapping[str, Score]]:
         if self.evidence is not None:
-            return [dict(self.evidence)]
+            return [self.evidence]
         return [dict.fromkeys([*sorted(metrics), OTHER], score) for score in SCORES]
 
     def _verdict(self, made: Gate, evidence: Mapping[str, Score], report: Report) -> Verdict:

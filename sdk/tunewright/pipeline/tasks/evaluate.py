@@ -155,8 +155,8 @@ def _alike(evaluator: Evaluator, tuned: Graded, base: Graded) -> bool:
 
 def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:
     """A reference that is longer than any answer may be can never be matched: that is no finding about a model."""
-    limit = evaluator.options.max_new_tokens
     for item in items:
+        limit = evaluator.limit(item)
         length = len(tokenizer.encode(item.reference))
         if length > limit:
             raise BadInput(

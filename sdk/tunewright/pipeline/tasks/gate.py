@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,10 +11,12 @@ from typing import Any
 from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
 from tunewright.parts.evaluator import Graded
-from tunewright.parts.gate import Evidence, Score, Verdict, baseline_score, form_score
+from tunewright.parts.gate import Contamination, Evidence, Score, Verdict, baseline_score, form_score
 from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.stats.holm import adjusted
 from tunewright.stats.paired import compare
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
@@ -27,6 +29,8 @@ class Judge(Task):
 
     `baselines` holds the evaluations of each baseline, by its name; its answers come by the port `baseline_port`.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -48,36 +52,68 @@ class Judge(Task):
         }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        scores: dict[str, Score] = {}
-        for evaluator in self.evaluators:
-            base, tuned = (read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
-            for metric, summary in evaluator.summaries().items():
-                scores[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        baselines = {name: self._against(inputs, name, asked) for name, asked in self.baselines.items()}
-        named = {baseline_score(name, key): one for name, found in baselines.items() for key, one in found.items()}
-        shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))})
+        answers = {
+            evaluator: tuple(read_graded(inputs[port], evaluator.name) for port in ("base", "tuned"))
+            for evaluator in self.evaluators
+        }
+        found = looked_up(inputs)
+        scores = adjusted({name: one for each in answers for name, one in self._compared(each, *answers[each])})
+        clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, answers[each], found)}
+        baselines = {
+            name: dict(self._against(inputs[baseline_port(name)], asked, answers))
+            for name, asked in self.baselines.items()
+        }
+        named = {baseline_score(name, key): one for name, them in baselines.items() for key, one in them.items()}
+        shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))}, found)
         verdicts = [_judged(gate, shown) for gate in self.gates]
         evidence = {
-            "scores": {name: asdict(score) for name, score in scores.items()},
-            "baselines": {
-                name: {key: asdict(score) for key, score in found.items()} for name, found in baselines.items()
-            },
+            "scores": _plain(scores),
+            "clean": _plain(clean),
+            "baselines": {name: _plain(them) for name, them in baselines.items()},
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
         return evidence
 
-    def _against(self, inputs: Mapping[str, Artifact], name: str, asked: Sequence[Evaluator]) -> dict[str, Score]:
+    def _compared(
+        self, evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]
+    ) -> Iterator[tuple[str, Score]]:
+        less = evaluator.lower_is_better()
+        for metric, summary in evaluator.summaries().items():
+            yield f"{evaluator.name}.{metric}", compare(base, tuned, metric, summary, self.seed, metric in less)
+
+    def _clean(
+        self,
+        evaluator: Evaluator,
+        sides: Sequence[Sequence[Graded]],
+        found: Contamination | None,
+    ) -> Iterator[tuple[str, Score]]:
+        """The scores without the items that were learnt, where there are some, and others besides."""
+        seen = set(found.items[evaluator.name]) if found else set()
+        base, tuned = ([one for one in side if one.item.id not in seen] for side in sides)
+        if not seen or not base:
+            return
+        less = evaluator.lower_is_better()
+        for metric, summary in evaluator.summaries().items():
+            try:
+                score = compare(base, tuned, metric, summary, self.seed, metric in less)
+            except ZeroDivisionError:  # no item is left that this metric concerns
+                continue
+            yield f"{evaluator.name}.{metric}", score
+
+    def _against(
+        self, baseline: Artifact, asked: Sequence[Evaluator], answers: Mapping[Evaluator, Sequence[Sequence[Graded]]]
+    ) -> Iterator[tuple[str, Score]]:
         """The scores of a baseline, and of the tuned model beside it."""
-        found: dict[str, Score] = {}
         for evaluator in asked:
-            tuned = read_graded(inputs["tuned"], evaluator.name)
+            _, tuned = answers[evaluator]
             by_id = {graded.item.id: graded for graded in tuned}
-            answers = read_graded(inputs[baseline_port(name)], evaluator.name)
-            base = [_as_asked(graded, by_id) for graded in answers]
-            for metric, summary in evaluator.summaries().items():
-                found[f"{evaluator.name}.{metric}"] = compare(base, tuned, metric, summary, self.seed)
-        return found
+            base = [_as_asked(graded, by_id) for graded in read_graded(baseline, evaluator.name)]
+            yield from self._compared(evaluator, base, tuned)
+
+
+def _plain(scores: Mapping[str, Score]) -> dict[str, Any]:
+    return {name: asdict(score) for name, score in scores.items()}
 
 
 def baseline_port(name: str) -> str:

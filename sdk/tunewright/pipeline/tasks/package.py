@@ -12,6 +12,7 @@ from tunewright.handoff.package import build, zip_folder
 from tunewright.parts import Backend, Evaluator, Quantizer
 from tunewright.parts.gate import Verdict
 from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.contamination import LEDGER, sentences
 from tunewright.pipeline.tasks.evaluate import asked, unproven
 from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import MODEL, RECORD
@@ -84,7 +85,7 @@ class Package(Task):
             gates=[Verdict(**gate) for gate in evidence["gates"]],
             data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
             libraries=self.about["libraries"],
-            limits=[*([self.quantizer.caveat] if self.quantizer.caveat else []), *unproven(inputs)],
+            limits=[*([self.quantizer.caveat] if self.quantizer.caveat else []), *unproven(inputs), *sentences(inputs)],
             licences={"base": self.about["license"]} if self.about["license"] else {},
         )
 
@@ -135,6 +136,7 @@ class Package(Task):
             "prompts.json": _text(inputs["parity"], GOLDEN),
             "certificate.json": _certificate(inputs["parity"]),
             "REPORT.html": _text(inputs["report"], PAGE),
+            **({LEDGER: _text(inputs["contamination"], LEDGER)} if "contamination" in inputs else {}),
         }
 
 

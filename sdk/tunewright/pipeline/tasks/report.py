@@ -9,6 +9,7 @@ from typing import Any
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.prompt_format import said
 from tunewright.pipeline.step import Context, Task
+from tunewright.pipeline.tasks.contamination import LEDGER
 from tunewright.pipeline.tasks.evaluate import asked, read_graded, unproven
 from tunewright.pipeline.tasks.export import FORM
 from tunewright.pipeline.tasks.fetch import RECORD
@@ -71,6 +72,7 @@ class Report(Task):
             },
             **_only(evidence, "scores", "gates"),
             "unproven": unproven(inputs),
+            "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
             "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
@@ -83,10 +85,27 @@ class Report(Task):
         }
         return ReportFacts.model_validate(found)
 
+    def _contamination(self, inputs: Mapping[str, Artifact], clean: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What was looked up and found, and the scores without it."""
+        if "contamination" not in inputs:
+            return None
+        ledger = inputs["contamination"].json(LEDGER)
+        of_rows = ("name", "rows", "equal", "otherwise", "near", "groups")
+        of_items = ("origin", "kind", "similarity", "row", "rows", "answer")
+        return {
+            "threshold": ledger["method"]["threshold"],
+            "trainings": [_only(training, *of_rows) for training in ledger["trainings"]],
+            "evaluations": {
+                name: {**_only(looked, "items", "removed"), "found": [_only(one, *of_items) for one in looked["found"]]}
+                for name, looked in ledger["evaluations"].items()
+            },
+            "clean": clean,
+        }
+
     def _certificates(self, certified: Artifact) -> dict[str, Any]:
         """Each form's row of the certificate, and the figures that only this machine has."""
         figures = certified.manifest["notes"]["figures"]
-        shown = ("agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
+        shown = ("engine", "agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
         return {form: {**_only(found, *shown), **figures[form]} for form, found in certified.json(PARITY).items()}
 
     def _searches(self, certified: Artifact) -> dict[str, Any]:

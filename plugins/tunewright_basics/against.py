@@ -1,0 +1,53 @@
+"""What the gates that compare have in common: which score they ask for, and when nothing can be said by it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from tunewright.parts.gate import Score, baseline_score
+
+BASE = "base"
+FEWEST = 10
+"""Items, or groups of them, below which no interval is relied on."""
+
+Metric = Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.")]
+Baseline = Annotated[
+    str, Field(min_length=1, description="What it is compared with: `base`, or a baseline of the spec by its name.")
+]
+
+
+def score_name(metric: str, baseline: str) -> str:
+    """How the evidence calls a score against `base` or against another baseline."""
+    return metric if baseline == BASE else baseline_score(baseline, metric)
+
+
+def unusable(score: Score | None, name: str) -> str | None:
+    """Why a score says nothing about a difference; None where it does."""
+    if score is None:
+        return f"there is no score `{name}`"
+    if not all(map(math.isfinite, (score.base, score.tuned, score.delta, *score.ci95, score.p_value))):
+        return f"`{name}` is no number"
+    few = score.clusters or score.n
+    if few < FEWEST:
+        return f"{few} {'groups of ' if few < score.n else ''}items are too few for an interval: {FEWEST} are the least"
+    return None
+
+
+def gain(score: Score) -> tuple[float, float, float]:
+    """The difference and the ends of its interval, as gains: above 0 is better whichever way the metric goes."""
+    low, high = score.ci95
+    # 0.0 - x, not -x: a loss of nothing is not written as -0
+    return (0.0 - score.delta, 0.0 - high, 0.0 - low) if score.lower_is_better else (score.delta, low, high)
+
+
+def found(score: Score) -> str:
+    """From what to what, and how far off that may be."""
+    low, high = score.ci95
+    grouped = f" in {score.clusters} groups" if 0 < score.clusters < score.n else ""
+    return (
+        f"it goes from {score.base:.3f} to {score.tuned:.3f} on {score.n} rows{grouped}, "
+        f"a change of {score.delta:+.3f} (95 % {low:+.3f} to {high:+.3f}, p {score.p_value:.2g})"
+    )

@@ -1,0 +1,67 @@
+"""`no_contamination`: the questions that judge were not learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tunewright.parts import Facts, Finding, Gate
+from tunewright.parts.gate import Contamination, Evidence, GateOptions, Verdict
+from tunewright.spec.suggest import did_you_mean
+
+
+class NoContaminationOptions(GateOptions):
+    """Options of a gate on contaminated items."""
+
+    kind: str = "no_contamination"
+    evaluation: Annotated[
+        str | None, Field(description="Whose items, by the evaluation's name; by default those of every evaluation.")
+    ] = None
+    at_most: Annotated[int, Field(ge=0, description="Items that may stand among the learnt rows all the same.")] = 0
+
+
+class NoContamination(Gate[NoContaminationOptions]):
+    """Counts the items that stand among the rows that were learnt: as they are, nearly, or within a longer row.
+
+    Where nothing was looked up, it fails: that no item was found then says nothing.
+    """
+
+    kind = "no_contamination"
+    Options: ClassVar = NoContaminationOptions
+    reads = frozenset({"evaluation", "at_most"})
+
+    def metrics(self) -> frozenset[str]:
+        return frozenset()
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        name = self.options.evaluation
+        if name is not None and not any(metric.startswith(f"{name}.") for metric in facts.metrics):
+            known = {metric.partition(".")[0] for metric in facts.metrics}
+            yield Finding(
+                "unknown-metric", f"no evaluation is called `{name}`", "evaluation", did_you_mean(name, known)
+            )
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        found = evidence.contamination
+        if found is None or not found.compared:
+            return Verdict(self._sentence(), False, "no item was looked up among the rows that were learnt")
+        name = self.options.evaluation
+        if name is not None and name not in found.items:
+            looked = ", ".join(f"`{one}`" for one in sorted(found.items))
+            return Verdict(self._sentence(), False, f"no item of `{name}` was looked up, only those of {looked}")
+        return self._counted(found, sorted(found.items) if name is None else [name])
+
+    def _counted(self, found: Contamination, names: list[str]) -> Verdict:
+        counts = {name: len(found.items[name]) for name in names if found.items[name]}
+        total = sum(counts.values())
+        where = f": {', '.join(f'{count} of `{name}`' for name, count in counts.items())}" if counts else ""
+        return Verdict(self._sentence(), total <= self.options.at_most, f"{total or 'none'} of them were found{where}")
+
+    def _sentence(self) -> str:
+        name, most = self.options.evaluation, self.options.at_most
+        whose = f"of `{name}`" if name is not None else "of any evaluation"
+        if not most:
+            return f"no item {whose} stands among the learnt rows"
+        return f"at most {most} item{'s' if most > 1 else ''} {whose} stand among the learnt rows"

@@ -1,0 +1,50 @@
+"""`non_inferior`: what was trained is surely not worse by more than a margin."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tunewright.parts import Gate
+from tunewright.parts.gate import Evidence, GateOptions, Verdict
+from tunewright_basics.against import BASE, Baseline, Metric, found, gain, score_name, unusable
+
+
+class NonInferiorOptions(GateOptions):
+    """Options of a gate on what may be lost."""
+
+    kind: str = "non_inferior"
+    metric: Metric
+    margin: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Loss that is still borne, in the metric's own unit.")
+    ]
+    to: Baseline = BASE
+
+
+class NonInferior(Gate[NonInferiorOptions]):
+    """Passes where the bad end of the 95 % interval of the difference lies inside the margin: the interval, not the
+    point, so that few rows do not pass for want of evidence.
+
+    That is a test of "worse by the margin or more" at 2.5 %, from one side. Of a metric whose small values are good,
+    the other end counts. Fails where the score is missing, is no number, or has fewer than ten items or groups.
+    Source: CONSORT for non-inferiority trials, Piaggio et al., JAMA 308 (2012) 2594-2604.
+    """
+
+    kind = "non_inferior"
+    Options: ClassVar = NonInferiorOptions
+    reads = frozenset({"metric", "margin", "to"})
+    vary: ClassVar = {"margin": (0.05, 0.25), "to": (BASE, "few_shot")}
+
+    def metrics(self) -> frozenset[str]:
+        return frozenset({score_name(self.options.metric, self.options.to)})
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        name, margin = score_name(self.options.metric, self.options.to), self.options.margin
+        asked = f"{self.options.metric} is not worse than {self.options.to} by {margin:g} or more"
+        score = evidence.get(name)
+        reason = unusable(score, name)
+        if score is None or reason is not None:
+            return Verdict(asked, False, reason or "")
+        _, worst, _ = gain(score)
+        return Verdict(asked, worst > -margin, found(score))

@@ -1,0 +1,23 @@
+"""Several scores of one run: the more one looks at, the likelier one of them is good by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tunewright.parts.gate import Score
+
+
+def adjusted(family: Mapping[str, Score]) -> dict[str, Score]:
+    """The scores with `p_adjusted`: reading those as one reads a single p, the chance that any of them is wrong stays.
+
+    A family is what one question is asked of: all scores of a run against the base are one, those against each baseline
+    another; what an exported form has lost is a check of each form and no claim, and belongs to none.
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6 (1979) 65-70.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    if not family:
+        return {}
+    ps = multipletests([score.p_value for score in family.values()], method="holm")[1]
+    return {name: replace(score, p_adjusted=float(p)) for (name, score), p in zip(family.items(), ps, strict=True)}

@@ -1,0 +1,63 @@
+"""A suite, a benchmark of the client's own in one block, and choices by likelihood go through a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tunewright_suites
+from fake_project import FIRST_PARTY
+from tunewright.host import Host
+from tunewright.project import Project
+from tunewright.spec.problems import SpecError
+
+OWN = (
+    "{{kind: heldout, name: mine, test: [{{kind: jsonl, path: '{path}'}}], "
+    "format: {{kind: chat, prompt: '{{question}}', completion: '{{answer}}'}}, "
+    "metrics: [token_f1, numeric], tolerance: 0.5}}"
+)
+
+
+@pytest.fixture
+def host(fakes):
+    """The fakes, and the evaluations, files and gates of our own beside them."""
+    others = [plugin for plugin in FIRST_PARTY if plugin not in ("basics", "files", "suites")]
+    extra = {} if "suites" in FIRST_PARTY else {"suites": tunewright_suites}
+    return Host(blocked=others, extra=extra)
+
+
+def run(spec, host, root, evals, gates="[]"):
+    done = Project.from_spec(spec, overrides=(f"evals={evals}", f"gates={gates}"), host=host).run(root)
+    return done.summary
+
+
+def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
+    summary = run(fake_spec, host, tmp_path / "root", "[{kind: suite, name: medical}]")
+    assert set(summary["scores"]) == {
+        f"medical.{metric}" for metric in ("score", "reading", "urgency", "safety", "exact_match", "over_refusal")
+    }
+    rows = Path(summary["run_dir"], "steps", "evaluate-tuned", "medical.jsonl").read_text().splitlines()
+    assert len(rows) == 48
+    assert json.loads(rows[0])["item"]["task"] == "reading"
+
+
+def test_a_benchmark_of_ones_own_is_one_block(fake_spec, host, tmp_path):
+    rows = [{"question": f"how many {what}?", "answer": f"{n} pieces"} for n, what in enumerate(("cats", "dogs"))]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    summary = run(fake_spec, host, tmp_path / "root", f"[{OWN.format(path=path)}]")
+    assert set(summary["scores"]) == {"mine.token_f1", "mine.numeric"}
+    assert summary["scores"]["mine.numeric"]["n"] == 2
+
+
+def test_choices_are_scored_of_base_and_tuned(fake_spec, host, tmp_path):
+    summary = run(fake_spec, host, tmp_path / "root", "[{kind: choice}]")
+    assert set(summary["scores"]) == {f"choice.{metric}" for metric in ("accuracy", "probability", "brier", "ece")}
+
+
+def test_an_unknown_suite_stands_at_its_line(fake_spec, host):
+    for option, says in (("name: suport", "there is no suite `suport`"), ("path: suport", "no file `suite.yaml`")):
+        with pytest.raises(SpecError, match=says):
+            Project.from_spec(fake_spec, overrides=(f"evals=[{{kind: suite, {option}}}]", "gates=[]"), host=host).plan()
