@@ -12,6 +12,7 @@ from fake_project import FIRST_PARTY
 from tunewright import blame, compare
 from tunewright.errors import BadInput
 from tunewright.host import Host
+from tunewright.pipeline.blame import RowsDiffering
 from tunewright.project import Project
 
 
@@ -51,7 +52,7 @@ def test_the_same_run_twice_has_no_difference(ran, host):
 
 def test_answers_are_paired_by_item_and_those_that_flipped_are_shown(fake_spec, ran, host):
     first = ran("one")
-    rows(fake_spec, "train.csv", ("where is my parcel", "refund"), ("repair the pump", "repair"), ("my money", "refund"))
+    rows(fake_spec, "train.csv", ("where is my parcel", "refund"), ("repair the pump", "repair"), ("money", "refund"))
     later = ran("two")
     found = compare(first, later, host=host)
     assert found.scores["fake.right"] == [1, pytest.approx(2 / 3)]
@@ -66,12 +67,11 @@ def test_answers_are_paired_by_item_and_those_that_flipped_are_shown(fake_spec, 
 
 def test_rows_that_are_in_one_run_alone_are_counted_with_their_source(fake_spec, ran, host):
     first = ran("one")
-    text = (fake_spec.parent / "train.csv").read_text()
-    (fake_spec.parent / "train.csv").write_text(text.replace("refund my order", "refund all orders") + "a bill,refund\n")
+    train = fake_spec.parent / "train.csv"
+    train.write_text(train.read_text().replace("refund my order", "refund all orders") + "a bill,refund\n")
     why = blame(first, ran("two"), host=host)
     assert [what for _, what in named(why)] == ["data.train.0"]
-    (found,) = why.rows
-    assert (found.training, found.both, found.only_first, found.only_later, found.reordered) == ("prepare", 5, 1, 2, False)
+    assert why.rows == [RowsDiffering("prepare", both=5, only_first=1, only_later=2, reordered=False)]
     assert why.same_steps == ["fetch", "evaluate-base"]
 
 
@@ -79,8 +79,8 @@ def test_rows_in_another_order_are_told(fake_spec, ran, host):
     first = ran("one")
     lines = (fake_spec.parent / "train.csv").read_text().splitlines()
     (fake_spec.parent / "train.csv").write_text("\n".join([lines[0], *reversed(lines[1:]), ""]))
-    (found,) = blame(first, ran("two"), host=host).rows
-    assert (found.both, found.only_first, found.only_later, found.reordered) == (6, 0, 0, True)
+    found = blame(first, ran("two"), host=host).rows
+    assert found == [RowsDiffering("prepare", both=6, only_first=0, only_later=0, reordered=True)]
 
 
 def test_a_field_that_differs_is_named_with_who_set_it(fake_spec, ran, host):

@@ -32,7 +32,7 @@ def show_compared(runs: Sequence[Path], why: bool, most: int, host: Host, as_jso
     if why and len(runs) != 2:
         raise BadInput(f"`--why` tells what differs between two runs, not {len(runs)}", fix="name two runs")
     found = compare(*runs, host=host)
-    blamed = blame(*runs, host=host) if why else None
+    blamed = blame(runs[0], runs[1], host) if why else None
     if as_json:
         told = {} if blamed is None else {"why": blamed.to_json(most)}
         print(json.dumps({**found.to_json(), **told}, ensure_ascii=False))

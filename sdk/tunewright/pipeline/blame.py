@@ -137,7 +137,7 @@ def _everything(first: Kept, later: Kept) -> Iterator[tuple[str, Iterator[Differ
     yield "arguments", _arguments(first, later, {one.what for one in fields})
     yield "seed", _differ(*({"seed": lock["seed"]} for lock in locks))
     yield "data", _differ(*(_digests(run) for run in (first, later)))
-    yield "model", _differ(*({**lock["locked"]["model"], **_identity(run)} for lock, run in zip(locks, (first, later), strict=True)))
+    yield "model", _differ(*(_model(run) for run in (first, later)))
     yield "libraries", _differ(*(run.plan.get("libraries", {}) for run in (first, later)))
     yield "plugins", _differ(*(lock["locked"]["plugins"] for lock in locks))
     yield "machine", _differ(*(_machine(run) for run in (first, later)))
@@ -185,9 +185,10 @@ def _arguments(first: Kept, later: Kept, fields: set[str]) -> Iterator[Differing
         one, two = (run.plan["arguments"][backend] for run in (first, later))
         for name in sorted({*one, *two}):
             sides = [side.get(name) or {"value": None, "set_by": "", "field": None} for side in (one, two)]
-            if sides[0]["value"] != sides[1]["value"] and not {side["field"] for side in sides} & ends:
-                yield Differing(f"{backend}: {name}", *(side["value"] for side in sides),
-                                set_by=(sides[0]["set_by"], sides[1]["set_by"]))  # fmt: skip
+            before, after = (side["value"] for side in sides)
+            if before != after and not {side["field"] for side in sides} & ends:
+                set_by = (sides[0]["set_by"], sides[1]["set_by"])
+                yield Differing(f"{backend}: {name}", before, after, set_by)
 
 
 def _digests(run: Kept) -> Mapping[str, str]:
@@ -195,12 +196,12 @@ def _digests(run: Kept) -> Mapping[str, str]:
     return found
 
 
-def _identity(run: Kept) -> dict[str, Any]:
+def _model(run: Kept) -> dict[str, Any]:
+    """What the base is pinned to, and which weights that were."""
     fetched = run.step("fetch")
-    if fetched is None:
-        return {}
-    record = fetched.json(RECORD)
-    return {"name": record["name"], **{f"identity.{name}": one for name, one in record["identity"].items()}}
+    record = {"name": None, "identity": {}} if fetched is None else fetched.json(RECORD)
+    identity = {f"identity.{name}": digest for name, digest in record["identity"].items()}
+    return {"name": record["name"], **run.lock["locked"]["model"], **identity}
 
 
 def _machine(run: Kept) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from tunewright.store.publish import Artifact, read_artifact
 
 TUNED, BASE = "evaluate-tuned", "evaluate-base"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_ROWS = ("format", "test", "engine")  # of an evaluation: which questions, and who asks; no say in how answers are graded
+_ROWS = ("format", "test", "engine")
+"""Options of an evaluation that say what is asked and who asks: they have no say in how answers are graded."""
 
 
 class Kept:
