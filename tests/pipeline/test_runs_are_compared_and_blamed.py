@@ -63,6 +63,7 @@ def test_answers_are_paired_by_item_and_those_that_flipped_are_shown(fake_spec, 
     lost = flips.lost[0]
     assert (lost.origin, lost.reference, lost.first, lost.later) == ("test.csv:2", "delivery", "delivery", "refund")
     assert (lost.token, lost.retokenized, lost.grades) == (0, False, (1.0, 0.0))
+    assert why.unreproducible == ""  # other rows may well answer otherwise
 
 
 def test_rows_that_are_in_one_run_alone_are_counted_with_their_source(fake_spec, ran, host):
@@ -153,9 +154,23 @@ def test_evaluations_that_asked_other_things_are_not_compared(fake_spec, ran, ho
 def test_an_evaluation_whose_plugin_is_gone_is_said(ran, host):
     run = ran("one")
     plan = json.loads((run / "plan.json").read_text())
-    plan["lock"]["evals"][0] |= {"kind": "gone", "name": "fake"}
+    plan["lock"]["evals"][0] |= {"kind": "gone"}
     (run / "plan.json").write_text(json.dumps(plan))
     assert "no installed plugin brings `evaluator/gone`" in compare(run, run, host=host).against[0].refused["fake"]
+
+
+def test_an_evaluation_whose_name_is_no_option_is_found(ran, host):
+    run = ran("one")
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["lock"]["evals"][0]["name"] is None
+    plan["asked_by"] = {"desk": plan["asked_by"]["fake"]}  # as a suite is called what its own files say
+    (run / "plan.json").write_text(json.dumps(plan))
+    path = (run / "steps" / "evaluate-tuned").resolve()
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "fake.jsonl").rename(path / "desk.jsonl")
+    manifest["files"]["desk.jsonl"] = manifest["files"].pop("fake.jsonl")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert list(compare(run, run, host=host).against[0].scores) == ["desk.right"]
 
 
 def test_another_way_of_grading_is_noted(ran, host):

@@ -66,8 +66,8 @@ class Kept:
 
     @property
     def evaluations(self) -> dict[str, Mapping[str, Any]]:
-        """Options of every evaluation, by its name."""
-        return {one.get("name") or one["kind"]: one for one in self.lock["evals"]}
+        """Options of every evaluation, by its name, which need not be among them: `asked_by` has one for each."""
+        return dict(zip(self.plan["asked_by"], self.lock["evals"], strict=True))
 
     def evaluator(self, name: str) -> Evaluator:
         """An evaluation's backend, for how grades become scores. Raises `TunewrightError` where it cannot be made."""
@@ -257,19 +257,21 @@ def _by_seed(runs: Sequence[Kept], against: Sequence[Against]) -> dict[str, Betw
     shared = set.intersection(*(set(one.scores) for one in against))
     found = dict[str, Between | str]()
     for name in runs[0].evaluations:
-        compared = [metric for metric in runs[0].scores() if metric.startswith(f"{name}.") and metric in shared]
-        for score in compared:
-            found[score] = _between(runs, name, score)
+        metrics = runs[0].evaluator(name).summaries() if name not in against[0].refused else ()
+        for metric in metrics:
+            if (score := f"{name}.{metric}") in shared:
+                found[score] = _between(runs, name, metric)
     return found
 
 
-def _between(runs: Sequence[Kept], name: str, score: str) -> Between | str:
+def _between(runs: Sequence[Kept], name: str, metric: str) -> Between | str:
     """The gain over the base by seed, or why it cannot be told: only a mean of a grade is a sum over items."""
     answers = {str(run.lock["seed"]): run.graded(name) for run in runs}
     try:
-        found = between(answers, runs[0].graded(name, BASE), score.removeprefix(f"{name}."))
+        found = between(answers, runs[0].graded(name, BASE), metric)
     except TunewrightError as error:
         return error.message
+    score = f"{name}.{metric}"
     gains = [run.scores()[score] - run.scores(BASE)[score] for run in runs]
     if not math.isclose(found.gain, sum(gains) / len(gains), abs_tol=1e-9):
         return "it is no mean over items"
