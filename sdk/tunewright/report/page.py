@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import ReportFacts
-from tunewright.report.plots import interval_plots, loss_plot
+from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, shares_plot
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,6 +48,8 @@ def render(facts: ReportFacts) -> str:
             kinds={"exact": "as it is", "near": "nearly", "contained": "within a longer row"},
             shown_items=SHOWN_ITEMS,
             loss=loss_plot(facts.loss),
+            shares=shares_plot(facts.scores),
+            calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )
     )
 
