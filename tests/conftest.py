@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,29 @@ os.environ.update({
     "OMP_NUM_THREADS": os.environ.get("TEST_THREADS", "1"), "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false",
 })  # fmt: skip
+
+
+def pytest_configure():
+    """Nothing is flushed to the disk: no test cuts the power, and a run waits for the disk a hundred times."""
+    os.fsync = lambda descriptor: None
+
+
+def pytest_collection_finish():
+    settled()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_looked_through_once():
+    yield
+    settled()
+
+
+def settled():
+    """Whatever is alive now stays so: thousands of tests, imported libraries. A library's trainer collects garbage
+    twice a training, and would look through all of it each time, which took longer than a tiny training itself.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from tunewright.errors import Refused
 from tunewright.parts import BadOption, Cap, Exporter, Facts, Finding, Need, Options, SpecPath, To
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
+from tunewright_peft.arguments import VLLM_MAX_RANK
 from tunewright_peft.files import read_plain
 
 Combination = Literal[
@@ -129,6 +130,10 @@ class WeightedExporter(Exporter[WeightedOptions]):
     def needs(self) -> Iterable[Need]:
         yield Need("adapter", Cap.LORA, CODE, "PEFT combines LoRA alone: take `lora`, or leave this export out")
 
+    def leaves(self, offers: frozenset[Cap], facts: Facts) -> frozenset[Cap]:
+        """`cat` adds the ranks, and vLLM has a bound for them."""
+        return offers - {Cap.VLLM} if self._rank(facts) > VLLM_MAX_RANK else offers
+
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Options that do nothing under the chosen combination, and adapters that PEFT would combine wrongly."""
         yield from self._idle()
@@ -169,6 +174,18 @@ class WeightedExporter(Exporter[WeightedOptions]):
         digest = combining.combine(trained.outline(), adapters, arguments, trained.seed, out)
         complete(trained, out)
         return Form(trained.engine, attach=True, speaks=True, digest=digest)
+
+    def _rank(self, facts: Facts) -> int:
+        """Of what it writes, as far as the adapters' configs can be read; 0 where they cannot."""
+        if self.options.by_svd and self.options.svd_rank is not None:
+            return self.options.svd_rank
+        configs = [facts.saves]
+        try:
+            configs += [read_plain(path.path) for path in self.takes_up().values()]
+        except Refused:  # `check` says so, or the core
+            return 0
+        ranks = [rank for config in configs if isinstance(rank := config.get("r"), int)]
+        return sum(ranks) if self.options.combination == "cat" else max(ranks, default=0)
 
     def _idle(self) -> Iterable[Finding]:
         options, how = self.options, self.options.combination

@@ -28,7 +28,8 @@ def idle(options: LoopOptions) -> Iterator[Finding]:
     yield from _schedule(options)
     yield from _optimizer(options)
     if options.max_steps != -1 and "epochs" in options.model_fields_set:
-        yield nothing("epochs", f"beside `max_steps: {options.max_steps}`", "write one of the two", option=True)
+        fix = "write one of the two; on the command line `--set trainer.epochs=null` takes this one out"
+        yield nothing("epochs", f"beside `max_steps: {options.max_steps}`", fix, option=True)
     if "activation_checkpointing_kwargs" in options.args and not options.checkpointing:
         yield nothing("activation_checkpointing_kwargs", "without `checkpointing`", "set `checkpointing: true`")
 

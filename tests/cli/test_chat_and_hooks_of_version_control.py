@@ -19,13 +19,10 @@ from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts.engine import Completion
 from tunewright.project import Project
+from typed import typed as call
 
 TUNEWRIGHT = str(Path(sys.executable).with_name("tunewright"))
 BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
-
-
-def call(*words, said=""):
-    return subprocess.run([TUNEWRIGHT, *words], input=said, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunewright.data.near import near
-from tunewright.data.own import LEAST, Common, words
+from tunewright.data.own import FAR, LEAST, Common, words
 
 CLASSES = ", ".join(f"class_{number:02}" for number in range(77))
 INSTRUCTION = f"Route the message of a customer to one of these queues and answer with its name alone: {CLASSES}. " * 3
@@ -76,6 +76,14 @@ def test_copies_of_one_row_are_no_instruction():
     assert common.own(copies[0]) == copies[0]
 
 
+def test_a_beginning_that_goes_on_in_few_ways_is_no_instruction():
+    """Six versions of one message: what they share is what they say."""
+    start = "my parcel with the two lamps has not come"
+    versions = [words(f"{start} {when} {end}") for when in ("yet", "today") for end in ("please", "sorry", "help")]
+    common = Common([[*versions, *map(words, MESSAGES)]])
+    assert common.own(versions[0]) == versions[0]
+
+
 def test_a_prompt_that_says_nothing_of_its_own_keeps_its_words():
     shown = [prompt(text) for text in MESSAGES]
     bare = words(f"{INSTRUCTION}\n\nMessage:\nQueue:")
@@ -86,3 +94,9 @@ def test_nothing_shared_leaves_every_word():
     shown = [words(text) for text in MESSAGES]
     common = Common([shown])
     assert [common.own(text) for text in shown] == shown
+
+
+def test_a_text_that_is_a_book_is_looked_at_where_it_begins_and_ends():
+    book = [f"word{place}" for place in range(3 * FAR)]
+    common = Common([[[*prompt(text)[:-1], *book, "queue"] for text in MESSAGES]])
+    assert common.own([*prompt("I lost my card")[:-1], *book, "queue"])[:4] == ["i", "lost", "my", "card"]

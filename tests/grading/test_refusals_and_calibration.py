@@ -48,7 +48,7 @@ RIGHT = [1, 1, 1, 0, 0, 1, 0, 1, 1, 0]
 def test_bins_of_equal_width_are_those_of_guo():
     found = reliability(CONFIDENCES, RIGHT, 5)
     # (0.4, 0.6]: 0 of 2 at 0.55; (0.6, 0.8]: 3 of 4 at 0.7; (0.8, 1]: 3 of 4 at 0.9
-    assert [(one.count, one.confidence, one.accuracy) for one in found] == [
+    assert [(one.n, one.confidence, one.accuracy) for one in found] == [
         (2, pytest.approx(0.55), 0),
         (4, pytest.approx(0.7), 0.75),
         (4, pytest.approx(0.9), 0.75),
@@ -62,7 +62,7 @@ def test_a_bound_belongs_to_the_bin_below():
 
 def test_bins_of_equal_mass_hold_equally_many():
     found = reliability([0.1, 0.2, 0.9, 0.95, 0.99], [0, 0, 1, 1, 1], 2, "mass")
-    assert [(one.low, one.high, one.count) for one in found] == [(0.1, 0.2, 2), (0.9, 0.99, 3)]
+    assert [(one.low, one.high, one.n) for one in found] == [(0.1, 0.2, 2), (0.9, 0.99, 3)]
     assert ece([0.1, 0.3, 0.8, 1.0], [0, 0, 1, 1], 2, "mass") == pytest.approx(0.5 * 0.2 + 0.5 * 0.1)
 
 

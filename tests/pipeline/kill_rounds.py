@@ -6,6 +6,7 @@ Every round is a fork of this process, so that torch is imported once. Threads a
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -84,11 +85,12 @@ def killed(spec, overrides, root, step, at, number):
     trained(spec, overrides, root, hear)
 
 
-def main(asked):
+def main(asked, line):
+    """One line of what is asked; each round is printed as it ends."""
     spec, root, rng = Path(asked["spec"]), Path(asked["root"]), random.Random(asked["seed"])
     assert forked(partial(trained, spec, asked["case"], root / "whole")) == 0
     whole = result(root / "whole")
-    print(json.dumps({"round": "whole", **whole}), flush=True)
+    print(json.dumps({"line": line, "round": "whole", **whole}), flush=True)
     every = [*asked["case"], "trainer.checkpoint_every=1"]
     for turn in range(asked["kills"]):
         step = rng.randint(1, whole["steps"] - 1) if asked["at"] is None else asked["at"]
@@ -97,8 +99,11 @@ def main(asked):
         code = forked(partial(killed, spec, every, again, step, at, rng.randint(1, 40)))
         assert code in (0, -signal.SIGKILL), code
         assert forked(partial(trained, spec, every, again)) == 0
-        print(json.dumps({"round": f"killed {at} {step}", "killed": code != 0, **result(again)}), flush=True)
+        found = {"line": line, "round": f"killed {at} {step}", "killed": code != 0, **result(again)}
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    gc.freeze()  # a trainer collects garbage twice, and would look through all that was imported
+    for number, text in enumerate(sys.argv[1:]):
+        main(json.loads(text), number)

@@ -37,30 +37,37 @@ ROWS = [(f"{text} {number}", "delivery", "account") for number in range(4) for t
 
 
 @pytest.fixture
-def spec(request, tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
+    """The base and the data, for specs of either trainer."""
     monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
     tiny_model(tmp_path / "base", "llama")
     rows = "".join(f"{text},{queue},{other}\n" for text, queue, other in ROWS)
     (tmp_path / "train.csv").write_text(f"text,queue,other\n{rows}")
-    path = tmp_path / "tiny.yaml"
-    path.write_text(SPEC % SPECS[request.param])
-    return path
+    return tmp_path
 
 
-def rounds(spec, **asked):
-    """What the script found, one a line."""
+def asked(folder, kind, case, kills, at=None):
+    """A line for the script: of this trainer's spec with the overrides of a case."""
+    spec = folder / f"{kind}.yaml"
+    spec.write_text(SPEC % SPECS[kind])
+    root = folder / f"roots {kind} {case}"
+    return {"spec": str(spec), "root": str(root), "seed": 0, "case": case, "kills": kills, "at": at}
+
+
+def rounds(*lines):
+    """What the script found, a list for each line that it was given: it imports torch once for all."""
     script = Path(__file__).with_name("kill_rounds.py")
-    root = spec.parent / f"roots {asked['case']}"
-    given = {"spec": str(spec), "root": str(root), "seed": 0, "at": None, **asked}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, str(script), json.dumps(given)]
+    command = [sys.executable, str(script), *map(json.dumps, lines)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [[one for one in found if one["line"] == line] for line in range(len(lines))]
 
 
 def check(found):
     whole, *killed = found
+    assert killed
     assert whole["resumed_from"] == []
     for one in killed:
         same = {name: one[name] for name in ("adapter", "order", "steps", "losses")}
@@ -71,15 +78,16 @@ def check(found):
             assert one["resumed_from"][0] >= 1
 
 
-@pytest.mark.parametrize(("spec", "case", "at"), [("sft", [], 2), ("dpo", ["trainer.accumulation=2"], 4)],
-                         indirect=["spec"])  # fmt: skip
-def test_in_the_first_epoch_and_in_the_second(spec, case, at):
-    check(rounds(spec, case=case, kills=1, at=at))
+def test_in_the_first_epoch_and_in_the_second(folder):
+    first, second = asked(folder, "sft", [], 1, at=2), asked(folder, "dpo", ["trainer.accumulation=2"], 1, at=4)
+    for found in rounds(first, second):
+        check(found)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("spec", SPECS, indirect=True)
-def test_at_random_steps_and_within_checkpoints(spec):
-    for case in ([], ["trainer.accumulation=2"], ["trainer.epochs=3", "seed=5"]):
-        check(rounds(spec, case=case, kills=4))
+@pytest.mark.parametrize("kind", SPECS)
+def test_at_random_steps_and_within_checkpoints(folder, kind):
+    cases = ([], ["trainer.accumulation=2"], ["trainer.epochs=3", "seed=5"])
+    for found in rounds(*(asked(folder, kind, case, 4) for case in cases)):
+        check(found)

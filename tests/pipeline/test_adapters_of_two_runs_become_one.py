@@ -71,6 +71,30 @@ def test_what_does_not_go_together_stands_in_the_spec_before_a_run(tmp_path):
     assert found == {"argument-unused": "density", "cannot-combine": "first"}
 
 
+@pytest.mark.parametrize(
+    ("more", "rank", "refused"),
+    [
+        ("", 509, True),  # and 4 of the spec's own: one more than vLLM's 512
+        ("", 508, False),
+        (", combination: svd", 509, False),
+        (", combination: svd, svd_rank: 513", 4, True),
+    ],
+)
+def test_ranks_that_add_up_beyond_an_engines_bound_are_refused_before_the_training(tmp_path, more, rank, refused):
+    tiny_model(tmp_path / "base", "llama")
+    (tmp_path / "first").mkdir()
+    config = {"peft_type": "LORA", "r": rank, "target_modules": ["q_proj"]}
+    (tmp_path / "first/adapter_config.json").write_text(json.dumps(config))
+    spec = written(tmp_path, f"{more}, engine: {{kind: vllm}}")
+    found = [problem for problem in Project(spec).validate() if problem.code == "target-cannot-load"]
+    assert len(found) == refused
+    for problem in found:
+        assert (
+            "engine `vllm` needs an adapter that is loadable by vLLM; what `weighted` writes is not" in problem.message
+        )
+        assert problem.position.end_column - problem.position.column == len("vllm")
+
+
 def test_what_peft_does_not_combine_stands_at_the_export(tmp_path):
     tiny_model(tmp_path / "base", "llama")
     (tmp_path / "first").mkdir()

@@ -145,7 +145,7 @@ def test_an_engine_that_asks_anew_redoes_the_evaluations_and_no_training(run):
     first = run()
     with pytest.warns(TunewrightWarning, match="not proven"):
         again = statuses(run("evals=[{kind: fake, engine: blind}]"))
-    kept = ["fetch", "prepare", "train", "export-adapter"]
+    kept = ["fetch", "prepare", "contamination", "train", "export-adapter"]
     assert [name for name in again if again[name] == "cached"] == kept
     assert statuses(run()) == {**dict.fromkeys(statuses(first), "cached")}
     named = statuses(run("evals=[{kind: fake, engine: fake}]"))  # the loader's own, by its name

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tiny import tiny_model
+from tunewright.pipeline.run import Run
 from tunewright.project import Project
 
 SPEC = """\
@@ -47,15 +48,20 @@ ROWS += [("my password is lost", "account"), ("when does it arrive", "delivery")
 def made(request, tmp_path_factory):
     """(quantizer, folder of the spec, summary) of one whole run."""
     folder = tmp_path_factory.mktemp(request.param)
-    os.environ["TUNEWRIGHT_CACHE"] = str(folder / "cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TUNEWRIGHT_CACHE", str(folder / "cache"))
+        summary = Project.from_spec(written(folder, request.param)).run(folder / "root").summary
+        yield request.param, folder, summary
+
+
+def written(folder, kind):
+    """The spec, with its base and its data beside it."""
     tiny_model(folder / "base", "llama", dtype="bfloat16")
     (folder / "train.csv").write_text("text,queue\n" + "".join(f"{text},{queue}\n" for text, queue in ROWS))
     lines = [json.dumps({"text": text, "queue": queue}) for text, queue in ROWS[:4]]
     (folder / "test.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "tiny.yaml").write_text(SPEC % QUANTIZED[request.param])
-    summary = Project.from_spec(folder / "tiny.yaml").run(folder / "root").summary
-    yield request.param, folder, summary
-    os.environ.pop("TUNEWRIGHT_CACHE", None)
+    (folder / "tiny.yaml").write_text(SPEC % QUANTIZED[kind])
+    return folder / "tiny.yaml"
 
 
 def test_the_run_passes_and_the_training_lowers_the_loss(made):
@@ -151,9 +157,13 @@ def test_predict_answers_a_file_of_the_clients_own(made, tmp_path):
 
 def test_the_same_training_again_gives_the_same_bytes(made):
     _, folder, summary = made
-    again = Project.from_spec(folder / "tiny.yaml").run(folder / "again").summary
-    first, second = (Path(s["artifacts"]["adapter"]) / "adapter_model.safetensors" for s in (summary, again))
-    assert first.read_bytes() == second.read_bytes()
+    plan = Project.from_spec(folder / "tiny.yaml").plan()
+    upto = [step.name for step in plan.steps].index("train") + 1  # what is made of it after is not this test's
+    with Run.open(dataclasses.replace(plan, steps=plan.steps[:upto]), folder / "again") as run:
+        run.execute(lambda event: None)
+    first = Path(summary["artifacts"]["adapter"]) / "adapter_model.safetensors"
+    second = folder / "again/latest/steps/train/trained/adapter_model.safetensors"
+    assert first.read_bytes() == second.resolve().read_bytes()
 
 
 FULL = [
@@ -166,12 +176,12 @@ FULL = [
 ]
 
 
-def test_full_fine_tuning_is_packaged_as_a_plain_model(made, tmp_path):
+def test_full_fine_tuning_is_packaged_as_a_plain_model(tmp_path, monkeypatch):
     import torch
     from transformers import AutoModelForCausalLM
 
-    _, folder, _ = made
-    summary = Project.from_spec(folder / "tiny.yaml", overrides=FULL).run(tmp_path / "root").summary
+    monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
+    summary = Project.from_spec(written(tmp_path, "none"), overrides=FULL).run(tmp_path / "root").summary
     assert summary["status"] == "passed"
     package = Path(summary["artifacts"]["package"])
     assert not (package / "adapter_config.json").exists()

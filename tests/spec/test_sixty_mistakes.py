@@ -273,6 +273,33 @@ def test_a_mistake_on_the_command_line_stands_in_the_override(folder, host, over
     assert (f"--set {override}", expected) in problems(folder, host, GOOD, override)
 
 
+def test_null_takes_an_option_out_on_the_command_line(folder, host):
+    """A run of a few steps over a spec that counts epochs: the one of two that is in the way can be taken out."""
+    steps, out = "trainer.max_steps=5", "trainer.epochs=null"
+    ((file, problem),) = problems(folder, host, GOOD, steps)
+    assert (file, problem.split()[:2]) == ("desk.yaml", ["24:3", "argument-unused"])
+    assert f"`--set {out}`" in problem
+    assert problems(folder, host, GOOD, steps, out) == []
+    resolved = Project.from_spec(folder / "desk.yaml", overrides=[steps, out], host=host).resolve()
+    assert "epochs" not in resolved.trainings[0].trainer.options.model_fields_set
+    # in a file a key without a value is a slip as ever
+    found = problems(folder, host, GOOD.replace("epochs: 2", "epochs: null"))
+    assert [problem.split()[:2] for _, problem in found] == [["24:11", "wrong-type"]]
+    # what has no default cannot be taken out
+    found = problems(folder, host, GOOD, "data.train.0.path=null")
+    assert [problem.split()[1] for _, problem in found] == ["missing-key"]
+
+
+def test_null_stays_a_value_where_it_is_one(folder, host):
+    given = ("data.format={kind: alpaca}", "data.format.input=null")
+    resolved = Project.from_spec(folder / "desk.yaml", overrides=given, host=host)
+    (folder / "desk.yaml").write_text(GOOD)
+    (folder / "train.csv").write_text("instruction,output\na,b\n")
+    (folder / "test.csv").write_text("instruction,output\na,b\n")
+    found = [problem.message for problem in resolved.validate()]
+    assert not [message for message in found if "`input`" in message]
+
+
 def test_all_mistakes_of_a_file_come_at_once_and_in_order(folder, host):
     text = (
         GOOD.replace("epochs: 2", "epcohs: 2")

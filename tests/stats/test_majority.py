@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,3 +116,10 @@ def test_no_single_answer_is_right_more_often(pairs):
     assert one.score.base == pytest.approx(max(sum(ref == label for ref, _ in pairs) for label in "abc") / len(pairs))
     assert one.learnt_share <= one.score.base
     assert found([(ref, one.label) for ref, _ in pairs]).score.delta == 0
+
+
+def test_a_tie_between_choices_counts_in_part():
+    rows = answered([("yes", "yes"), ("no", "no"), ("yes", "no")], metric="accuracy")
+    tied = replace(rows[2], item=replace(rows[2].item, choices=("yes", "no")), grades={"accuracy": 0.5})
+    one = majority([], [*rows[:2], tied], "accuracy", seed=0)
+    assert (one.label, one.score.base, one.score.tuned) == ("yes", pytest.approx(2 / 3), pytest.approx(2.5 / 3))

@@ -27,7 +27,9 @@ ASKED, SAID = {"role": "user", "content": "lamp?"}, {"role": "assistant", "conte
 WORSE = {"role": "assistant", "content": "no"}
 TALK = [ASKED, SAID, {"role": "user", "content": "bill?"}, {"role": "assistant", "content": "billing"}]
 SHARED = [{"from": who, "value": turn["content"]} for who, turn in zip(("human", "gpt") * 2, TALK, strict=True)]
+COUNTS = [{"text": f"how many {what}?", "label": '{"n": 100}'} for what in ("cats", "dogs", "cows", "hens")]
 SAMPLES = {
+    "evaluator/heldout": COUNTS,
     "prompt_format/chat": [{"text": "lamp?", "label": "repair", "earlier": TALK}],
     "prompt_format/feedback": [{"prompt": "lamp?", "completion": "repair", "label": "yes"}],
     "prompt_format/openai": [{"messages": TALK}],
@@ -35,7 +37,9 @@ SAMPLES = {
     "prompt_format/unpaired": [{"prompt": [ASKED], "completion": [SAID], "label": False}],
     "prompt_format/ultrafeedback": [{"prompt": "lamp?", "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}],
 }
-"""Rows of the shapes that a format is made for."""
+"""Rows of the shapes that a format, or a metric, is made for."""
+ANSWERS = {"evaluator/heldout": ['{"n": 101}', '{"n": 105}', "100 million", "I can't say."]}
+"""Answers on which every option shows."""
 LOOP = {"batch_size": 4, "learning_rate": 1.0, "epochs": 2, "eval_every": 1, "schedule": "constant"}
 """A rate so high that later weights are worse: which are kept, and when it ends, then shows."""
 # trackers need a reader of what they wrote, gptqmodel an install of its own: tests/tunewright_trackers, _gptqmodel;
@@ -89,6 +93,7 @@ def options(tmp_path, request):
         "evaluator/lm-eval": lambda: {"include": write_kit_tasks(tmp_path / "tasks"), **KIT_OPTIONS},
         "engine/endpoint": lambda: request.getfixturevalue("served"),
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
+        "evaluator/heldout": lambda: {"metrics": ["exact_match", "numeric", "json_fields", "valid_json", "refusal"]},
         "evaluator/suite": lambda: {"name": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
         "gate/better_than": lambda: {"metric": "heldout.exact_match"},
@@ -208,6 +213,7 @@ def test_a_first_party_backend_conforms(key, options, tmp_path):
     if key in INSTALLED and (why := Host().make(backend.part, {"kind": backend.kind}).lacking()):
         pytest.skip(why)
     sample = {"rows": SAMPLES[key]} if key in SAMPLES else {}
+    sample |= {"answers": ANSWERS[key]} if key in ANSWERS else {}
     if key == "engine/endpoint":  # it asks over HTTP whatever is served: a model without torch answers at once
         sample = {"world": kit_sound.world(fakes=True)}
     if key == "exporter/ollama":

@@ -242,6 +242,7 @@ def test_an_option_that_does_nothing_stands_at_its_key(options, code, field):
     "options",
     [
         {},
+        {"combination": "ties", "density": 0.5, "majority_sign": "total"},  # a default may be written where it does it
         {"combination": "ties", "density": 0.5, "majority_sign": "frequency", "other": 0.0},  # it votes all the same
         {"combination": "ties_svd", "density": 0.5, "svd_rank": 4, "svd_clamp": 0.5},
     ],

@@ -12,7 +12,7 @@ from tunewright.host import Host
 from tunewright.parts.base import library_version
 from tunewright.store.cache import cache_root
 
-LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scipy", "gguf")
+LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scipy", "datasketch", "gguf")
 
 
 def diagnose(as_json: bool) -> int:

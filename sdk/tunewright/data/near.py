@@ -51,6 +51,8 @@ similarity s: 0.9994 at 0.8, 0.0004 at 0.2."""
 MOST = 32
 """Of rows whose band is one, each is held against so many that follow: those of a mass of rows that are all alike would
 otherwise take the square of its size."""
+AT_ONCE = 10_000
+"""Shingles that are hashed at once: 9 MB, however long a row is."""
 
 Kind = Literal["exact", "near"]
 
@@ -118,8 +120,7 @@ def quotes(rows: Iterable[Words], items: Sequence[Words]) -> Iterator[Quote]:
     `WHOLE` words, all.
 
     Where n of k runs must be in the row, one of the k - n + 1 that are rarest among the items is: only these are looked
-    up (the prefix filter of Chaudhuri et al., A primitive operator for similarity joins in
-    data cleaning, ICDE 2006).
+    up (the prefix filter of Chaudhuri et al., A primitive operator for similarity joins in data cleaning, ICDE 2006).
     """
     runs = {place: _runs(item, QUOTED_RUN) for place, item in enumerate(items) if len(item) >= QUOTABLE}
     often = Counter(run for some in runs.values() for run in some)
@@ -242,10 +243,11 @@ class _Way(NamedTuple):
         from datasketch import MinHash
 
         minima = np.empty((len(texts), BANDS * ROWS), dtype=np.uint32)
-        found = MinHash.generator(
-            map(self.hashes, texts), num_perm=BANDS * ROWS, seed=SEED, hashfunc=int, scheme="affine32"
-        )
-        for place, one in enumerate(found):
+        nothing = MinHash(BANDS * ROWS, seed=SEED, hashfunc=int, scheme="affine32")
+        for place, text in enumerate(texts):
+            one, hashes = nothing.copy(), self.hashes(text)
+            for start in range(0, len(hashes), AT_ONCE):
+                one.update_batch(hashes[start : start + AT_ONCE])
             minima[place] = one.hashvalues
         parted = minima.reshape(len(texts), BANDS, ROWS)
         mixed = np.zeros((len(texts), BANDS), dtype=np.uint64)

@@ -7,6 +7,7 @@ whatever the messages are, so that only the messages can tell whether one was se
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -16,6 +17,8 @@ LEAST, SHARE = 5, 0.05
 """So many prompts of a set, and such a share of it, begin or end alike before that counts as the set's own words."""
 FEW, MOST = 8, 0.5
 """Fewer words than this are what people say anyway ("how do I"), unless such a share of the set has them."""
+FAR = 2_000
+"""Words of a beginning or an end that are looked at: no instruction is longer, and a row may be a book."""
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -34,7 +37,7 @@ def words(text: str) -> list[str]:
     change what is asked stay, such as those of arithmetic, brackets and currencies: 3 + 4 is not 3 - 4.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return _WORD.findall(_SILENT.sub(_parted, folded))
+    return list(map(sys.intern, _WORD.findall(_SILENT.sub(_parted, folded))))  # a word of a million rows is held once
 
 
 def mostly_unspaced(text: str) -> bool:
@@ -60,10 +63,10 @@ class Common:
     def __init__(self, sets: Iterable[Iterable[Words]]) -> None:
         self._starts: dict[str, Any] = {}
         self._ends: dict[str, Any] = {}
-        pooled = [{tuple(text) for text in one} for one in sets]
-        for one in [*pooled, set().union(*pooled)]:
-            _note(one, self._starts)
-            _note({text[::-1] for text in one}, self._ends)
+        every = [list(one) for one in sets]
+        for some in [*every, [text for one in every for text in one]]:
+            _note({tuple(text[:FAR]) for text in some}, self._starts)
+            _note({tuple(text[: -FAR - 1 : -1]) for text in some}, self._ends)
 
     def own(self, text: Words) -> list[str]:
         """The words between the longest known beginning and the longest known end; all, where that leaves none."""

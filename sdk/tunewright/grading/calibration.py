@@ -22,7 +22,7 @@ class Bin:
 
     low: float
     high: float
-    count: int
+    n: int
     confidence: float
     accuracy: float
 
@@ -53,7 +53,7 @@ def ece(confidences: Sequence[float], right: Sequence[float], count: int = 10, b
     bins = reliability(confidences, right, count, by)
     if not bins:
         raise ValueError("there is no answer to tell calibration by")
-    return math.fsum(one.count * abs(one.accuracy - one.confidence) for one in bins) / len(confidences)
+    return math.fsum(one.n * abs(one.accuracy - one.confidence) for one in bins) / len(confidences)
 
 
 Pairs = Sequence[tuple[float, float]]

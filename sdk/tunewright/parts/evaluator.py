@@ -44,7 +44,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
@@ -157,10 +156,6 @@ def mean_of(metric: str) -> Summary:
     return mean
 
 
-def _further(progress: Progress, before: int, of: int, done: int) -> None:
-    progress(before + done, of)
-
-
 def serves(engine: Engine, evaluator: Evaluator) -> bool:
     """Whether an engine can do what an evaluator asks of it."""
     return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
@@ -212,8 +207,11 @@ class Evaluator(Backend[E]):
             groups.setdefault(self.limit(item), []).append(place)
         graded: dict[int, Graded] = {}
         for limit, places in groups.items():
-            hear = partial(_further, progress, len(graded), len(items))
-            answers = subject.complete([items[place].prompt for place in places], limit, hear)
+
+            def heard(done: int, before: int = len(graded)) -> None:
+                progress(before + done, len(items))
+
+            answers = subject.complete([items[place].prompt for place in places], limit, heard)
             for place, answer in zip(places, answers, strict=True):
                 graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
         return [graded[place] for place in range(len(items))]

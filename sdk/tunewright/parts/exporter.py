@@ -44,7 +44,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Facts, Json, Name, O, Options, Unkeyed
+from tunewright.parts.base import Backend, Cap, Facts, Json, Name, O, Options, Unkeyed
 from tunewright.parts.evaluator import PartOf
 from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
@@ -157,6 +157,10 @@ class Exporter(Backend[O]):
     def draws(self) -> bool:
         """Whether it draws at random, by `Trained.seed`: another seed then makes another export."""
         return False
+
+    def leaves(self, offers: frozenset[Cap], facts: Facts) -> frozenset[Cap]:
+        """Of what the adapter's method `offers`, what the adapter that is written still can: it may be another one."""
+        return offers
 
     def fit(self, outline: Callable[[], Any]) -> None:
         """Try what it takes up on the base's modules without their numbers, which `outline` makes anew: `plan` does,

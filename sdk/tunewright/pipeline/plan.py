@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunewright.data.rows import BadSource
@@ -45,7 +44,7 @@ class Plan:
     resolved: Resolved
     repeats: tuple[Repeat, ...] = ()
     """Rows that judge the model and were shown to it."""
-    visible: Mapping[str, Shown] = MappingProxyType({})
+    visible: Mapping[str, Shown] = field(default_factory=dict)
     """The smallest effect that each evaluation can show, by its name."""
 
     @property

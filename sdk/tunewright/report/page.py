@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ def _of_forms(facts: ReportFacts) -> dict[str, Score]:
     }
 
 
+@cache  # it holds the compiled page, and compiling takes longer than all the rest of a small run's report
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
@@ -23,11 +24,14 @@ from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training
 from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
 from tunewright.spec.document import Document, Key, parse_value
-from tunewright.spec.load import load
+from tunewright.spec.load import OVERRIDE, load
 from tunewright.spec.model import Part, Place, Spec, Split, part_key, places
 from tunewright.spec.problems import Problem, SpecError
 from tunewright.spec.suggest import did_you_mean
 from tunewright.spec.validate import check_spec, problems_of
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
@@ -102,14 +106,28 @@ def _options(backend: type[Backend], place: Place, document: Document) -> Any:
 
 
 def _located(raw: Mapping[str, Any], model: type[BaseModel], document: Document, key: Key) -> dict[str, Any]:
-    """What was written for a model, each path in it with the folder of the file that wrote it."""
+    """What was written for a model, each path in it with the folder of the file that wrote it; without what an override
+    takes out."""
     known = model.model_fields
+    kept = {
+        name: value
+        for name, value in raw.items()
+        if not (value is None and name in known and _taken_out(known[name], document, (*key, name)))
+    }
     return {
         name: _with_folder(value, set(_types(known[name].annotation)), document, (*key, name))
         if name in known
         else value
-        for name, value in raw.items()
+        for name, value in kept.items()
     }
+
+
+def _taken_out(field: FieldInfo, document: Document, key: Key) -> bool:
+    """Whether `--set KEY=null` takes a key out of the files that it overrides: where null is no value of its own."""
+    place = document.keys.get(key)
+    if place is None or not place.file.startswith(OVERRIDE) or document.values[key] == place:  # nothing behind the `=`
+        return False
+    return NoneType not in _types(field.annotation) or field.default is None
 
 
 def _with_folder(value: Any, types: Collection[Any], document: Document, key: Key) -> Any:

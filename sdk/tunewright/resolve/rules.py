@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
 from tunewright.host import Host
 from tunewright.parts import (
+    AdapterMethod,
     Backend,
     Cap,
     DataSource,
@@ -79,7 +80,13 @@ def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterat
     given = id(engine) in resolved.keys
     key = resolved.key(engine, "kind") if given else resolved.key(asker, "engine")
     for need in engine.attaching():
-        yield from _lacks(resolved, f"engine `{engine.kind}`", need, resolved.met_by(asker, need.part), key)
+        who, other = f"engine `{engine.kind}`", resolved.met_by(asker, need.part)
+        yield from _lacks(resolved, who, need, other, key)
+        if isinstance(asker, Exporter) and isinstance(other, AdapterMethod):
+            offers = other.offers()
+            if need.cap in offers - asker.leaves(offers, resolved.facts):
+                message = f"{who} needs {need}; what `{asker.kind}` writes is not, as it stands here"
+                yield Problem(need.code, message, resolved.document.at(key), need.why)
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:

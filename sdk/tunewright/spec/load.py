@@ -1,7 +1,8 @@
 """A spec from its file, the files it extends, and the values set on the command line: one document.
 
 `extends: base.yaml` merges mappings; lists, and a mapping whose `kind` changes, are replaced. `--set a.b=VALUE` takes
-YAML and numbers lists' places; its problems stand in the file `--set a.b=VALUE`.
+YAML and numbers lists' places; its problems stand in the file `--set a.b=VALUE`. `--set trainer.epochs=null` takes an
+option of a part out of the files, unless null is a value of its own there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 from tunewright.spec.compose import lines_of
 from tunewright.spec.document import Document, Key, parse_value, read
 from tunewright.spec.problems import Position, Problem, SpecError
+
+OVERRIDE = "--set "
+"""What the name of an override's own file begins with."""
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Document:
@@ -104,7 +108,7 @@ def _kept(places: dict[Key, Position], replaced: set[Key]) -> Iterator[tuple[Key
 
 
 def _override(document: Document, override: str) -> None:
-    file = f"--set {override}"
+    file = f"{OVERRIDE}{override}"
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise _bad(file, override, "write `--set key.path=VALUE`", Position(file, 1, 1, len(override) + 1))

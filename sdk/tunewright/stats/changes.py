@@ -34,22 +34,23 @@ def mid(won: int, lost: int) -> float:
     return float(2 * binom.cdf(fewer, of, 0.5) - binom.pmf(fewer, of, 0.5))
 
 
-def interval(won: int, lost: int, n: int) -> tuple[float, float]:
+def interval(won: float, lost: float, n: float) -> tuple[float, float]:
     """95 % score interval of the difference of the two shares, second minus first.
 
     It has a width where nothing changed, which a bootstrap has not: z²/(n + z²) to either side.
     Source: Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design, Statistics in Medicine 17 (1998) 891-908; recommended by Fagerland, Lydersen and Laake, Recommended tests
     and confidence intervals for paired binomial proportions, Statistics in Medicine 33 (2014) 2850-2875.
-    Raises ValueError for counts that cannot be.
+    Parts of items may be won: of grades from 0 to 1 it is then wider than it must be, for a grade that varies within
+    these bounds varies most where it is 0 or 1. Raises ValueError for counts that cannot be.
     """
-    if min(won, lost) < 0 or won + lost > n or n < 1:
+    if min(won, lost) < 0 or won + lost > n + 1e-9 or n <= 0:
         raise ValueError(f"{won} won and {lost} lost of {n}")
     found = (won - lost) / n
     return (_crossing(won, lost, n, Z, -1.0, found), _crossing(won, lost, n, -Z, found, 1.0))
 
 
-def _crossing(won: int, lost: int, n: int, level: float, low: float, high: float) -> float:
+def _crossing(won: float, lost: float, n: float, level: float, low: float, high: float) -> float:
     """Where Tango's statistic, which falls as the assumed difference grows, is `level`; else the end of the range."""
     from scipy.optimize import bisect
 
@@ -62,7 +63,7 @@ def _crossing(won: int, lost: int, n: int, level: float, low: float, high: float
     return float(bisect(above, low, high, xtol=1e-10))
 
 
-def _statistic(difference: float, won: int, lost: int, n: int) -> float:
+def _statistic(difference: float, won: float, lost: float, n: float) -> float:
     """How many standard errors the data lie above an assumed difference, the error being that under the assumption."""
     off = won - lost - n * difference
     # Under the assumption, the likeliest share of items that are lost solves a quadratic (Tango, equation 9).

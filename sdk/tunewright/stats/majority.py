@@ -77,7 +77,7 @@ def majority(learnt: Iterable[str], graded: Sequence[Graded], metric: str, seed:
     graded = [one for one in graded if metric in one.grades]  # a metric need not concern every item
     if not graded:
         raise ValueError(f"no row is graded by `{metric}`, so there is no majority")
-    if any(one.grades[metric] not in (0, 1) for one in graded):
+    if not all(_is_right_or_wrong(one, metric) for one in graded):
         raise Refused(
             f"`{metric}` does not grade answers as right or wrong, so that one answer to everything has no score in it",
             fix="compare with the majority by a metric such as exact match",
@@ -95,6 +95,12 @@ def majority(learnt: Iterable[str], graded: Sequence[Graded], metric: str, seed:
         classes=len(answers),
         score=compare(constant, graded, metric, mean_of(metric), seed),
     )
+
+
+def _is_right_or_wrong(one: Graded, metric: str) -> bool:
+    """A choice among several equally likely ones is partly right, and still the choice of one answer."""
+    grade = one.grades[metric]
+    return grade in (0, 1) or (one.item.reference in one.item.choices and 0 <= grade <= 1)
 
 
 def _commonest(answers: Counter[str]) -> tuple[str, int]:

@@ -1,0 +1,177 @@
+"""How often gates and intervals are wrong, by simulation: the table of docs/explanation/statistics.md.
+
+    python tests/bench/statistics.py [--rounds 2000]
+
+Each round draws one evaluation and judges it by the gates. The figures of a round are those of `compare` with the seed
+0, for all rounds at once: a resample is a row of counts, so that the means of 2,000 resamples are one product of
+matrices (`tests/stats/test_gates_err_as_rarely_as_they_say.py` holds them against `compare`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tunewright.parts.gate import Evidence, Gate, Score
+from tunewright.stats import changes
+from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, wide_enough
+from tunewright_basics.better_than import BetterThan, BetterThanOptions
+from tunewright_basics.non_inferior import NonInferior, NonInferiorOptions
+
+DISCORDANCE, MARGIN, METRIC, SIZES = 0.2, 0.05, "m", (40, 48, 100, 400)
+Sides = tuple[np.ndarray, np.ndarray]
+Make = Callable[[np.random.Generator, int, float], Sides]
+
+
+class Figures(NamedTuple):
+    """Shares of the rounds: the interval held the truth, lay wholly below or above it; each gate passed."""
+
+    covered: float
+    below: float
+    above: float
+    better: float
+    non_inferior: float
+
+
+def answers(rng: np.random.Generator, n: int, gain: float, discordance: float = DISCORDANCE) -> Sides:
+    """Right/wrong of base and tuned: an item is won by (discordance + gain) / 2, lost by (discordance - gain) / 2."""
+    draw, right = rng.random(n), rng.random(n) < 0.6
+    won, lost = draw < (discordance + gain) / 2, (draw >= (discordance + gain) / 2) & (draw < discordance)
+    return np.where(won, 0.0, np.where(lost, 1.0, right)), np.where(won, 1.0, np.where(lost, 0.0, right))
+
+
+def one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """As few changes as the difference allows, all of them in its direction."""
+    return answers(rng, n, gain, abs(gain))
+
+
+def partial(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """Scores as of token F1, near 0 and near 1: half of the items unchanged, the others drawn anew, higher."""
+    base = rng.beta(0.4, 0.4, n)
+    mean = 0.5 + 2 * gain
+    return base, np.where(rng.random(n) < 0.5, rng.beta(0.8 * mean, 0.8 * (1 - mean), n), base)
+
+
+def grouped(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """Right/wrong, four items a group, of which all change or none does."""
+    base, tuned = answers(rng, n // 4, gain)
+    return np.repeat(base, 4), np.repeat(tuned, 4)
+
+
+@cache
+def _of_counts(won: int, lost: int, n: int) -> Score:
+    """Right/wrong items that stand alone: counts are all that `compare` looks at."""
+    delta = (won - lost) / n
+    return Score(n, 0.5, 0.5 + delta, delta, changes.interval(won, lost, n), changes.exact(won, lost), clusters=n)
+
+
+@cache
+def _resamples(clusters: int) -> np.ndarray:
+    """How often each cluster is in each resample, as `compare` draws them (resamples × clusters)."""
+    draw = np.random.default_rng(0).integers(0, clusters, (RESAMPLES, clusters))
+    return np.stack([np.bincount(row, minlength=clusters) for row in draw]).astype(float)
+
+
+@cache
+def _signs(clusters: int) -> np.ndarray:
+    """The label swaps of `compare` (swaps × clusters): all where they are few."""
+    few = 2**clusters <= 2**16
+    swaps = _all_swaps(clusters) if few else _drawn_swaps(clusters, RESAMPLES, np.random.default_rng(0))
+    return np.where(np.concatenate(list(swaps)), -1.0, 1.0)
+
+
+def scores(gains: np.ndarray, size: int = 1, bootstrap: bool = False) -> list[Score]:
+    """Of the difference of each item (rounds × items); `size` equal items make a group.
+
+    With `bootstrap`, right/wrong items are compared as scores are.
+    """
+    if size == 1 and not bootstrap and np.isin(gains, (-1, 0, 1)).all():
+        counts = zip((gains == 1).sum(axis=1), (gains == -1).sum(axis=1), strict=True)
+        return [_of_counts(int(won), int(lost), gains.shape[1]) for won, lost in counts]
+    by_group = gains.reshape(len(gains), -1, size).mean(axis=2)
+    clusters = by_group.shape[1]
+    lows, highs = np.percentile(_resamples(clusters) @ by_group.T / clusters, _levels(clusters), axis=0)
+    deltas, signs = by_group.mean(axis=1), _signs(clusters)
+    extreme = (np.abs(signs @ by_group.T / clusters) >= np.abs(deltas) - 1e-12).sum(axis=0)
+    ps = extreme / len(signs) if 2**clusters <= 2**16 else (extreme + 1) / (len(signs) + 1)
+    sizes = np.full(clusters, size)
+    ends = [
+        wide_enough((float(a), float(b)), one * size, sizes) for a, b, one in zip(lows, highs, by_group, strict=True)
+    ]
+    figures = zip(deltas.tolist(), ends, ps.tolist(), strict=True)
+    return [Score(gains.shape[1], 0.5, 0.5 + delta, delta, end, p, clusters=clusters) for delta, end, p in figures]
+
+
+BETTER: Gate[Any] = BetterThan(BetterThanOptions(metric=METRIC))
+NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=MARGIN))
+
+
+def simulate(make: Make, n: int, gain: float, rounds: int, size: int = 1, bootstrap: bool = False) -> Figures:
+    """Of a true `gain`."""
+    rng = np.random.default_rng([n, round(1e4 * (1 + gain))])
+    pairs = (make(rng, n, gain) for _ in range(rounds))
+    found = scores(np.stack([tuned - base for base, tuned in pairs]), size, bootstrap)
+    lows, highs = (np.array([one.ci95[end] for one in found]) for end in (0, 1))
+    passed = [[gate.judge(Evidence({METRIC: one})).passed for one in found] for gate in (BETTER, NON_INFERIOR)]
+    below, above = float(np.mean(highs < gain - 1e-9)), float(np.mean(lows > gain + 1e-9))
+    return Figures(1 - below - above, below, above, float(np.mean(passed[0])), float(np.mean(passed[1])))
+
+
+def exact_coverage(n: int, discordance: float = DISCORDANCE) -> float:
+    """How often the exact test keeps a true null at 5 %, by summing over how many change: more often than 95 %."""
+    from scipy.stats import binom
+
+    changed = np.arange(n + 1)
+    needed = binom.isf(0.025, changed, 0.5) + 1
+    return float(1 - (binom.pmf(changed, n, discordance) * 2 * binom.sf(needed - 1, changed, 0.5)).sum())
+
+
+def grouped_one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """As `grouped`, with as few changes as the difference allows."""
+    base, tuned = one_way(rng, n // 4, gain)
+    return np.repeat(base, 4), np.repeat(tuned, 4)
+
+
+CASES: tuple[tuple[str, Make, int, bool], ...] = (
+    ("right/wrong, 20 % change", answers, 1, False),
+    ("the same, by bootstrap", answers, 1, True),
+    ("right/wrong, one way only", one_way, 1, False),
+    ("scores from 0 to 1", partial, 1, False),
+    ("right/wrong in groups of 4", grouped, 4, False),
+    ("the same, one way only", grouped_one_way, 4, False),
+)
+HEAD = ("what", "items", "false better", "power, +10", "false not worse", "power, 0", "coverage", "below", "above")
+
+
+def lines(rounds: int) -> Iterator[str]:
+    """The table: errors of the gates where nothing is true, their power where 10 points are gained, and coverage."""
+    yield f"| {' | '.join(HEAD)} |"
+    yield "|---" * len(HEAD) + "|"
+    for name, make, size, bootstrap in CASES:
+        for n in SIZES:
+            null, margin, gained = (simulate(make, n, gain, rounds, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
+            errors = (null.better, gained.better, margin.non_inferior, null.non_inferior)
+            figures = (*errors, margin.covered, margin.below, margin.above)
+            yield f"| {name} | {n} | {' | '.join(f'{100 * one:.1f}' for one in figures)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2000)
+    given = parser.parse_args()
+    start = time.perf_counter()
+    for line in lines(given.rounds):
+        print(line, flush=True)
+    for n in (40, 100, 400):
+        print(f"exact McNemar, n = {n}: keeps a true null in {100 * exact_coverage(n):.1f} %")
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

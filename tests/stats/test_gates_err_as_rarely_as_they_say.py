@@ -1,0 +1,65 @@
+"""False passes of the gates, their power, and coverage of the intervals: as docs/explanation/statistics.md says."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item, mean_of
+from tunewright.stats.paired import compare
+
+BENCH = Path(__file__).parents[1] / "bench" / "statistics.py"
+ROUNDS = 2_000
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_statistics", BENCH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.mark.parametrize("case", ["answers", "one_way", "partial", "grouped", "grouped_one_way"])
+def test_what_is_simulated_is_what_a_run_computes(bench, case):
+    size, rng = 4 if case.startswith("grouped") else 1, np.random.default_rng(1)
+    pairs = [getattr(bench, case)(rng, 48, -0.05) for _ in range(3)]
+    answer = Completion([], "", "given", [])
+    items = [Item(f"i{n}", "", "", "", f"g{n // size}" if size > 1 else None) for n in range(48)]
+    for (base, tuned), fast in zip(pairs, bench.scores(np.stack([t - b for b, t in pairs]), size), strict=True):
+        sides = [
+            [Graded(i, answer, {"m": g}) for i, g in zip(items, side.tolist(), strict=True)] for side in (base, tuned)
+        ]
+        slow = compare(*sides, "m", mean_of("m"), 0)
+        assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-9)
+        assert (fast.p_value, fast.delta, fast.clusters) == pytest.approx((slow.p_value, slow.delta, slow.clusters))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("items", [40, 48, 100, 400])
+def test_gates_pass_falsely_in_at_most_6_5_percent(bench, items):
+    for name, make, size, bootstrap in bench.CASES:
+        null = bench.simulate(make, items, 0.0, ROUNDS, size, bootstrap)
+        margin = bench.simulate(make, items, -bench.MARGIN, ROUNDS, size, bootstrap)
+        assert null.better <= 0.065, name
+        assert margin.non_inferior <= 0.065, name
+
+
+@pytest.mark.slow
+def test_bootstrap_intervals_of_400_items_cover_as_they_say(bench):
+    for gain in (0.0, 0.05):
+        assert 0.93 <= bench.simulate(bench.answers, 400, gain, ROUNDS, bootstrap=True).covered <= 0.97
+        assert 0.93 <= bench.simulate(bench.answers, 400, gain, ROUNDS).covered <= 0.97
+
+
+@pytest.mark.slow
+def test_gates_find_what_is_there(bench):
+    assert bench.simulate(bench.answers, 400, 0.1, ROUNDS).better > 0.95
+    assert bench.simulate(bench.answers, 400, 0.0, ROUNDS).non_inferior > 0.5

@@ -1,0 +1,82 @@
+"""What seeds differ by is kept apart from what items differ by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tunewright.errors import BadInput, Refused
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item
+from tunewright.stats.seeds import between
+
+
+def graded(grades, size=1, metric="m"):
+    answer = Completion([], "", "given", [])
+    return [
+        Graded(Item(f"i{place}", "", "", "", f"g{place // size}" if size > 1 else None), answer, {metric: float(grade)})
+        for place, grade in enumerate(grades)
+    ]
+
+
+def of(table, size=1):
+    """Gains by seed over a base of zeros."""
+    seeds = {str(seed): graded(row, size) for seed, row in enumerate(table)}
+    return between(seeds, graded([0.0] * len(table[0]), size), "m")
+
+
+def test_seeds_that_differ_by_a_constant_are_told_exactly():
+    items = np.array([0.0, 1.0, 2.0, 3.0])
+    found = of([items, items + 1, items + 2])
+    assert (found.seeds, found.n, found.gain) == (3, 4, pytest.approx(2.5))
+    assert found.by_seed == pytest.approx({"0": 1.5, "1": 2.5, "2": 3.5})
+    assert found.sd_seeds == pytest.approx(1.0)
+    assert found.se_items == pytest.approx(items.std(ddof=1) / 2)
+
+
+def test_equal_trainings_have_no_variance_between_seeds():
+    items = [0.0, 1.0, 1.0, 0.0, 1.0]
+    found = of([items, items])
+    assert (found.sd_seeds, found.se_seeds) == (0.0, 0.0)
+    assert found.ci95[0] < found.gain < found.ci95[1]
+
+
+def test_the_mean_squares_are_those_of_statsmodels():
+    import pandas as pd
+    import statsmodels.formula.api as smf
+    from statsmodels.stats.anova import anova_lm
+
+    table = np.random.default_rng(3).normal(size=(4, 9)) + np.arange(4)[:, None]
+    rows = [(seed, item, table[seed, item]) for seed in range(4) for item in range(9)]
+    squares = anova_lm(smf.ols("y ~ C(seed) + C(item)", pd.DataFrame(rows, columns=["seed", "item", "y"])).fit())
+    mean = squares["sum_sq"] / squares["df"]
+    found = of(table)
+    assert found.sd_seeds**2 == pytest.approx((mean["C(seed)"] - mean["Residual"]) / 9)
+    assert found.se_items**2 == pytest.approx(mean["C(item)"] / 36)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(500):
+        luck, hard = rng.normal(0, 0.05, (5, 1)), rng.normal(0, 0.3, (1, 60))
+        low, high = of(0.1 + luck + hard + rng.normal(0, 0.2, (5, 60))).ci95
+        held += low <= 0.1 <= high
+    assert 0.92 <= held / 500 <= 0.99
+
+
+def test_items_of_a_group_count_once():
+    table = np.random.default_rng(1).normal(size=(3, 10))
+    alone, four_times = of(table), of(np.repeat(table, 4, axis=1), size=4)
+    assert (four_times.n, four_times.clusters) == (40, 10)
+    assert (four_times.gain, four_times.se_items) == pytest.approx((alone.gain, alone.se_items))
+
+
+def test_one_seed_or_other_items_are_refused():
+    with pytest.raises(BadInput, match="one seed says nothing"):
+        between({"0": graded([1, 0])}, graded([0, 0]), "m")
+    with pytest.raises(Refused, match=r"seed 1 and base were not asked the same items: 1 are .* `i2`"):
+        between({"0": graded([1, 0]), "1": graded([1, 0, 0])}, graded([0, 0]), "m")
+    with pytest.raises(Refused, match="`i0` of seed 1 has no grade `m`"):
+        between({"0": graded([1, 0]), "1": graded([1, 0], metric="other")}, graded([0, 0]), "m")
+    with pytest.raises(Refused, match="one item, or one group"):
+        of([[1.0], [0.0]])

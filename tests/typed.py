@@ -1,0 +1,53 @@
+"""`tunewright …` as typed, in a fork of this process: it ends as a process ends, and imports nothing that is here.
+
+A start of its own takes longer than most commands do; what a fresh process imports is tested by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy  # noqa: F401  imported once, before the forks
+import rich.table  # noqa: F401
+
+import tunewright.cli.commands
+import tunewright.report.page  # noqa: F401
+from tunewright.cli.start import main
+
+
+def typed(*words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """What the command printed and its exit code, or minus the signal that ended it; `said` is its stdin."""
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(said.encode())
+        given.seek(0)
+        child = os.fork()
+        if child == 0:
+            _run(words, given, out, err)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(["tunewright", *words], code, out.read().decode(), err.read().decode())
+
+
+def _run(words: tuple[str, ...], *streams: IO[bytes]) -> None:
+    """Never returns: the rest of this process is the parent's."""
+    code = 70
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream.fileno(), number)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            for number in range(3)
+        )
+        sys.argv = ["tunewright", *words]
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
