@@ -1,4 +1,4 @@
-"""How base and tuned answer, whatever their scores: how long, how often cut off, how often by declining, how often tied.
+"""How base and tuned answer, whatever their scores: how long, and how often cut, declining or tied.
 
 A tuned model that says less, or declines where the base helped, has changed in a way that no accuracy tells.
 """

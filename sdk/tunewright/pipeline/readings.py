@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tunewright.parts.evaluator import Evaluator, Graded, mean_of
+from tunewright.parts.evaluator import TIED, Evaluator, Graded, mean_of
 from tunewright.parts.gate import Score
 from tunewright.pipeline.confusion import label_like
 from tunewright.stats.majority import majority
@@ -131,8 +131,11 @@ def _share(value: float) -> str:
 
 
 def _right(answered: Answered) -> str | None:
-    """The first metric that is 1 where an answer is the reference, and 0 where it is not: for both sides' answers."""
-    both = [*answered.base, *answered.tuned]
+    """The first metric that is 1 where an answer is the reference, and 0 where it is not: for both sides' answers.
+
+    Ties are left aside: there the answer is the first of several, and the grade is a part of 1.
+    """
+    both = [one for one in (*answered.base, *answered.tuned) if not one.grades.get(TIED)]
     for metric in answered.evaluator.summaries():
         grades = [(one.grades.get(metric), one.answer.text.strip() == one.item.reference.strip()) for one in both]
         if grades and all(grade == right for grade, right in grades):
