@@ -151,8 +151,8 @@ class Search(Fact):
 
 
 class Example(Fact):
-    """A test row that base and tuned answered differently: alike in the first `alike` characters, and no more from token
-    `token` on, counted from 0; None where one answer's tokens are the beginning of the other's."""
+    """A test row that base and tuned answered differently: alike in the first `alike` characters, and apart from the
+    token `token` on, counted from 0; None where one answer's tokens are the beginning of the other's."""
 
     origin: str
     prompt: str
