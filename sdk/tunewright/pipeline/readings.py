@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from textwrap import shorten
 from typing import NamedTuple
 
+from tunewright.errors import Refused
 from tunewright.parts.evaluator import TIED, Evaluator, Graded, mean_of
 from tunewright.parts.gate import Score
 from tunewright.pipeline.confusion import label_like
@@ -22,6 +24,8 @@ MUCH = 0.25
 """Share of the gain that examples alone must bring to be called much of it."""
 ACCURACY = "accuracy"
 """What an evaluation that lets the model choose among given answers calls the share of right ones."""
+
+LONGEST = 40  # characters of a label in a sentence
 
 
 class Answered(NamedTuple):
@@ -62,7 +66,7 @@ def _form(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterator[str]:
 
 def _choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: int) -> Iterator[str]:
     """A base that writes next to nothing right, and finds the right answer among given ones more often than chance."""
-    choosing = [one for one in answered if not one.evaluator.asks and ACCURACY in one.evaluator.summaries()]
+    choosing = [one for one in answered if not one.evaluator.asks and all(ACCURACY in g.grades for g in one.base)]
     for own in answered:
         metric = _right(own) if own.evaluator.asks else None
         name = f"{own.evaluator.name}.{metric}"
@@ -75,7 +79,7 @@ def _choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: i
             against = compare(lazy, other.base, ACCURACY, mean_of(ACCURACY), seed)
             said = (
                 f"the base has {_share(scores[name].base)} of {name}, and finds {_share(against.tuned)} where it only "
-                f"has to choose ({other.evaluator.name}.{ACCURACY}; always `{label}`: {_share(against.base)})"
+                f"has to choose ({other.evaluator.name}.{ACCURACY}; always `{shorten(label, LONGEST, placeholder='…')}`: {_share(against.base)})"
             )
             yield f"{said}: " + (
                 "much of the gain is the form of the answer"
@@ -88,10 +92,14 @@ def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
     """Sets of labels on which the tuned model does not beat one answer to everything."""
     for one in answered:
         metric = _right(one) if label_like(one.tuned) else None
-        if metric is not None:
+        if metric is None:
+            continue
+        try:
             found = majority((), one.tuned, metric, seed)
-            if not found.beaten:
-                yield f"{one.evaluator.name}.{metric} is {found}"
+        except Refused:  # partly right, and no choice among several: what one answer would score is not known
+            continue
+        if not found.beaten:
+            yield f"{one.evaluator.name}.{metric} is {found}"
 
 
 def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
