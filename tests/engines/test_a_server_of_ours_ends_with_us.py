@@ -149,6 +149,34 @@ def test_it_ends_with_us_even_if_we_are_killed(tmp_path, started):
     assert gone(pid)
 
 
+def test_a_port_that_was_taken_meanwhile_is_changed_for_another(started, monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken, ports = other.getsockname()[1], []
+
+        def offered():
+            ports.append(free_port() if ports else taken)
+            return ports[-1]
+
+        monkeypatch.setattr("tunewright.engines.process.PROBE", 0.1)
+        monkeypatch.setattr("tunewright.engines.process.free_port", offered)
+        with started() as server:
+            assert server.ask("/bird", {"a": 1}) == {"got": {"a": 1}}
+        assert (len(ports), server.port) == (2, ports[1])
+        monkeypatch.setattr("tunewright.engines.process.free_port", lambda: taken)
+        with pytest.raises(WorkFailed, match="Address already in use"), started():
+            pass
+
+
+def test_one_that_fails_by_itself_is_not_started_again(started, monkeypatch):
+    ports = []
+    monkeypatch.setattr("tunewright.engines.process.free_port", lambda: ports.append(free_port()) or ports[-1])
+    with pytest.raises(WorkFailed, match="no model of that name"), started("dead"):
+        pass
+    assert len(ports) == 1
+
+
 def test_a_free_port_is_one_that_can_be_listened_on():
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", free_port()))

@@ -38,9 +38,12 @@ def test_a_schema_is_kept_or_not():
     assert not is_valid({"days": 1, "who": "a", "more": 1}, SCHEMA)
 
 
-def test_a_schema_is_never_fetched():
+def test_a_schema_is_never_fetched(monkeypatch):
+    asked = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *given, **more: asked.append(given))
     with pytest.raises(Unresolvable):
         is_valid({}, {"$ref": "https://example.invalid/schema.json"})
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -241,3 +241,24 @@ def test_of_several_rows_the_surest_is_named_and_all_are_counted():
     training = learnt([(near, "no"), (same, "no"), (same, "yes")])
     (one,) = ledger([training], {"one": [item(same, "yes")]})["evaluations"]["one"]["found"]
     assert (one["kind"], one["row"], one["rows"], one["answer"]) == ("exact", "0:1", 3, True)
+
+
+def test_a_near_row_is_surer_than_a_quote_and_the_nearest_is_named():
+    question = "where has the parcel with the two grey lamps gone"
+    rows = [(f"{LONG} and then {question}", "no"), (f"{question} at all", "no"), (f"{question} so", "no")]
+    (one,) = ledger([learnt(rows)], {"one": [item(question)]})["evaluations"]["one"]["found"]
+    assert (one["kind"], one["row"], one["rows"]) == ("near", "0:2", 3)
+
+
+def test_texts_without_a_prompt_are_near_by_all_they_say():
+    found = ledger(
+        [learnt([("", "the second clause binds the tenant")])], {"one": [item("", "second clause binds the tenant")]}
+    )
+    assert [one["kind"] for one in found["evaluations"]["one"]["found"]] == ["near"]
+
+
+def test_a_quoted_question_may_have_its_answer_in_the_prompt():
+    question = "where has the parcel with the two grey lamps gone"
+    rows = [(f"{LONG} and then {question} to the depot", "thanks")]
+    (one,) = ledger([learnt(rows)], {"one": [item(question, "to the depot")]})["evaluations"]["one"]["found"]
+    assert (one["kind"], one["answer"]) == ("contained", True)

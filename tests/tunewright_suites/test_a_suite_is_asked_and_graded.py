@@ -103,6 +103,13 @@ def test_json_is_graded_by_fields_and_by_its_schema():
         assert grades == {"score": pytest.approx(fields), "direction": pytest.approx(fields), "valid_json": valid}
 
 
+def test_a_span_with_another_number_is_another_answer():
+    evaluator = made(name="medical")
+    item = next(item for item in evaluator.items([]) if item.reference == "2.5 mg")
+    assert score(evaluator, item, "2.5 mg.") == 1
+    assert score(evaluator, item, "25 mg") == 0.5  # the unit alone
+
+
 def test_forms_of_short_answers_have_short_limits_unless_told():
     item = next(item for item in made(name="legal").items([]) if item.task == "clause")
     assert made(name="legal").limit(item) == LIMITS["label"] < 96

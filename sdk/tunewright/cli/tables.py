@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tunewright.cli.progress import clock
 from tunewright.parts.gate import AGREEMENT, KL
+from tunewright.pipeline.answers import notable
 from tunewright.stats.visible import FEWEST_WINS
 
 
@@ -27,6 +28,10 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for name, scores in summary.get("baselines", {}).items():
         out.print(Text(f"\nagainst {name}"))
         out.print(_scores(scores, name))
+    for sentence in summary.get("readings", ()):
+        out.print(Text(sentence))
+    for line in notable(summary.get("answers", {})):
+        out.print(Text(f"answers  {line}"))
     for sentence in summary.get("unproven", ()):  # a run of an earlier version has none
         out.print(Text(sentence))
     looked_up = summary.get("contamination") or {"evaluations": {}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ HOST = "127.0.0.1"
 SHOWN = 12  # lines of a server's log that a message shows
 SILENCE = 3600.0  # seconds that one answer may take: a long one on a slow machine comes whole, at its end
 PROBE = 10.0  # seconds that one look at its health may take: a connection made amid its start may never be answered
+STARTS = 3  # tries, each on another port: between our look at one and its listening another may take it
 GRACE = 10.0  # seconds from being asked to end to being ended
 BUSY = (429, 503)  # HTTP: ask later
 OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
@@ -153,16 +155,25 @@ def running(
 
     `health` is the path that it answers once it is ready, `patience` how many seconds it may take until then, and
     `more` the variables that it is given beside ours; `cause` finds in its log why it failed, or nothing. Raises
-    `WorkFailed` where it ends by itself, `EnvironmentFault` where it cannot be started or is not ready in time.
+    `WorkFailed` where it ends by itself, but for a port that was taken meanwhile, in whose place another one is tried,
+    and `EnvironmentFault` where it cannot be started or is not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="tunewright-engine-") as folder:
-        log, port = Path(folder) / "log.txt", free_port()
-        server = Server(name, _start(name, command(port), log, more or {}), port, log, cause)
-        try:
-            server.wait(health, patience)
-            yield server
-        finally:
-            server.stop()
+        log = Path(folder) / "log.txt"
+        for chance in range(STARTS, 0, -1):
+            port = free_port()
+            server = Server(name, _start(name, command(port), log, more or {}), port, log, cause)
+            try:
+                try:
+                    server.wait(health, patience)
+                except WorkFailed:
+                    if chance > 1 and _taken(port):
+                        continue
+                    raise
+                yield server
+                return
+            finally:
+                server.stop()
 
 
 def variables() -> dict[str, str]:
@@ -176,6 +187,17 @@ def free_port() -> int:
         asked.bind((HOST, 0))
         port: int = asked.getsockname()[1]
         return port
+
+
+def _taken(port: int) -> bool:
+    """Whether somebody listens on a port whose server has ended: one that came between our look and its own."""
+    with socket.socket() as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a connection left behind is nobody
+        try:
+            asked.bind((HOST, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _start(name: str, words: Sequence[str], log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -77,9 +77,8 @@ def steps_of(
     model = {"model": made.model}
     trained = {**model, "trained": made.trained}
     if resolved.evaluators:
-        # weights that an engine never sees are told apart from the base's by what was answered with these
-        compared = {} if all(one.sees_weights for one in resolved.asked_by.values()) else {"base": "evaluate-base"}
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
+        # what answers as the tuned model is told from the base by what it thinks, or else by what it says
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, "base": "evaluate-base"}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         calibrated = {"rows": learnt} if exporter.calibrates else {}
@@ -99,7 +98,9 @@ def steps_of(
         yield Step(step, search, {**trained, **judged, **certified, **read}, device)
         certified, searches[step] = {"parity": step}, step
     compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
-    judge = Judge(resolved.evaluators, resolved.gates, seed, {one.name: one.asked for one in resolved.baselines})
+    asked = {one.name: one.asked for one in resolved.baselines}
+    shots = {one.name: one.few_shot for one in resolved.baselines if one.few_shot and one.engine is None}
+    judge = Judge(resolved.evaluators, resolved.gates, seed, asked, shots)
     yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
     shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})

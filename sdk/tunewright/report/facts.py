@@ -151,13 +151,16 @@ class Search(Fact):
 
 
 class Example(Fact):
-    """A test row that base and tuned answered differently."""
+    """A test row that base and tuned answered differently: alike in the first `alike` characters, and apart from the
+    token `token` on, counted from 0; None where one answer's tokens are the beginning of the other's."""
 
     origin: str
     prompt: str
     reference: str
     base: str
     tuned: str
+    alike: int = 0
+    token: int | None = None
 
 
 class Examples(Fact):
@@ -233,6 +236,69 @@ class Contamination(Fact):
     clean: Mapping[str, Score] = {}
 
 
+class Measured(Fact):
+    """Of one label: its rows, the share of its answers that are right, the share of its rows that are found, and F1.
+
+    `precision` is None where the label was never answered.
+    """
+
+    count: int
+    precision: float | None
+    recall: float
+    f1: float
+
+
+class Label(Fact):
+    """A label's measures for both sides."""
+
+    label: str
+    base: Measured
+    tuned: Measured
+
+
+class Classes(Fact):
+    """What the tuned model took for what. `matrix` has a row for each of `labels`, of answers by label, with those that
+    are none at the end; where it is empty, `confused` has the commonest mistakes: reference, answer, count."""
+
+    labels: tuple[Label, ...]
+    matrix: tuple[tuple[int, ...], ...] = ()
+    confused: tuple[tuple[str, str | None, int], ...] = ()
+
+
+class Sure(Fact):
+    """Answers of about one confidence: how many, how sure in the mean, the share that is right."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class Calibration(Fact):
+    """Both sides' answers by how sure they are, from unsure to sure."""
+
+    base: tuple[Sure, ...]
+    tuned: tuple[Sure, ...]
+
+
+class Habits(Fact):
+    """How one side answers: items, those of them that were answered in the model's own words, of these the mean tokens,
+    those cut by the limit and those that decline; and items whose choices were tied."""
+
+    items: int
+    said: int
+    tokens: float | None
+    cut: int
+    refusals: int
+    ties: int
+
+
+class Answers(Fact):
+    """How both sides answer."""
+
+    base: Habits
+    tuned: Habits
+
+
 class ReportFacts(Fact):
     """Everything that `render` shows. Scores by `<evaluation>.<metric>`, parity by form, loss by optimizer step.
 
@@ -251,7 +317,15 @@ class ReportFacts(Fact):
     validation: Validation = Validation()
     parent: Parent | None = None
     data: Data
+    readings: tuple[str, ...] = ()
+    """What the scores mean, a sentence each."""
     scores: Mapping[str, Score] = {}
+    baselines: Mapping[str, Mapping[str, Score]] = {}
+    """Scores against each baseline, which is `base` in them, by its name."""
+    classes: Mapping[str, Classes] = {}
+    """By evaluation, as `calibration` and `answers`."""
+    calibration: Mapping[str, Calibration] = {}
+    answers: Mapping[str, Answers] = {}
     unproven: tuple[str, ...] = ()
     """Which scores come from weights that nothing here has seen, a sentence each."""
     contamination: Contamination | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import ReportFacts
-from tunewright.report.plots import interval_plots, loss_plot
+from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, shares_plot
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_ITEMS = 10
 """Items of an evaluation that the page names of those that stand among the rows that are learnt."""
+MOST_LABELS = 20
+"""Labels whose measures stand open on the page; those of more are folded in."""
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of the text after them, so that it reads as something else."""
 
@@ -48,7 +50,10 @@ def render(facts: ReportFacts) -> str:
             clean_intervals=interval_plots(facts.contamination.clean if facts.contamination else {}),
             kinds={"exact": "as it is", "near": "nearly", "contained": "within a longer row"},
             shown_items=SHOWN_ITEMS,
+            most_labels=MOST_LABELS,
             loss=loss_plot(facts.loss),
+            shares=shares_plot(facts.scores),
+            calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )
     )
 

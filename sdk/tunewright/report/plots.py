@@ -1,4 +1,4 @@
-"""Geometry of the report's two plots, in percent of their box: the template draws them as SVG that scales and themes.
+"""Geometry of the report's plots, in percent of their box: the template draws them as SVG that scales and themes.
 
 Drawn by hand, because a plot library fixes sizes and colours: one drawing cannot fit phone and paper, light and dark.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from tunewright.parts.gate import Score
+from tunewright.report.facts import Calibration, Sure
 
 MOST_POINTS = 400
 
@@ -55,6 +56,53 @@ class IntervalPlot:
     shared: bool
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A value and its interval, in percent of the figure's width; both ends are the value where it has none."""
+
+    at: float
+    start: float
+    end: float
+    known: bool
+
+
+@dataclass(frozen=True)
+class Band:
+    """A score's marks: base and tuned in the left part of the figure, their difference in the right one."""
+
+    name: str
+    base: Mark
+    tuned: Mark
+    difference: Mark
+
+
+@dataclass(frozen=True)
+class SharesPlot:
+    """Scores that are shares, one below the other: `x` are the ticks of the left part, `zero` and `right` the upright
+    line and the labelled ends of the right one."""
+
+    bands: tuple[Band, ...]
+    x: tuple[Tick, ...]
+    zero: float
+    right: tuple[Tick, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """`line` are SVG points in a box of 1000 × 1000, `dots` the same in percent with a radius in pixels."""
+
+    line: str
+    dots: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class CalibrationPlot:
+    """Share right over confidence, both from 0 to 1."""
+
+    base: Curve
+    tuned: Curve
+
+
 def loss_plot(loss: Sequence[tuple[int, float]]) -> LossPlot | None:
     """The curve of (step, loss); None where fewer than two steps have a finite loss."""
     finite = [(step, value) for step, value in loss if math.isfinite(value)]
@@ -87,6 +135,68 @@ def interval_plots(scores: Mapping[str, Score]) -> dict[str, IntervalPlot]:
         name: _interval(score, common if common and _fits(score) else _Axis.of([score]), shared=_fits(score))
         for name, score in scores.items()
     }
+
+
+LEFT, RIGHT = (0.0, 58.0), (68.0, 100.0)
+"""The two parts of the figure of shares, in percent of its width; what is between keeps their labels apart."""
+
+
+def shares_plot(scores: Mapping[str, Score]) -> SharesPlot | None:
+    """A figure of the scores that are shares, by name; None where none is."""
+    shares = {name: score for name, score in sorted(scores.items()) if _is_share(score)}
+    if not shares:
+        return None
+    both, difference = _Axis(0.0, 1.0), _Axis.of(list(shares.values()))
+    bands = tuple(
+        Band(
+            name,
+            _mark(both, LEFT, score.base, score.base_ci95),
+            _mark(both, LEFT, score.tuned, score.tuned_ci95),
+            _mark(difference, RIGHT, score.delta, score.ci95),
+        )
+        for name, score in shares.items()
+    )
+    ends = (difference.low, difference.high)
+    return SharesPlot(
+        bands,
+        tuple(Tick(f"{value:g}", _within(LEFT, both.at(value))) for value in (0, 0.5, 1)),
+        _within(RIGHT, difference.at(0)),
+        tuple(Tick(f"{value:+.6g}".replace("-", "\u2212") if value else "0", _within(RIGHT, difference.at(value)))
+              for value in ends),
+    )  # fmt: skip
+
+
+def calibration_plot(found: Calibration) -> CalibrationPlot:
+    """The reliability diagram of both sides."""
+    return CalibrationPlot(_curve(found.base), _curve(found.tuned))
+
+
+def _curve(bins: Sequence[Sure]) -> Curve:
+    unit, most = _Axis(0.0, 1.0), max((one.count for one in bins), default=1)
+    points = [(one.confidence, one.accuracy) for one in bins]
+    dots = tuple(
+        (
+            unit.at(one.confidence),
+            round(100 - unit.at(one.accuracy), 2),
+            round(2.5 + 4 * math.sqrt(one.count / most), 1),
+        )
+        for one in bins
+    )
+    return Curve(_path(unit, unit, points), dots)
+
+
+def _mark(axis: _Axis, part: tuple[float, float], value: float, interval: tuple[float, float] | None) -> Mark:
+    low, high = interval or (value, value)
+    return Mark(*(_within(part, axis.at(one)) for one in (value, low, high)), known=interval is not None)
+
+
+def _within(part: tuple[float, float], percent: float) -> float:
+    return round(part[0] + (part[1] - part[0]) * percent / 100, 2)
+
+
+def _is_share(score: Score) -> bool:
+    values = (score.base, score.tuned, *(score.base_ci95 or ()), *(score.tuned_ci95 or ()))
+    return all(0 <= value <= 1 for value in values) and _fits(score)
 
 
 class _Axis:

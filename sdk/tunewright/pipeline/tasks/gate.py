@@ -12,6 +12,8 @@ from tunewright.digest import canonical_json
 from tunewright.parts import Backend, Evaluator, Gate
 from tunewright.parts.evaluator import Graded
 from tunewright.parts.gate import Contamination, Evidence, Score, Verdict, baseline_score, form_score
+from tunewright.pipeline.answers import habits
+from tunewright.pipeline.readings import Answered, Shown, readings
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
@@ -28,9 +30,10 @@ class Judge(Task):
     """Scores with paired intervals, and a verdict for each gate.
 
     `baselines` holds the evaluations of each baseline, by its name; its answers come by the port `baseline_port`.
+    `shots` tells how many examples those of them show that are the base with examples.
     """
 
-    version = 2
+    version = 3
 
     def __init__(
         self,
@@ -38,9 +41,11 @@ class Judge(Task):
         gates: Sequence[Gate],
         seed: int,
         baselines: Mapping[str, Sequence[Evaluator]] = MappingProxyType({}),
+        shots: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
         self.baselines = {name: tuple(asked) for name, asked in baselines.items()}
+        self.shots = dict(shots)
 
     def parts(self) -> tuple[Backend, ...]:
         return (*self.evaluators, *self.gates)
@@ -49,6 +54,7 @@ class Judge(Task):
         return {
             "seed": self.seed,
             "baselines": {name: [one.name for one in asked] for name, asked in self.baselines.items()},
+            "shots": self.shots,
         }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
@@ -70,6 +76,16 @@ class Judge(Task):
             "scores": _plain(scores),
             "clean": _plain(clean),
             "baselines": {name: _plain(them) for name, them in baselines.items()},
+            "answers": {
+                one.name: {side: habits(graded) for side, graded in zip(("base", "tuned"), answers[one], strict=True)}
+                for one in answers
+            },
+            "readings": readings(
+                scores,
+                [Shown(count, self._by_examples(inputs, name, answers)) for name, count in self.shots.items()],
+                [Answered(one, *answers[one]) for one in answers],
+                self.seed,
+            ),
             "gates": [asdict(verdict) for verdict in verdicts],
         }
         disk.write(out / EVIDENCE, canonical_json(evidence))
@@ -107,9 +123,18 @@ class Judge(Task):
         """The scores of a baseline, and of the tuned model beside it."""
         for evaluator in asked:
             _, tuned = answers[evaluator]
-            by_id = {graded.item.id: graded for graded in tuned}
-            base = [_as_asked(graded, by_id) for graded in read_graded(baseline, evaluator.name)]
-            yield from self._compared(evaluator, base, tuned)
+            yield from self._compared(evaluator, _of_baseline(baseline, evaluator, tuned), tuned)
+
+    def _by_examples(
+        self, inputs: Mapping[str, Artifact], name: str, answers: Mapping[Evaluator, Sequence[Sequence[Graded]]]
+    ) -> dict[str, Score]:
+        """The scores of the bare base, and as `tuned` those of the base with examples."""
+        found: dict[str, Score] = {}
+        for evaluator in self.baselines[name]:
+            base, _ = answers[evaluator]
+            shown = _of_baseline(inputs[baseline_port(name)], evaluator, base)
+            found |= self._compared(evaluator, base, shown)
+        return found
 
 
 def _plain(scores: Mapping[str, Score]) -> dict[str, Any]:
@@ -119,6 +144,12 @@ def _plain(scores: Mapping[str, Score]) -> dict[str, Any]:
 def baseline_port(name: str) -> str:
     """The port by which a baseline's answers come in."""
     return f"baseline-{name}"
+
+
+def _of_baseline(baseline: Artifact, evaluator: Evaluator, asked: Sequence[Graded]) -> list[Graded]:
+    """What a baseline answered, as answers to the questions that were `asked` without it."""
+    by_id = {graded.item.id: graded for graded in asked}
+    return [_as_asked(graded, by_id) for graded in read_graded(baseline, evaluator.name)]
 
 
 def _as_asked(graded: Graded, tuned: Mapping[str, Graded]) -> Graded:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from tunewright.grading.calibration import reliability
 from tunewright.parts import Backend, Evaluator
+from tunewright.parts.evaluator import Graded
 from tunewright.parts.prompt_format import said
+from tunewright.pipeline.confusion import classes
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import LEDGER
 from tunewright.pipeline.tasks.evaluate import asked, read_graded, unproven
@@ -26,10 +31,13 @@ from tunewright.store.publish import Artifact
 
 PAGE = "report.html"
 SHOWN = 8  # rows won and rows lost that the page shows, of each
+SURE, RIGHT = "confidence", "accuracy"  # grades of an evaluation that tells how sure the model is, and how right
 
 
 class Report(Task):
     """The page; its figures are the steps' own, its seconds and memory those of their manifests."""
+
+    version = 2
 
     def __init__(self, about: Mapping[str, Any], evaluators: Sequence[Evaluator]) -> None:
         self.about, self.evaluators = about, tuple(evaluators)
@@ -70,7 +78,8 @@ class Report(Task):
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
-            **_only(evidence, "scores", "gates"),
+            **_only(evidence, "scores", "gates", "readings", "baselines", "answers"),
+            **self._of_answers(inputs),
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
@@ -128,10 +137,21 @@ class Report(Task):
         return {"name": name, **_only(rows, "rows", "tokens"), "steps": outcome["steps"],
                 "first_loss": losses[0], "last_loss": losses[-1], "best_step": outcome["best_step"]}  # fmt: skip
 
+    def _of_answers(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+        """What was taken for what, and how sure the model was, of the evaluations that tell it."""
+        found: dict[str, dict[str, Any]] = {"classes": {}, "calibration": {}}
+        for evaluator in self.evaluators:
+            base, tuned = (read_graded(inputs[side], evaluator.name) for side in ("base", "tuned"))
+            if (labelled := classes(base, tuned)) is not None:
+                found["classes"][evaluator.name] = labelled
+            if all(SURE in one.grades and RIGHT in one.grades for one in (*base, *tuned)):
+                found["calibration"][evaluator.name] = {"base": _sure(base), "tuned": _sure(tuned)}
+        return found
+
     def _examples(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         """The first rows that the tuned model gets right and the base does not, and the other way round."""
-        won: list[dict[str, str]] = []
-        lost: list[dict[str, str]] = []
+        won: list[dict[str, Any]] = []
+        lost: list[dict[str, Any]] = []
         for evaluator in self.evaluators:
             if not evaluator.asks:  # given texts were scored: there are no two answers to show
                 continue
@@ -149,9 +169,28 @@ class Report(Task):
                         "reference": base.item.reference,
                         "base": base.answer.text,
                         "tuned": tuned.answer.text,
+                        "alike": _alike(base.answer.text, tuned.answer.text),
+                        "token": _parting(base.answer.ids, tuned.answer.ids),
                     }
                     (won if after > before else lost).append(shown)
         return {"won": won[:SHOWN], "lost": lost[:SHOWN], "won_count": len(won), "lost_count": len(lost)}
+
+
+def _alike(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many of both are the same from the first on."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
+
+
+def _parting(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """The first token in which two answers differ; None where one is the beginning of the other."""
+    place = _alike(one, other)
+    return place if place < min(len(one), len(other)) else None
+
+
+def _sure(graded: Sequence[Graded]) -> list[dict[str, Any]]:
+    """The bins of a reliability diagram; rounding may leave a probability a hair above 1."""
+    bins = reliability([min(1.0, one.grades[SURE]) for one in graded], [one.grades[RIGHT] for one in graded])
+    return [_only(asdict(one), "count", "confidence", "accuracy") for one in bins]
 
 
 def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""What the scores mean, in sentences: where a gain is one of form, where a set shows nothing, and what the gain cost.
+
+Every sentence rests on an interval or a test, never on a difference alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from textwrap import shorten
+from typing import NamedTuple
+
+from tunewright.errors import Refused
+from tunewright.parts.evaluator import TIED, Evaluator, Graded, mean_of
+from tunewright.parts.gate import Score
+from tunewright.pipeline.confusion import label_like
+from tunewright.stats.majority import majority
+from tunewright.stats.paired import compare
+
+NEAR_ZERO = 0.05
+"""Share of right answers of a base that may merely not know what form an answer has."""
+MUCH = 0.25
+"""Share of the gain that examples alone must bring to be called much of it."""
+ACCURACY = "accuracy"
+"""What an evaluation that lets the model choose among given answers calls the share of right ones."""
+
+LONGEST = 40  # characters of a label in a sentence
+
+
+class Answered(NamedTuple):
+    """An evaluation with the answers of both sides to the same items."""
+
+    evaluator: Evaluator
+    base: Sequence[Graded]
+    tuned: Sequence[Graded]
+
+
+class Shown(NamedTuple):
+    """A baseline that is the base with `examples` before each question: its scores against the bare base, which is
+    `base` in them, by `<evaluation>.<metric>`."""
+
+    examples: int
+    scores: Mapping[str, Score]
+
+
+def readings(scores: Mapping[str, Score], shown: Sequence[Shown], answered: Sequence[Answered], seed: int) -> list[str]:
+    """The sentences, in a fixed order; none where there is nothing to say. Equal arguments give equal sentences."""
+    return [*_form(scores, shown), *_choosing(scores, answered, seed), *_lazy(answered, seed), *_fallen(scores)]
+
+
+def _form(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterator[str]:
+    """What a few examples alone bring, where the tuned model gains."""
+    for examples, them in shown:
+        for name, score in them.items():
+            gained = scores[name]
+            if not _is_share(gained) or not _is_share(score) or not _better(gained):
+                continue
+            with_examples = f"{examples} example{'s' if examples > 1 else ''}"
+            said = f"the base has {_share(score.base)} of {name}, and {_share(score.tuned)} with {with_examples}"
+            if _better(score) and score.delta / gained.delta >= MUCH:
+                yield f"{said}: much of the gain is the form of the answer"
+            elif score.base <= NEAR_ZERO and not _better(score):
+                yield f"{said}: it does not merely miss the form of the answer"
+
+
+def _choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: int) -> Iterator[str]:
+    """A base that writes next to nothing right, and finds the right answer among given ones more often than chance."""
+    choosing = [one for one in answered if not one.evaluator.asks and all(ACCURACY in g.grades for g in one.base)]
+    for own in answered:
+        metric = _right(own) if own.evaluator.asks else None
+        name = f"{own.evaluator.name}.{metric}"
+        if metric is None or scores[name].base > NEAR_ZERO or not _better(scores[name]):
+            continue
+        for other in choosing:
+            if _questions(own) != _questions(other):
+                continue
+            label, lazy = _constant(other.base)
+            against = compare(lazy, other.base, ACCURACY, mean_of(ACCURACY), seed)
+            said = (
+                f"the base has {_share(scores[name].base)} of {name}, and finds {_share(against.tuned)} where it only "
+                f"has to choose ({other.evaluator.name}.{ACCURACY}; always `{shorten(label, LONGEST, placeholder='…')}`: {_share(against.base)})"
+            )
+            yield f"{said}: " + (
+                "much of the gain is the form of the answer"
+                if _better(against)
+                else "it does not merely miss the form of the answer"
+            )
+
+
+def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
+    """Sets of labels on which the tuned model does not beat one answer to everything."""
+    for one in answered:
+        metric = _right(one) if label_like(one.tuned) else None
+        if metric is None:
+            continue
+        try:
+            found = majority((), one.tuned, metric, seed)
+        except Refused:  # partly right, and no choice among several: what one answer would score is not known
+            continue
+        if not found.beaten:
+            yield f"{one.evaluator.name}.{metric} is {found}"
+
+
+def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
+    """Scores that are worse than before, beyond chance."""
+    price = ": the price of the gain" if any(map(_better, scores.values())) else ""
+    for name, score in scores.items():
+        if not _worse(score):
+            continue
+        small, large = sorted(map(abs, score.ci95))
+        verb = "rose" if score.delta > 0 else "fell"
+        if _is_share(score):
+            by, interval = f"{100 * abs(score.delta):.1f} points", f"95 % {100 * small:.1f} to {100 * large:.1f}"
+        else:
+            by, interval = f"{abs(score.delta):.3g}", f"95 % {small:.3g} to {large:.3g}"
+        less = ", where less is better" if score.lower_is_better else ""
+        yield f"{name} {verb} by {by} ({interval}){less}{price}"
+
+
+def _better(score: Score) -> bool:
+    low, high = score.ci95
+    return high < 0 if score.lower_is_better else low > 0
+
+
+def _worse(score: Score) -> bool:
+    low, high = score.ci95
+    return low > 0 if score.lower_is_better else high < 0
+
+
+def _is_share(score: Score) -> bool:
+    """Whether it is told in percent: both sides and their intervals are within 0 and 1."""
+    values = (score.base, score.tuned, *(score.base_ci95 or ()), *(score.tuned_ci95 or ()))
+    return all(0 <= value <= 1 for value in values) and abs(score.delta) <= 1
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _right(answered: Answered) -> str | None:
+    """The first metric that is 1 where an answer is the reference, and 0 where it is not: for both sides' answers.
+
+    Ties are left aside: there the answer is the first of several, and the grade is a part of 1.
+    """
+    both = [one for one in (*answered.base, *answered.tuned) if not one.grades.get(TIED)]
+    for metric in answered.evaluator.summaries():
+        grades = [(one.grades.get(metric), one.answer.text.strip() == one.item.reference.strip()) for one in both]
+        if grades and all(grade == right for grade, right in grades):
+            return metric
+    return None
+
+
+def _questions(answered: Answered) -> dict[str, str]:
+    return {one.item.id: one.item.reference.strip() for one in answered.base}
+
+
+def _constant(graded: Sequence[Graded]) -> tuple[str, list[Graded]]:
+    """The commonest reference, and the grades of who always answers it."""
+    counts = Counter(one.item.reference.strip() for one in graded)
+    label = min(counts, key=lambda one: (-counts[one], one))
+    always = [replace(one, grades={ACCURACY: float(one.item.reference.strip() == label)}) for one in graded]
+    return label, always

@@ -1,0 +1,63 @@
+"""A whole run on fakes: what its evidence, its summary, its report and the terminal tell beyond the scores."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fake_project import FIRST_PARTY
+from tunewright.cli.tables import print_result
+from tunewright.host import Host
+from tunewright.project import Project
+
+
+@pytest.fixture
+def run(fakes, fake_spec, tmp_path):
+    rows = {"delivery": "the parcel never came", "repair": "the pump is broken", "refund": "give me my money"}
+    test = "".join(f"{text} {n},{queue}\n" for n in range(4) for queue, text in rows.items())
+    (fake_spec.parent / "test.csv").write_text("text,queue\n" + test)
+    return Project(fake_spec, ["baselines=[{few_shot: 3}]"], Host(blocked=FIRST_PARTY)).run(tmp_path / "root").summary
+
+
+def text_of(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def test_it_is_told_everywhere(run, capsys):
+    evidence = json.loads((Path(run["run_dir"]) / "steps" / "gate" / "evidence.json").read_text())
+    assert run["answers"] == evidence["answers"]
+    assert run["readings"] == evidence["readings"]
+    habits = run["answers"]["fake"]
+    assert habits["base"]["items"] == habits["tuned"]["items"] == 12
+    page = (Path(run["run_dir"]) / "report.html").read_text()
+    seen = text_of(page[page.index("<body>") :])
+    for title in ("Against other baselines few_shot_3", "Labels of fake", "How it answers", "What was taken for what"):
+        assert title in seen
+    for sentence in run["readings"]:
+        assert sentence in seen
+    assert f"fake base 12 {habits['base']['tokens']:.1f}" in seen
+    print_result(
+        {**run, "readings": ["a reading"], "answers": {"fake": {**habits, "base": {**habits["base"], "cut": 2}}}}
+    )
+    said = capsys.readouterr().out
+    assert "a reading" in said
+    assert "answers  fake: cut by the token limit 2 (base) and 0 (tuned) of 12" in " ".join(said.split("\n"))
+
+
+def test_the_rows_won_are_marked_where_the_answers_part(run):
+    steps = Path(run["run_dir"]) / "steps"
+    base, tuned = (
+        [json.loads(line) for line in (steps / f"evaluate-{side}" / "fake.jsonl").read_text().splitlines()]
+        for side in ("base", "tuned")
+    )
+    before, after = next(both for both in zip(base, tuned, strict=True) if both[0]["grades"] != both[1]["grades"])
+    page = (Path(run["run_dir"]) / "report.html").read_text()
+    ids = zip(before["answer"]["ids"], after["answer"]["ids"], strict=False)
+    apart = [place for place, (one, other) in enumerate(ids) if one != other]
+    assert f"apart from token {apart[0] + 1}" in text_of(page)
+    assert html.escape(before["answer"]["text"][:1], quote=False) in page
+    assert page.count('<em class="apart">') >= 2

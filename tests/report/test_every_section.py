@@ -1,0 +1,139 @@
+"""What only some runs have: each told where it is there, and no trace of it where it is not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from report.full_sample import LABELS, everything, score
+from report.sample import facts
+from report.test_page import ATTACK, Tags, hostile, text_of, texts
+from tunewright.parts.gate import Score
+from tunewright.report import ReportFacts, render
+from tunewright.report.plots import calibration_plot, shares_plot
+
+
+@pytest.fixture(scope="module")
+def page():
+    return render(everything())
+
+
+def section(page, title):
+    """The part of the page under a heading."""
+    return next(part for part in page.split("<section>") if f"<h2>{title}</h2>" in part)
+
+
+def test_sections_stand_in_their_order(page):
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[:7] == [
+        "Base against tuned", "Against other baselines", "Gates", "Labels of heldout", "Labels of intent",
+        "How sure, and how right", "How it answers",
+    ]  # fmt: skip
+    assert Tags(page).open == []
+
+
+def test_nothing_of_it_is_there_where_there_is_nothing_to_tell():
+    plain = render(facts(scores={}))
+    body = plain[plain.index("<body>") :]
+    for trace in ("Against other", "Labels of", "How sure", "How it answers", "readings", 'class="shares"', "<ul"):
+        assert trace not in body
+
+
+def test_what_the_scores_mean_is_read_first_and_as_it_was_said(page):
+    seen = text_of(page)
+    assert seen.index("general.score fell by 4.1 points") < seen.index("Base against tuned")
+    assert "the base has 0.0 % of heldout.exact_match, and 41.0 % with 5 examples: much of the gain" in seen
+
+
+def test_a_baseline_stands_between_base_and_tuned(page):
+    seen = text_of(section(page, "Against other baselines"))
+    assert "few_shot_5 Score Items Base Baseline Tuned Tuned against it 95 % interval p heldout.exact_match 100" in seen
+    assert "heldout.exact_match 100 0.000 0.410 0.910 +0.500 +0.400 to +0.600 0.010" in seen
+
+
+def test_a_score_that_base_and_tuned_lack_has_no_base_beside_a_baseline():
+    against = {"other": {"a.b": score(0.4, 0.5, 0.0, 0.2)}}
+    seen = text_of(section(render(everything(baselines=against)), "Against other baselines"))
+    assert "a.b 100 – 0.400 0.500" in seen
+
+
+def test_labels_have_both_sides_measures_and_the_matrix_what_was_answered(page):
+    seen = text_of(section(page, "Labels of heldout"))
+    assert "card_swallowed 25 – 0.000 0.000 0.960 0.880 0.918" in seen
+    assert f"Reference {' '.join(LABELS)} no label card_swallowed 24 · · · 1 exchange_charge · 21 3 1 ·" in seen
+    assert section(page, "Labels of heldout").count('class="n cell hit"') == len(LABELS)
+
+
+def test_of_many_labels_the_mistakes_are_told_and_the_table_is_folded(page):
+    part = section(page, "Labels of intent")
+    assert "Most confused tuned Reference Answered Items intent_3 intent_4 7 intent_9 no label 3" in text_of(part)
+    assert part.index("Most confused") < part.index("<summary>All 24 labels") < part.index("intent_23")
+    assert "cell" not in part
+
+
+def test_the_calibration_curve_has_its_figures_beneath(page):
+    part = section(page, "How sure, and how right")
+    assert part.count("<circle") == 5
+    assert "base 20 0.330 0.250" in text_of(part)
+    assert "tuned 95 0.970 0.915" in text_of(part)
+
+
+def test_how_it_answers_has_no_length_where_nothing_was_said(page):
+    seen = text_of(section(page, "How it answers"))
+    assert "choice base 100 – – – 2 tuned 100 – – – 0" in seen
+    assert "heldout base 100 31.4 62 3 0 tuned 100 3.2 0 0 0" in seen
+
+
+def test_answers_are_marked_from_where_they_part(page):
+    part = section(page, "Rows won and lost")
+    assert 'card<em class="apart"> services can help you.' in part
+    assert 'card<em class="apart">_swallowed</em>' in part
+    assert 'exchange_<em class="apart">rate</em>' in part
+    assert "Base apart from token 3 exchange_ charge Tuned apart from token 3 exchange_ rate" in text_of(part)
+    assert "Tuned nothing" in text_of(part)
+
+
+def test_what_is_wider_than_a_phone_is_scrolled_by_keyboard_too(page):
+    tags = Tags(page).found
+    regions = [attributes for _, attributes in tags if attributes.get("class") == "scroll"]
+    assert len(regions) == 7
+    assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)
+    assert len({one["aria-label"] for one in regions}) == len(regions)
+    assert [attributes for tag, attributes in tags if tag == "svg" and attributes.get("role") == "img"]
+    assert all(attributes.get("aria-label") for tag, attributes in tags if attributes.get("role") == "img")
+
+
+def test_every_text_of_it_is_escaped():
+    given = ReportFacts.model_validate(hostile(everything()))
+    page = render(given)
+    assert "<script" not in page
+    assert "<img" not in page
+    seen = text_of(page)
+    for text in [text for text in texts(given.model_dump(exclude={"examples"})) if ATTACK in text]:
+        plain = " ".join(text.split())
+        assert text.startswith("5e0c") or plain in seen or plain.replace('"', '\\"') in seen
+
+
+def test_the_figure_of_shares_leaves_out_what_is_none():
+    plot = shares_plot({
+        "b.share": Score(10, 0.2, 0.6, 0.4, (0.1, 0.7), 0.01, base_ci95=(0.1, 0.4), tuned_ci95=(0.5, 0.7)),
+        "a.share": Score(10, 0.0, 1.0, 1.0, (0.9, 1.0), 0.01),
+        "c.words": Score(10, 31.2, 24.6, -6.6, (-8.9, -4.1), 0.01),
+    })  # fmt: skip
+    assert plot is not None
+    assert [band.name for band in plot.bands] == ["a.share", "b.share"]
+    bare, known = plot.bands
+    assert not bare.base.known
+    assert bare.base.at == 0
+    assert bare.tuned.at == plot.x[-1].at == 58
+    assert (known.base.start, known.base.at, known.base.end) == pytest.approx((5.8, 11.6, 23.2))
+    assert known.tuned.end < plot.zero < known.difference.start < known.difference.at < known.difference.end <= 100
+    assert shares_plot({"c.words": Score(10, 31.2, 24.6, -6.6, (-8.9, -4.1), 0.01)}) is None
+
+
+def test_a_point_of_the_calibration_curve_is_where_its_figures_say():
+    plot = calibration_plot(everything().calibration["choice"])
+    assert plot.tuned.dots[1][:2] == (97.0, 8.5)
+    assert plot.base.line.split()[0] == "330.0,750.0"
+    assert plot.tuned.dots[0][2] < plot.tuned.dots[1][2]  # fewer items, smaller dot
