@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tunewright.pipeline.events import Listener
     from tunewright.pipeline.plan import Plan
     from tunewright.pipeline.rehearse import Rehearsed
+    from tunewright.pipeline.repeated import Repeated
     from tunewright.pipeline.run import Result
 
 
@@ -79,6 +80,29 @@ class Project:
         plan = self.plan(search)
         with named(plan.resolved), Run.open(plan, self.root(plan.name, out)) as run:
             return run.execute(on_event)
+
+    def run_seeds(
+        self,
+        count: int,
+        out: str | Path | None = None,
+        on_event: Listener | None = None,
+        search: Sequence[str] = (),
+    ) -> Repeated:
+        """`run` under the spec's own seed and the `count` - 1 next ones, in one root; what no seed decides is shared.
+
+        The own seed comes last, so that the root's latest run is the spec's. `compared.seeds` keeps what seeds differ
+        by apart from what items do. Raises what `run` raises, and `BadInput` before anything is trained where the seed
+        draws the test rows.
+        """
+        from tunewright.pipeline.repeated import Repeated, refuse_other_questions
+
+        resolved = self.resolve()
+        refuse_other_questions(resolved)
+        own = resolved.spec.seed
+        kept = [override for override in self.overrides if override.partition("=")[0].strip() != "seed"]
+        others = (Project(self.spec, [*kept, f"seed={own + ahead}"], self.host) for ahead in range(count - 1, 0, -1))
+        results = [project.run(out, on_event, search) for project in (*others, self)][::-1]
+        return Repeated(results, compare(*(result.summary["run_dir"] for result in results), host=self.host))
 
     def rehearse_resume(
         self, out: str | Path | None = None, on_event: Listener = lambda event: None

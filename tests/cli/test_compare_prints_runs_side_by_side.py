@@ -72,3 +72,48 @@ def test_why_is_a_matter_of_two_runs(printed):
     with pytest.raises(BadInput, match="between two runs, not 3") as refused:
         printed("one", "two", "one", "--why")
     assert refused.value.exit_code == 2
+
+
+@pytest.fixture
+def run(fake_spec, fakes, tmp_path, monkeypatch, capsys):
+    """What `run client.yaml WORDS…` ends with and prints."""
+    monkeypatch.chdir(tmp_path)
+    blocked = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["tunewright", "run", str(fake_spec), *words, *blocked])
+        code = main.app(standalone_mode=False)
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def test_a_spec_runs_under_several_seeds_and_its_own_is_the_latest(run, tmp_path):
+    code, shown = run("--seeds", "3", "--out", "root", "--json", "--set", "seed=5")
+    told = json.loads(shown)
+    assert code == 0
+    assert [one["seed"] for one in told["compared"]["runs"]] == [5, 6, 7]
+    assert told["compared"]["seeds"]["fake.right"]["seeds"] == 3
+    assert told["run_dir"] == told["compared"]["runs"][0]["run_dir"] == str((tmp_path / "root/latest").resolve())
+    assert {step["name"]: step["status"] for step in told["steps"]}["evaluate-base"] == "cached"
+
+
+def test_a_gate_that_fails_under_any_seed_fails_the_whole(run):
+    code, shown = run("--seeds", "2", "--set", "gates.0.at_least=2")
+    assert code == 1
+    assert shown.count("by seed: +1.000 over the base") == 1
+    assert "failed: " in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("data.test={kind: split, fraction: 0.5}", "the seed draws the rows that `fake` asks"),
+        ("data.test.0.sample=2", "the seed draws the rows that `fake` asks"),
+        ("evals=[]", "nothing is asked"),
+    ],
+)
+def test_seeds_that_would_be_asked_other_things_are_refused_before_a_training(run, tmp_path, change, why):
+    with pytest.raises(BadInput, match=why):
+        run("--seeds", "2", "--out", "root", "--set", change, *(["--set", "gates=[]"] if "evals" in change else []))
+    assert not (tmp_path / "root").exists()

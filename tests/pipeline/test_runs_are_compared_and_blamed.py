@@ -12,7 +12,9 @@ from fake_project import FIRST_PARTY
 from tunewright import blame, compare
 from tunewright.errors import BadInput
 from tunewright.host import Host
-from tunewright.pipeline.blame import RowsDiffering
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item
+from tunewright.pipeline.blame import RowsDiffering, flipped
 from tunewright.project import Project
 
 
@@ -199,6 +201,32 @@ def test_runs_of_other_seeds_alone_are_told_apart_by_seed(fake_spec, ran, host):
     assert compare(*runs, other, host=host).seeds is None
     assert compare(runs[0], runs[0], host=host).seeds is None
     assert named(blame(runs[0], runs[1], host=host)) == {("seed", "seed"): (7, 8)}
+
+
+def test_a_score_that_is_no_mean_over_items_is_not_parted_by_seed(fake_spec, ran, host, monkeypatch):
+    import tunewright_fakes
+
+    best = {"right": lambda graded: max(one.grades["right"] for one in graded)}
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "summaries", lambda self: best)
+    rows(fake_spec, "train.csv", ("where is my parcel", "delivery"), ("the lamp", "delivery"), ("a pump", "delivery"))
+    found = compare(*(ran(f"seed{seed}", f"seed={seed}") for seed in (7, 8)), host=host)
+    assert found.seeds == {"fake.right": "it is no mean over items"}
+
+
+def answered(name, ids, grade, prompt=(1,)):
+    return Graded(Item(name, name, "", ""), Completion(list(ids), "", "terminator", list(prompt)), {"loss": grade})
+
+
+def test_less_is_better_where_the_evaluation_says_so_and_where_answers_part_is_told():
+    first = [answered("a", [5, 6, 7], 2), answered("b", [5], 2), answered("c", [5], 1), answered("d", [5], 1)]
+    later = [answered("d", [5], 1), answered("c", [5], 1, [9]), answered("b", [5], 3), answered("a", [5, 6, 8], 1)]
+    found = flipped(first, later, "loss", less=True)
+    assert [(one.id, one.token) for one in found.won] == [("a", 2)]
+    assert [(one.id, one.token) for one in found.lost] == [("b", None)]  # the same answer, graded otherwise
+    assert (found.items, found.otherwise) == (4, 2)
+    assert [one.id for one in flipped(first, later, "loss", less=False).won] == ["b"]
+    (other,) = flipped([answered("a", [5], 1)], [answered("a", [5], 2, [9])], "loss", less=False).won
+    assert other.retokenized
 
 
 def test_a_root_and_a_spec_stand_for_their_latest_run(ran, host, fake_spec, tmp_path, monkeypatch):

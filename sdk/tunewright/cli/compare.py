@@ -1,8 +1,9 @@
-"""`compare`: runs side by side, and what two of them differ in, in 80 columns."""
+"""`compare` and `run --seeds`: runs side by side, and what two of them differ in, in 80 columns."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from tunewright.cli.tables import console
-from tunewright.errors import BadInput
+from tunewright.cli.progress import Progress
+from tunewright.cli.tables import console, print_result
+from tunewright.errors import BadInput, TunewrightError
 from tunewright.host import Host
-from tunewright.project import blame, compare
+from tunewright.project import Project, blame, compare
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +43,40 @@ def show_compared(runs: Sequence[Path], why: bool, most: int, host: Host, as_jso
     _print_compared(out, found)
     if blamed is not None:
         _print_blamed(out, blamed, most)
+
+
+def run_seeds(
+    spec: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    host: Host,
+    as_json: bool,
+    search: Sequence[str],
+    count: int,
+) -> int:
+    """`run --seeds`: the exit code is 1 where a gate of the spec fails under any seed.
+
+    With `as_json` the object is that of the spec's own seed; `compared` in it holds all of them.
+    """
+    project = Project.from_spec(spec, overrides=overrides, host=host)
+    try:
+        with Progress(sys.stderr) as progress:
+            found = project.run_seeds(count, out, progress.hear, search)
+    except TunewrightError as error:
+        if as_json and error.summary is not None:
+            print(json.dumps(error.summary, ensure_ascii=False))
+        raise
+    summary = found.results[0].summary
+    if as_json:
+        print(json.dumps({**summary, "compared": found.compared.to_json()}, ensure_ascii=False))
+    else:
+        print_result(summary)
+        print()
+        _print_compared(console(), found.compared)
+        for result in found.results[1:]:
+            if not result.passed:
+                console().print(Text(f"failed: {result.summary['run_dir']}; {result.summary['why']}"), soft_wrap=True)
+    return 0 if all(result.passed for result in found.results) else 1
 
 
 def _print_compared(out: Console, found: Compared) -> None:

@@ -143,12 +143,21 @@ def run(
             help="Where this export is refused, try other options of it, at most six.",
         ),
     ] = [],
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", min=2, help="Train under N seeds, the spec's and the next, and compare."),
+    ] = None,
 ) -> None:
     """Run the whole pipeline; a second run reuses what is done, and takes up a training that was interrupted."""
     from tunewright.cli.commands import rehearse_resume, run_spec
+    from tunewright.cli.compare import run_seeds
 
     if rehearse and search:
         raise BadInput("`--rehearse-resume` exports nothing to search", fix="leave `--search-export` out of it")
+    if rehearse and seeds:
+        raise BadInput("`--rehearse-resume` trains nothing to its end", fix="leave `--seeds` out of it")
+    if seeds:
+        raise typer.Exit(run_seeds(spec, override, out, _host(blocked, only), as_json, search, seeds))
     if rehearse:
         raise typer.Exit(rehearse_resume(spec, override, out, _host(blocked, only), as_json))
     raise typer.Exit(run_spec(spec, override, out, _host(blocked, only), as_json, search))

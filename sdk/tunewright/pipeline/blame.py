@@ -238,11 +238,12 @@ def _flips(first: Kept, later: Kept) -> tuple[dict[str, Flips], dict[str, str]]:
             continue
         graded = {metric for one in sides[0] for metric in one.grades}
         metrics = [metric for metric in evaluator.summaries() if metric in graded] or sorted(graded)
-        flips[name] = _flipped(*sides, metrics[0], metrics[0] in evaluator.lower_is_better())
+        flips[name] = flipped(*sides, metrics[0], metrics[0] in evaluator.lower_is_better())
     return flips, refused
 
 
-def _flipped(first: Sequence[Graded], later: Sequence[Graded], metric: str, less: bool) -> Flips:
+def flipped(first: Sequence[Graded], later: Sequence[Graded], metric: str, less: bool) -> Flips:
+    """The items of one evaluation by whether the later run does them better; `less` says that a smaller grade is."""
     by_id = {graded.item.id: graded for graded in later}
     pairs = [(graded, by_id[graded.item.id]) for graded in first]
     won, lost, otherwise = list[Flipped](), list[Flipped](), 0
