@@ -68,6 +68,7 @@ def test_a_base_that_no_example_helps_lacks_more_than_the_form():
     ("found", "why"),
     [
         (of_examples(0.3, 0.4, -0.02, 0.2), "the interval has no difference in it, and the base is not near 0"),
+        (of_examples(0.1, 0.6, -0.05, 0.9), "much, and nothing that chance does not explain"),
         (of_examples(0.0, 0.1, 0.02, 0.2), "a ninth of the gain is not much of it"),
         (of_examples(0.0, 0.41, 0.3, 0.52, gained=(0.0, 0.0, -0.1, 0.1)), "there is no gain"),
     ],
