@@ -90,3 +90,17 @@ def test_examples_are_held_against_the_bare_base(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.Model, "answer", answer)
     much = "the base has 0.0 % of fake.right, and 100.0 % with 3 examples: much of the gain is the form of the answer"
     assert run_of(spec, tmp_path)["readings"] == [much]
+
+
+@pytest.mark.parametrize(("sure", "told"), [((0.4, 0.9), True), ((0.4, 1.0 + 1e-12), True), ((40.0, 90.0), False)])
+def test_a_calibration_is_drawn_of_shares_alone(spec, tmp_path, monkeypatch, sure, told):
+    fakes = importlib.import_module("tunewright_fakes")
+
+    def grade(_, item, answer):
+        right = float(answer.text == item.reference)
+        return {"right": right, "accuracy": right, "confidence": sure[int(right)]}
+
+    monkeypatch.setattr(fakes.FakeEvaluator, "grade", grade)
+    page = (Path(run_of(spec, tmp_path)["run_dir"]) / "report.html").read_text()
+    assert ("How sure, and how right" in page) is told
+    assert ("base 12 0.400 0.000" in text_of(page)) is told
