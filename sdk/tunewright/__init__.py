@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from tunewright.host import Host, hookimpl
     from tunewright.pipeline.plan import Plan
     from tunewright.pipeline.run import Result, Run
-    from tunewright.project import Project
+    from tunewright.project import Project, blame, compare
     from tunewright.spec.problems import Problem, SpecError
 
 _HOMES = {
     "Project": "tunewright.project",
+    "compare": "tunewright.project",
+    "blame": "tunewright.project",
     "Plan": "tunewright.pipeline.plan",
     "Run": "tunewright.pipeline.run",
     "Result": "tunewright.pipeline.run",
@@ -37,7 +39,7 @@ _HOMES = {
 
 __all__ = [
     "BadInput", "EnvironmentFault", "Host", "Plan", "Problem", "Project", "Refused", "Result", "Run", "SpecError",
-    "TunewrightError", "WorkFailed", "hookimpl",
+    "TunewrightError", "WorkFailed", "blame", "compare", "hookimpl",
 ]  # fmt: skip
 
 

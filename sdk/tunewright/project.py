@@ -11,6 +11,8 @@ from tunewright.resolve import Resolved, part_of, resolve
 from tunewright.spec.problems import Problem, SpecError
 
 if TYPE_CHECKING:
+    from tunewright.pipeline.blame import Blamed
+    from tunewright.pipeline.compared import Compared
     from tunewright.pipeline.events import Listener
     from tunewright.pipeline.plan import Plan
     from tunewright.pipeline.rehearse import Rehearsed
@@ -109,3 +111,32 @@ class Project:
         asks = None if engine is None else part_of(engine, "engine", "engine", self.host)
         root = self.root(self.resolve().spec.name, out)
         return iter(answer.text for answer in answer_rows(find_run(root), list(rows), self.host, engine=asks))
+
+
+def compare(*runs: str | Path, host: Host | None = None) -> Compared:
+    """What the tuned models of two runs or more answered, the first run's paired with each later one's, item by item.
+
+    A run is its folder, a root, or a spec (the latest run of its root that has answers). No model is asked. Raises
+    `BadInput` where there is no such run.
+
+    Example:
+        compare("runs/acme", "runs/acme-more-rows").against[0].scores["heldout.exact_match"].p_adjusted
+    """
+    from tunewright.pipeline.compared import TUNED, compare_runs
+    from tunewright.pipeline.run import find_run
+
+    return compare_runs([find_run(Path(run), TUNED) for run in runs], host or Host())
+
+
+def blame(first: str | Path, later: str | Path, host: Host | None = None) -> Blamed:
+    """What differs between two runs, and the items that the later one answers better or worse.
+
+    Runs are named as in `compare`, and the same is raised.
+    """
+    from tunewright.pipeline.blame import blame as blamed
+    from tunewright.pipeline.compared import TUNED, Kept
+    from tunewright.pipeline.run import find_run
+
+    host = host or Host()
+    one, two = (Kept(find_run(Path(run), TUNED), host) for run in (first, later))
+    return blamed(one, two)

@@ -38,6 +38,7 @@ FOLDER = ROOT / "docs" / "how-to"
 NAMES = (
     "train-in-stages", "interrupt-and-resume", "rows-of-every-kind", "choose-an-adapter", "quantize",
     "track-a-training", "export-a-model", "ask-a-served-model", "engines", "public-benchmarks", "evaluate",
+    "compare-runs",
 )  # fmt: skip
 PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 FENCE = re.compile(r"^( *)```(\w+) ?(.*)\n((?:(?!\1```).*\n)*)\1```$", re.MULTILINE)

@@ -350,3 +350,29 @@ def test_what_an_engine_lacks_is_said_before_predict_loads_anything(run, fake_sp
     with pytest.raises(EnvironmentFault, match="engine `blind`: install it"):
         Project(fake_spec, host=host).predict([{"text": "?"}], tmp_path / "root", "{kind: blind, lacks: install it}")
     assert opened.notes == []
+
+
+def test_a_base_that_is_asked_in_place_of_the_tuned_model_is_found_by_what_it_thinks(fake_spec, host, tmp_path, fakes):
+    """The digest is of what was put on; that it takes part is seen in the probabilities."""
+    import tunewright_fakes
+
+    @contextmanager
+    def forgetful(self, served):
+        bare = served.loader.model(served.base, served.quantizer, served.dtype, "infer")
+        if served.method is None:
+            yield tunewright_fakes.FakeSubject(bare, "base", served.tokenizer)
+            return
+        tuned = served.method.attach(served.loader.model(served.base, served.quantizer, served.dtype, "infer"),
+                                     served.trained)  # fmt: skip
+        yield tunewright_fakes.FakeSubject(bare, served.method.digest(tuned), served.tokenizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tunewright_fakes.FakeEngine, "open", forgetful)
+        with pytest.raises(Refused, match="does not take part"):
+            Project(fake_spec, [], host).run(tmp_path / "forgetful")
+
+
+def test_how_far_the_tuned_model_moved_is_kept(run):
+    summary = run()
+    assert told(summary)["fake"]["moved"] > 0
+    assert told(summary, "base")["fake"]["moved"] is None

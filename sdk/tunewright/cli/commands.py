@@ -89,10 +89,6 @@ def run_folder(run: Path, needs: str = "") -> Path:
     """The folder that RUN names: a run, a root, or the latest run (that has the step `needs`) of a spec's root."""
     from tunewright.pipeline.run import find_run
 
-    if run.is_file():
-        from tunewright.spec.load import load
-
-        return find_run(Path("runs") / str(load(run).data.get("name")), needs)
     return find_run(run, needs)
 
 

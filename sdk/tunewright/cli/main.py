@@ -205,6 +205,25 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Runs: their folders, project roots, or specs.")
+    ],
+    why: Annotated[
+        bool, typer.Option("--why", help="Of two runs: what differs between them, beside the rows that flipped.")
+    ] = False,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="With --why, how many rows of a kind are shown.")] = 10,
+    blocked: BlockOption = [],
+    only: OnlyOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the answers of runs with the first one's, item by item; with --why, say what differs between two."""
+    from tunewright.cli.compare import show_compared
+
+    show_compared(runs, why, rows, _host(blocked, only), as_json)
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Print where a run's report is."""
     from tunewright.cli.commands import report_path

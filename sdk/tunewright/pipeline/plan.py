@@ -79,6 +79,8 @@ class Plan:
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
             "repeats": [one.to_json() for one in self.repeats],
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
+            "libraries": libraries(self.resolved),
+            "written": written(self.resolved.document.data),
             "lock": dict(self.lock),
         }
 
@@ -200,6 +202,13 @@ def libraries(resolved: Resolved) -> dict[str, str]:
     """Versions of every library that a backend of this spec names."""
     names = {name for backend in resolved.backends() for name in backend.libraries}
     return {name: library_version(name) for name in sorted(names)}
+
+
+def written(value: Any, place: str = "") -> list[str]:
+    """The dotted path of every value that a spec or `--set` says; what is not among them is a default."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    found = [path for name, one in inner for path in written(one, f"{place}.{name}" if place else str(name))]
+    return found or [place]
 
 
 def called(resolved: Resolved, backend: Backend) -> str:

@@ -27,6 +27,7 @@ from tunewright.pipeline.tasks.train import Misfit, Train
 from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
 from tunewright.spec.dump import dump
+from tunewright.spec.load import load
 from tunewright.spec.problems import SpecError
 from tunewright.store import disk
 from tunewright.store.lock import writer
@@ -249,8 +250,11 @@ def _has(folder: Path, step: str) -> bool:
 def find_run(path: Path, needs: str = "") -> Path:
     """The run's folder that a command names: itself, or the latest of a root that has the step `needs`.
 
-    Raises `BadInput` where there is none.
+    A spec stands for the root `runs/<name>` under the working folder. Raises `BadInput` where there is none,
+    `SpecError` where a spec cannot be read.
     """
+    if path.is_file():
+        path = Path("runs") / str(load(path).data.get("name"))
     if (path / RUN).is_file():
         return path.resolve()
     latest = sorted(path.glob(f"*/{RUN}"), key=lambda run: run.stat().st_mtime_ns, reverse=True)

@@ -77,9 +77,8 @@ def steps_of(
     model = {"model": made.model}
     trained = {**model, "trained": made.trained}
     if resolved.evaluators:
-        # weights that an engine never sees are told apart from the base's by what was answered with these
-        compared = {} if all(one.sees_weights for one in resolved.asked_by.values()) else {"base": "evaluate-base"}
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, **compared}, device)
+        # what answers as the tuned model is told from the base by what it thinks, or else by what it says
+        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, "base": "evaluate-base"}, device)
     exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
     for name, exporter in exports.items():
         calibrated = {"rows": learnt} if exporter.calibrates else {}

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tunewright.data.mask import prompt_ids
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput, Refused, TunewrightWarning
-from tunewright.parts import Backend, Engine, Evaluator
-from tunewright.parts.engine import Completion, Subject
+from tunewright.parts import Backend, Cap, Engine, Evaluator
+from tunewright.parts.engine import Completion, Continuation, Subject
 from tunewright.parts.evaluator import Graded, Item, TestRow
 from tunewright.parts.loader import Tokenizer
 from tunewright.pipeline.forms import Opener
@@ -24,17 +26,24 @@ from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 SUBJECT = "subject.json"
+GOLDEN = "golden.json"
+PROBED = 8  # items whose references are scored to tell tuned weights from the base's
 NEAR = 1e-3  # relative: what a server's batches may change in the score of a given text
 Rows = Mapping[Evaluator, list[TestRow]]
 Measured = dict[Evaluator, list[Graded]]
+Probe = list[list[float]]
 
 
 class Evaluate(Task):
     """Asks every item of every evaluator; with the port `trained`, of the tuned model, without it, of the base.
 
+    What the model thinks of a few references is kept, so that a base in the tuned model's place is found by it.
+
     `asked_by` is the engine of each evaluator, by its name. With the port `base`, what was answered without training.
     With `its_own`, the engines answer with the model that they have, which need not be the base.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -66,18 +75,21 @@ class Evaluate(Task):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         rows = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         self._refuse_what_cannot_be_graded(rows, base_folder(inputs["model"]))
-        answered, about = Measured(), dict[str, Any]()
+        answered, about, golden = Measured(), dict[str, Any](), dict[str, Probe]()
         for opener, evaluators in self._openers():
+            first, seen = evaluators[0], opener.engine.sees_weights
             with self._subject(opener, inputs) as subject:
+                golden[first.name] = _probed(opener.engine, subject, first, rows[first])
+                moved = _moved(golden[first.name], inputs, first.name) if seen else None
                 found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
-                seen = opener.engine.sees_weights
-                told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen}
+                told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen, "moved": moved}
             if "trained" in inputs and not seen:
                 _refuse_the_base(found, inputs["base"], subject.identity)
                 for evaluator in evaluators:
                     context.warn(TunewrightWarning(_unproven(evaluator.name, told)))
             answered |= found
             about |= {evaluator.name: told for evaluator in evaluators}
+        disk.write(out / GOLDEN, canonical_json(golden))
         return self._write(answered, about, out)
 
     def _openers(self) -> list[tuple[Opener, list[Evaluator]]]:
@@ -116,6 +128,36 @@ class Evaluate(Task):
         items = {evaluator.name: len(answered[evaluator]) for evaluator in self.asked}
         disk.write(out / SUBJECT, canonical_json({"asked": about, "scores": scores, "items": items}))
         return {"asked": about, "scores": scores}
+
+
+def _probed(engine: Engine, subject: Subject, evaluator: Evaluator, data: list[TestRow]) -> Probe:
+    """What the model thinks of the references of a few items: log-probabilities in nats, token by token."""
+    if Cap.SCORES not in engine.offers():
+        return []
+    rows = []
+    for item in islice(evaluator.items(data), PROBED):
+        prompt, answer = prompt_ids(item.prompt, subject.tokenizer), subject.tokenizer.encode(item.reference)
+        if prompt and answer:
+            rows.append(Continuation(prompt, answer, item.origin))
+    return subject.score(rows, together=False) if rows else []
+
+
+def _moved(probe: Probe, inputs: Mapping[str, Artifact], name: str) -> float | None:
+    """By how much tuned and base differ there, in nats a token in the mean; None where there is nothing to compare.
+
+    Raises `Refused` where they do not differ by a bit: then it is the base that was asked, whatever its digest says.
+    """
+    before = inputs["base"].json(GOLDEN)[name] if "base" in inputs else []
+    pairs = [pair for one, other in zip(probe, before, strict=False) for pair in zip(one, other, strict=True)]
+    if not pairs:
+        return None
+    if probe == before:
+        raise Refused(
+            f"what was opened as the tuned model gives the {len(pairs)} tokens of {len(probe)} answers the very "
+            "probabilities that the base gives them: what was trained does not take part",
+            fix="report it with the run's folder: nothing is published",
+        )
+    return math.fsum(abs(one - other) for one, other in pairs) / len(pairs)
 
 
 def asked(inputs: Mapping[str, Artifact]) -> int:
