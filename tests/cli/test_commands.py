@@ -40,7 +40,7 @@ def test_run_prints_the_table_and_where_things_are_and_a_second_run_says_so(tune
     assert "train" in first.stderr
     assert "done in" in first.stderr
     again = tunewright("run", "client.yaml")
-    assert "nothing to do: all 10 steps were done before" in again.stdout
+    assert "nothing to do: all 11 steps were done before" in again.stdout
 
 
 def test_data_guess_prints_the_line_to_paste(tunewright, tmp_path):
