@@ -40,7 +40,7 @@ def test_run_prints_the_table_and_where_things_are_and_a_second_run_says_so(tune
     assert "train" in first.stderr
     assert "done in" in first.stderr
     again = tunewright("run", "client.yaml")
-    assert "nothing to do: all 10 steps were done before" in again.stdout
+    assert "nothing to do: all 11 steps were done before" in again.stdout
 
 
 def test_data_guess_prints_the_line_to_paste(tunewright, tmp_path):
@@ -58,7 +58,7 @@ def test_run_json_is_one_object_on_stdout(tunewright):
     done = tunewright("run", "client.yaml", "--json")
     summary = json.loads(done.stdout)
     shown = {"status", "why", "run_dir", "steps", "scores", "unproven", "gates", "parity", "search", "trained",
-             "artifacts"}  # fmt: skip
+             "artifacts", "baselines", "contamination", "clean", "answers", "readings"}  # fmt: skip
     assert set(summary) == shown
     assert summary["unproven"] == []
     assert set(summary["scores"]["fake.right"]) == {field.name for field in dataclasses.fields(Score)}

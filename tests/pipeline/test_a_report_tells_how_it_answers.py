@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import json
 import re
 from pathlib import Path
@@ -16,11 +17,20 @@ from tunewright.project import Project
 
 
 @pytest.fixture
-def run(fakes, fake_spec, tmp_path):
+def spec(fakes, fake_spec):
     rows = {"delivery": "the parcel never came", "repair": "the pump is broken", "refund": "give me my money"}
     test = "".join(f"{text} {n},{queue}\n" for n in range(4) for queue, text in rows.items())
     (fake_spec.parent / "test.csv").write_text("text,queue\n" + test)
-    return Project(fake_spec, ["baselines=[{few_shot: 3}]"], Host(blocked=FIRST_PARTY)).run(tmp_path / "root").summary
+    return fake_spec
+
+
+@pytest.fixture
+def run(spec, tmp_path):
+    return run_of(spec, tmp_path)
+
+
+def run_of(spec, tmp_path):
+    return Project(spec, ["baselines=[{few_shot: 3}]"], Host(blocked=FIRST_PARTY)).run(tmp_path / "root").summary
 
 
 def text_of(page):
@@ -31,6 +41,10 @@ def test_it_is_told_everywhere(run, capsys):
     evidence = json.loads((Path(run["run_dir"]) / "steps" / "gate" / "evidence.json").read_text())
     assert run["answers"] == evidence["answers"]
     assert run["readings"] == evidence["readings"]
+    missed = (
+        "the base has 0.0 % of fake.right, and 0.0 % with 3 examples: it does not merely miss the form of the answer"
+    )
+    assert run["readings"] == [missed]
     habits = run["answers"]["fake"]
     assert habits["base"]["items"] == habits["tuned"]["items"] == 12
     page = (Path(run["run_dir"]) / "report.html").read_text()
@@ -61,3 +75,32 @@ def test_the_rows_won_are_marked_where_the_answers_part(run):
     assert f"apart from token {apart[0] + 1}" in text_of(page)
     assert html.escape(before["answer"]["text"][:1], quote=False) in page
     assert page.count('<em class="apart">') >= 2
+
+
+def test_examples_are_held_against_the_bare_base(spec, tmp_path, monkeypatch):
+    fakes = importlib.import_module("tunewright_fakes")
+    nouns, alone = {"parcel": "delivery", "pump": "repair", "money": "refund"}, fakes.Model.answer
+
+    def answer(model, prompt):
+        """As the fake does; after examples, as one who has understood them."""
+        if prompt.count(fakes.ROLES["user"]) == 1:
+            return alone(model, prompt)
+        return next(label for noun, label in nouns.items() if noun in fakes.words(prompt))
+
+    monkeypatch.setattr(fakes.Model, "answer", answer)
+    much = "the base has 0.0 % of fake.right, and 100.0 % with 3 examples: much of the gain is the form of the answer"
+    assert run_of(spec, tmp_path)["readings"] == [much]
+
+
+@pytest.mark.parametrize(("sure", "told"), [((0.4, 0.9), True), ((0.4, 1.0 + 1e-12), True), ((40.0, 90.0), False)])
+def test_a_calibration_is_drawn_of_shares_alone(spec, tmp_path, monkeypatch, sure, told):
+    fakes = importlib.import_module("tunewright_fakes")
+
+    def grade(_, item, answer):
+        right = float(answer.text == item.reference)
+        return {"right": right, "accuracy": right, "confidence": sure[int(right)]}
+
+    monkeypatch.setattr(fakes.FakeEvaluator, "grade", grade)
+    page = (Path(run_of(spec, tmp_path)["run_dir"]) / "report.html").read_text()
+    assert ("How sure, and how right" in page) is told
+    assert ("base 12 0.400 0.000" in text_of(page)) is told

@@ -68,6 +68,7 @@ def test_a_base_that_no_example_helps_lacks_more_than_the_form():
     ("found", "why"),
     [
         (of_examples(0.3, 0.4, -0.02, 0.2), "the interval has no difference in it, and the base is not near 0"),
+        (of_examples(0.1, 0.6, -0.05, 0.9), "much, and nothing that chance does not explain"),
         (of_examples(0.0, 0.1, 0.02, 0.2), "a ninth of the gain is not much of it"),
         (of_examples(0.0, 0.41, 0.3, 0.52, gained=(0.0, 0.0, -0.1, 0.1)), "there is no gain"),
     ],
@@ -76,7 +77,7 @@ def test_where_examples_prove_nothing_nothing_is_said(found, why):
     assert found == [], why
 
 
-def choosing(picked):
+def choosing(picked, shown=()):
     """A base that writes nothing right and picks as given; tuned writes all right."""
     base, after = side(REFERENCES, ["I think so"] * 60), side(REFERENCES, REFERENCES)
     picks = side(REFERENCES, picked, metric="accuracy", stopped="given")
@@ -84,7 +85,7 @@ def choosing(picked):
         Answered(Asking(), base, after),
         Answered(Asking("pick", "accuracy", asks=False), picks, side(REFERENCES, REFERENCES, metric="accuracy")),
     ]
-    return readings({"heldout.exact_match": scored(base, after)}, [], found, 0)
+    return readings({"heldout.exact_match": scored(base, after)}, shown, found, 0)
 
 
 def test_a_base_that_finds_the_answer_among_given_ones_lacked_the_form():
@@ -98,6 +99,16 @@ def test_a_base_that_chooses_no_better_than_one_answer_lacks_more_than_the_form(
     found = choosing(["yes"] * 60)  # half of them right, as any one answer is
     assert len(found) == 1
     assert found[0].endswith("always `no`: 50.0 %): it does not merely miss the form of the answer")
+
+
+def test_one_proof_that_it_is_the_form_silences_what_does_not_find_it():
+    unhelped = Shown(5, {"heldout.exact_match": share(0.0, 0.02, -0.01, 0.05)})
+    finds = choosing(["yes", "no"] * 30, [unhelped])
+    assert [sentence.rpartition(": ")[2] for sentence in finds] == ["much of the gain is the form of the answer"]
+    neither = choosing(["yes"] * 60, [unhelped])
+    assert [sentence.rpartition(": ")[2] for sentence in neither] == [
+        "it does not merely miss the form of the answer"
+    ] * 2
 
 
 def test_other_questions_are_not_compared():

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from textwrap import shorten
 from typing import NamedTuple
 
 from tunewright.errors import Refused
@@ -46,10 +45,27 @@ class Shown(NamedTuple):
 
 def readings(scores: Mapping[str, Score], shown: Sequence[Shown], answered: Sequence[Answered], seed: int) -> list[str]:
     """The sentences, in a fixed order; none where there is nothing to say. Equal arguments give equal sentences."""
-    return [*_form(scores, shown), *_choosing(scores, answered, seed), *_lazy(answered, seed), *_fallen(scores)]
+    found = [*_by_examples(scores, shown), *_by_choosing(scores, answered, seed)]
+    of_form = {one.score for one in found if one.of_form}
+    told = [one.sentence for one in found if one.of_form or one.score not in of_form]
+    return [*told, *_lazy(answered, seed), *_fallen(scores)]
 
 
-def _form(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterator[str]:
+class _Found(NamedTuple):
+    """Whether much of the gain of a score is the form of the answer. One proof is enough: what does not find it says
+    nothing against what does."""
+
+    score: str
+    of_form: bool
+    said: str
+
+    @property
+    def sentence(self) -> str:
+        much, no = "much of the gain is the form of the answer", "it does not merely miss the form of the answer"
+        return f"{self.said}: {much if self.of_form else no}"
+
+
+def _by_examples(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterator[_Found]:
     """What a few examples alone bring, where the tuned model gains."""
     for examples, them in shown:
         for name, score in them.items():
@@ -59,12 +75,12 @@ def _form(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterator[str]:
             with_examples = f"{examples} example{'s' if examples > 1 else ''}"
             said = f"the base has {_share(score.base)} of {name}, and {_share(score.tuned)} with {with_examples}"
             if _better(score) and score.delta / gained.delta >= MUCH:
-                yield f"{said}: much of the gain is the form of the answer"
+                yield _Found(name, True, said)
             elif score.base <= NEAR_ZERO and not _better(score):
-                yield f"{said}: it does not merely miss the form of the answer"
+                yield _Found(name, False, said)
 
 
-def _choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: int) -> Iterator[str]:
+def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: int) -> Iterator[_Found]:
     """A base that writes next to nothing right, and finds the right answer among given ones more often than chance."""
     choosing = [one for one in answered if not one.evaluator.asks and all(ACCURACY in g.grades for g in one.base)]
     for own in answered:
@@ -77,15 +93,12 @@ def _choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: i
                 continue
             label, lazy = _constant(other.base)
             against = compare(lazy, other.base, ACCURACY, mean_of(ACCURACY), seed)
+            always = f"always `{label if len(label) <= LONGEST else label[:LONGEST] + '…'}`: {_share(against.base)}"
             said = (
                 f"the base has {_share(scores[name].base)} of {name}, and finds {_share(against.tuned)} where it only "
-                f"has to choose ({other.evaluator.name}.{ACCURACY}; always `{shorten(label, LONGEST, placeholder='…')}`: {_share(against.base)})"
+                f"has to choose ({other.evaluator.name}.{ACCURACY}; {always})"
             )
-            yield f"{said}: " + (
-                "much of the gain is the form of the answer"
-                if _better(against)
-                else "it does not merely miss the form of the answer"
-            )
+            yield _Found(name, _better(against), said)
 
 
 def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:

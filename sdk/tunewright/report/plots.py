@@ -187,7 +187,8 @@ def _curve(bins: Sequence[Sure]) -> Curve:
 
 def _mark(axis: _Axis, part: tuple[float, float], value: float, interval: tuple[float, float] | None) -> Mark:
     low, high = interval or (value, value)
-    return Mark(*(_within(part, axis.at(one)) for one in (value, low, high)), known=interval is not None)
+    at, start, end = (_within(part, axis.at(one)) for one in (value, low, high))
+    return Mark(at, start, end, known=interval is not None)
 
 
 def _within(part: tuple[float, float], percent: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from tunewright.store.publish import Artifact
 PAGE = "report.html"
 SHOWN = 8  # rows won and rows lost that the page shows, of each
 SURE, RIGHT = "confidence", "accuracy"  # grades of an evaluation that tells how sure the model is, and how right
+
+HAIR = 1e-6  # what rounding may put a probability beyond 0 or 1
 
 
 class Report(Task):
@@ -144,7 +145,7 @@ class Report(Task):
             base, tuned = (read_graded(inputs[side], evaluator.name) for side in ("base", "tuned"))
             if (labelled := classes(base, tuned)) is not None:
                 found["classes"][evaluator.name] = labelled
-            if all(SURE in one.grades and RIGHT in one.grades for one in (*base, *tuned)):
+            if all(map(_tells_how_sure, (*base, *tuned))):
                 found["calibration"][evaluator.name] = {"base": _sure(base), "tuned": _sure(tuned)}
         return found
 
@@ -187,10 +188,15 @@ def _parting(one: Sequence[int], other: Sequence[int]) -> int | None:
     return place if place < min(len(one), len(other)) else None
 
 
+def _tells_how_sure(graded: Graded) -> bool:
+    """Whether it has both grades, as shares: a plugin may call something else by these names."""
+    return all(-HAIR <= graded.grades.get(name, -1) <= 1 + HAIR for name in (SURE, RIGHT))
+
+
 def _sure(graded: Sequence[Graded]) -> list[dict[str, Any]]:
-    """The bins of a reliability diagram; rounding may leave a probability a hair above 1."""
-    bins = reliability([min(1.0, one.grades[SURE]) for one in graded], [one.grades[RIGHT] for one in graded])
-    return [_only(asdict(one), "count", "confidence", "accuracy") for one in bins]
+    """The bins of a reliability diagram."""
+    bins = reliability([min(1.0, max(0.0, g.grades[SURE])) for g in graded], [g.grades[RIGHT] for g in graded])
+    return [{"count": one.n, "confidence": one.confidence, "accuracy": one.accuracy} for one in bins]
 
 
 def _only(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
