@@ -23,7 +23,8 @@ class NoContaminationOptions(GateOptions):
 
 
 class NoContamination(Gate[NoContaminationOptions]):
-    """Counts the items that stand among the rows that were learnt: as they are, nearly, or within a longer row.
+    """Counts the items that stand among the rows that were learnt: as they are, nearly, within a longer
+    row, or in large part.
 
     Where nothing was looked up, it fails: that no item was found then says nothing.
     """

@@ -223,6 +223,15 @@ def test_a_text_without_a_prompt_is_compared_as_a_whole_and_may_quote_a_question
     ]  # fmt: skip
 
 
+def test_a_question_that_was_learnt_without_its_choices_is_found():
+    question = "which of the two clauses binds the tenant after the end of the lease"
+    choices = "A. the first clause, by its second sentence\nB. the second clause\nC. neither clause"
+    found = ledger([learnt([(question, "the second clause")])], {"legal": [item(f"{question}\n\n{choices}", "B")]})
+    (one,) = found["evaluations"]["legal"]["found"]
+    assert (one["kind"], one["row"], one["rows"]) == ("partial", "0:0", 1)
+    assert 0.4 <= one["similarity"] < 0.8
+
+
 def test_every_training_and_every_evaluation_is_looked_at():
     first = learnt([("where has the parcel with the lamps gone", "a")], name="first")
     second = learnt([("how can the order of last week be cancelled", "b")], name="second")

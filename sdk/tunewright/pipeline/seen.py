@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tunewright.data.near import CHARACTERS, LONG, QUOTABLE, QUOTED_RUN, RUN, THRESHOLD, Found, near, quotes
+from tunewright.data.near import (
+    CHARACTERS,
+    LONG,
+    PART,
+    QUOTABLE,
+    QUOTED_RUN,
+    RUN,
+    THRESHOLD,
+    Found,
+    near,
+    parts,
+    quotes,
+)
 from tunewright.data.own import Common, Words, words
 from tunewright.data.rows import Realised
 from tunewright.parts import PromptFormat
@@ -17,7 +29,7 @@ from tunewright.parts.evaluator import Item
 from tunewright.parts.prompt_format import Text, texts
 from tunewright.pipeline.rows import counted, example_of
 
-KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row"}
+KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row", "partial": "in large part"}
 """How an item may stand among the rows, the surest first, and how that is said."""
 EXAMPLES = 20
 """Groups of rows of one training that a ledger names."""
@@ -28,6 +40,7 @@ METHOD = {
     "long": LONG,
     "quoted_words": QUOTED_RUN,
     "quotable": QUOTABLE,
+    "part": PART,
 }
 """What the figures of `data.near` are, as a ledger calls them."""
 
@@ -99,15 +112,19 @@ def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> 
     told = []
     for training in trainings:
         shown = rows[training.name]
-        found = near([common.own(row.asked) for row in shown], asked)
+        own = [common.own(row.asked) for row in shown]
+        found = near(own, asked)
         for number, matches in found.matches.items():
             places[number] += [
                 Place(match.kind, match.similarity, training.name, shown[match.place]) for match in matches
             ]
         known = {(number, match.place) for number, matches in found.matches.items() for match in matches}
-        for quote in quotes(([*row.prompt, *row.answer] for row in shown), asked):
-            if (quote.item, quote.row) not in known:
-                places[quote.item].append(Place("contained", quote.share, training.name, shown[quote.row]))
+        whole = ([*row.prompt, *row.answer] for row in shown)
+        for kind, some in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
+            for quote in some:
+                if (quote.item, quote.row) not in known:
+                    known.add((quote.item, quote.row))
+                    places[quote.item].append(Place(kind, quote.share, training.name, shown[quote.row]))
         told.append(_training(training, shown, found))
     evaluations: dict[str, dict[str, Any]] = {name: {"items": len(some), "found": []} for name, some in items.items()}
     for question, some in zip(questions, places, strict=True):

@@ -208,10 +208,10 @@ class Rows(Fact):
 
 
 class Contaminated(Fact):
-    """An item that stands in a row that is learnt: `kind` is `exact`, `near` or `contained`."""
+    """An item that stands in a row that is learnt: `kind` is `exact`, `near`, `contained` or `partial`."""
 
     origin: str
-    kind: Literal["exact", "near", "contained"]
+    kind: Literal["exact", "near", "contained", "partial"]
     similarity: float
     row: str
     rows: int

@@ -24,6 +24,8 @@ LEDGER = "contamination.json"
 class Contaminated(Task):
     """The ledger of what was compared and found. `repeats` is what the plan has told of already."""
 
+    version = 2
+
     def __init__(
         self,
         trainings: Mapping[str, TrainingRows],
