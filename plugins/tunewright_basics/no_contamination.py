@@ -38,11 +38,9 @@ class NoContamination(Gate[NoContaminationOptions]):
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         name = self.options.evaluation
-        if name is not None and not any(metric.startswith(f"{name}.") for metric in facts.metrics):
-            known = {metric.partition(".")[0] for metric in facts.metrics}
-            yield Finding(
-                "unknown-metric", f"no evaluation is called `{name}`", "evaluation", did_you_mean(name, known)
-            )
+        if name is not None and name not in facts.evaluations:
+            near = did_you_mean(name, facts.evaluations)
+            yield Finding("unknown-metric", f"no evaluation is called `{name}`", "evaluation", near)
 
     def judge(self, evidence: Evidence) -> Verdict:
         found = evidence.contamination

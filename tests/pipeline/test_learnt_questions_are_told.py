@@ -116,6 +116,13 @@ def test_a_gate_sees_the_ledger(spec, host, tmp_path):
     assert summary["gates"][0]["why"] == "3 of them were found: 3 of `fake`"
 
 
+@pytest.mark.parametrize("name", ["parity", "baseline", "fakes"])
+def test_a_gate_on_what_is_no_evaluation_is_refused_before_anything_runs(spec, host, name):
+    gates = [f"gates=[{{kind: no_contamination, evaluation: {name}}}]", "baselines=[{few_shot: 1}]"]
+    (problem,) = Project.from_spec(spec, overrides=gates, host=host).validate()
+    assert (problem.code, problem.message) == ("unknown-metric", f"no evaluation is called `{name}`")
+
+
 def test_where_nothing_is_found_nothing_is_said(fake_spec, fake_host, tmp_path, capsys):
     summary, warned = run(fake_spec, fake_host, tmp_path / "root")
     assert (warned, summary["clean"]) == ([], {})

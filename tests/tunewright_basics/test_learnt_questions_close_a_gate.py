@@ -53,7 +53,7 @@ def test_an_evaluation_that_was_not_looked_up_is_none_that_is_clean():
 
 
 def test_a_name_that_no_evaluation_has_is_said_before_anything_runs():
-    facts = Facts(metrics=frozenset({"heldout.exact_match"}))
+    facts = Facts(evaluations=frozenset({"heldout"}))
     (finding,) = NoContamination(NoContaminationOptions(evaluation="heldoud")).check(facts)
     assert (finding.field, finding.message) == ("evaluation", "no evaluation is called `heldoud`")
     assert "heldout" in finding.suggestion

@@ -313,6 +313,7 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
+        evaluations=frozenset(evaluator.name for evaluator in resolved.evaluators),
         dtype=resolved.spec.model.dtype,
         saves=_saves(resolved, config),
         offers={backend.part: backend.offers() for backend in reversed(list(resolved.backends()))},  # the first counts
