@@ -23,8 +23,8 @@ class NoContaminationOptions(GateOptions):
 
 
 class NoContamination(Gate[NoContaminationOptions]):
-    """Counts the items that stand among the rows that were learnt: as they are, nearly, within a longer
-    row, or in large part.
+    """Counts the items that stand among the rows that were learnt or chose among checkpoints: as they are, nearly,
+    within a longer row, or in large part.
 
     Where nothing was looked up, it fails: that no item was found then says nothing.
     """
@@ -62,5 +62,7 @@ class NoContamination(Gate[NoContaminationOptions]):
         name, most = self.options.evaluation, self.options.at_most
         whose = f"of `{name}`" if name is not None else "of any evaluation"
         if not most:
-            return f"no item {whose} stands among the learnt rows"
-        return f"at most {most} item{'s' if most > 1 else ''} {whose} stand among the learnt rows"
+            return f"no item {whose} stands among the rows that were learnt or chosen by"
+        return (
+            f"at most {most} item{'s' if most > 1 else ''} {whose} stand among the rows that were learnt or chosen by"
+        )

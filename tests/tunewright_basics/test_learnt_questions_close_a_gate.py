@@ -34,7 +34,7 @@ def test_items_are_counted_of_the_evaluation_that_is_named(options, passed):
 
 def test_it_says_what_was_asked_and_what_was_found():
     verdict = judged(FOUND, at_most=2)
-    assert verdict.gate == "at most 2 items of any evaluation stand among the learnt rows"
+    assert verdict.gate == "at most 2 items of any evaluation stand among the rows that were learnt or chosen by"
     assert verdict.why == "3 of them were found: 2 of `heldout`, 1 of `legal`"
     assert judged(FOUND, evaluation="general").why == "none of them were found"
 

@@ -95,7 +95,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Contamination:
-    """Which items of the evaluations stand, as they are or nearly, among the rows that were learnt.
+    """Which items of the evaluations stand, as they are or nearly, among the rows that were learnt
+    or chose among checkpoints.
 
     `compared` counts the items that were looked up, `items` holds the ids of those found, by evaluation.
     """

@@ -46,11 +46,15 @@ METHOD = {
 
 
 class Learnt(NamedTuple):
-    """The rows of a training, by source, and the format by which they become examples."""
+    """The rows of a training, by source, and the format by which they become examples.
+
+    Or, where it `chooses`, rows that are not learnt and choose among checkpoints.
+    """
 
     name: str
     format: PromptFormat
     sources: Sequence[Realised]
+    chooses: bool = False
 
 
 class Row(NamedTuple):
@@ -86,7 +90,7 @@ class Place(NamedTuple):
 
     kind: str
     similarity: float
-    training: str
+    training: Learnt
     row: Row
 
     def answers(self, question: Question) -> bool:
@@ -115,16 +119,14 @@ def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> 
         own = [common.own(row.asked) for row in shown]
         found = near(own, asked)
         for number, matches in found.matches.items():
-            places[number] += [
-                Place(match.kind, match.similarity, training.name, shown[match.place]) for match in matches
-            ]
+            places[number] += [Place(match.kind, match.similarity, training, shown[match.place]) for match in matches]
         known = {(number, match.place) for number, matches in found.matches.items() for match in matches}
         whole = ([*row.prompt, *row.answer] for row in shown)
         for kind, some in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
             for quote in some:
                 if (quote.item, quote.row) not in known:
                     known.add((quote.item, quote.row))
-                    places[quote.item].append(Place(kind, quote.share, training.name, shown[quote.row]))
+                    places[quote.item].append(Place(kind, quote.share, training, shown[quote.row]))
         told.append(_training(training, shown, found))
     evaluations: dict[str, dict[str, Any]] = {name: {"items": len(some), "found": []} for name, some in items.items()}
     for question, some in zip(questions, places, strict=True):
@@ -183,16 +185,20 @@ def _training(training: Learnt, rows: Sequence[Row], found: Found) -> dict[str, 
 
 
 def _found(question: Question, places: Sequence[Place]) -> dict[str, Any]:
-    """The surest of the places, and how many rows there are; `answer` says whether the reference is in any of them."""
+    """The surest of the places, and how many rows there are; `answer` says whether the reference is in any of them.
+
+    `learnt` is false where all of them only choose among checkpoints.
+    """
     surest = min(places, key=lambda place: (list(KINDS).index(place.kind), -place.similarity))
     return {
         "id": question.item.id,
         "origin": question.item.origin,
         "kind": surest.kind,
         "similarity": surest.similarity,
-        "training": surest.training,
+        "training": surest.training.name,
         "source": surest.row.source,
         "row": surest.row.origin,
         "rows": len(places),
+        "learnt": any(not place.training.chooses for place in places),
         "answer": any(place.answers(question) for place in places),
     }

@@ -1,9 +1,9 @@
-"""contamination: rows that are learnt, compared with each other and with the items of every evaluation."""
+"""contamination: rows that are learnt or choose checkpoints, and which items of the evaluations they are."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tunewright.errors import MissingExtra, TunewrightWarning
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.base import library_version
 from tunewright.parts.gate import Contamination
-from tunewright.pipeline.rows import ClaimRows, TrainingRows
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of
 from tunewright.pipeline.seen import KINDS, METHOD, Learnt, ledger
 from tunewright.pipeline.step import Context, Task
 from tunewright.store import disk
@@ -52,7 +52,7 @@ class Contaminated(Task):
         return {f"{name} {place}": digest for name, rows in named for place, digest in rows.digests().items()}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        learnt = [Learnt(name, rows.format, rows.realise().train) for name, rows in self.trainings.items()]
+        learnt = [one for name, rows in self.trainings.items() for one in _sets(name, rows)]
         claimed = {evaluator: rows.realise() for evaluator, rows in self.asked.items()}
         items = {
             evaluator.name: list(evaluator.items(self.asked[evaluator].examples_of(rows)))
@@ -71,6 +71,14 @@ class Contaminated(Task):
             if any(one["kind"] != "exact" or not self.repeats for one in looked["found"]):  # else the plan has told
                 context.warn(TunewrightWarning(f"{sentence(name, looked)}; the report has the scores without them"))
         return {name: {"items": len(some)} for name, some in items.items()}
+
+
+def _sets(name: str, rows: TrainingRows) -> Iterator[Learnt]:
+    """What a training learns, and apart from it what chooses among its checkpoints."""
+    found = rows.realise()
+    yield Learnt(name, rows.format, found.train)
+    if rows_of(found.validation):
+        yield Learnt(f"validation of {name}" if name else "validation", rows.format, found.validation, chooses=True)
 
 
 def looked_up(inputs: Mapping[str, Artifact]) -> Contamination | None:
@@ -97,9 +105,10 @@ def sentence(name: str, looked: Mapping[str, Any]) -> str:
     kinds = Counter(one["kind"] for one in found)
     how = ", ".join(f"{kinds[kind]} {said}" for kind, said in KINDS.items() if kinds[kind])
     answered = sum(one["answer"] for one in found)
-    first = found[0]
+    first, chosen = found[0], sum(not one["learnt"] for one in found)
+    among = "are learnt" if not chosen else "choose checkpoints" if chosen == len(found) else "are learnt or choose"
     return (
-        f"{len(found):,} of {looked['items']:,} items of `{name}` stand among the rows that are learnt ({how}; "
+        f"{len(found):,} of {looked['items']:,} items of `{name}` stand among the rows that {among} ({how}; "
         f"{answered} with their answer), such as {first['origin']} in {first['row']}"
     )
 
