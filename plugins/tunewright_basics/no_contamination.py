@@ -26,7 +26,8 @@ class NoContamination(Gate[NoContaminationOptions]):
     """Counts the items that stand among the rows that were learnt or chose among checkpoints: as they are, nearly,
     within a longer row, or in large part.
 
-    Where nothing was looked up, it fails: that no item was found then says nothing.
+    Where nothing was looked up, it fails: that no item was found then says nothing. So it does where the training went
+    on from a parent and it is not known what that learnt of an item.
     """
 
     kind = "no_contamination"
@@ -55,8 +56,13 @@ class NoContamination(Gate[NoContaminationOptions]):
     def _counted(self, found: Contamination, names: list[str]) -> Verdict:
         counts = {name: len(found.items[name]) for name in names if found.items[name]}
         total = sum(counts.values())
+        unlooked = {name: found.unlooked[name] for name in names if found.unlooked.get(name)}
         where = f": {', '.join(f'{count} of `{name}`' for name, count in counts.items())}" if counts else ""
-        return Verdict(self._sentence(), total <= self.options.at_most, f"{total or 'none'} of them were found{where}")
+        why = f"{total or 'none'} of them were found{where}"
+        if unlooked:
+            whose = ", ".join(f"{count} of `{name}`" for name, count in unlooked.items())
+            why += f", but what the parent learnt was not looked at for {whose}"
+        return Verdict(self._sentence(), total <= self.options.at_most and not unlooked, why)
 
     def _sentence(self) -> str:
         name, most = self.options.evaluation, self.options.at_most

@@ -46,6 +46,15 @@ def test_having_looked_at_nothing_is_no_proof(found):
     assert "no item was looked up" in verdict.why
 
 
+def test_what_a_parent_may_have_learnt_closes_the_gate_of_whoever_asks_about_it():
+    found = Contamination(40, {"heldout": (), "legal": ()}, 0.8, {"legal": 3})
+    verdict = judged(found, at_most=1000)
+    assert not verdict.passed
+    assert verdict.why == "none of them were found, but what the parent learnt was not looked at for 3 of `legal`"
+    assert judged(found, evaluation="heldout").passed
+    assert not judged(found, evaluation="legal").passed
+
+
 def test_an_evaluation_that_was_not_looked_up_is_none_that_is_clean():
     verdict = judged(FOUND, evaluation="medical")
     assert not verdict.passed

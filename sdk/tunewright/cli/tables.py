@@ -38,6 +38,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for looked in looked_up["evaluations"].values():
         if looked["message"]:
             out.print(Text(f"contaminated: {looked['message']}"))
+        if looked.get("unknown"):  # a run of an earlier version has none
+            out.print(Text(looked["unknown"]))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))

@@ -27,6 +27,7 @@ from tunewright.data.rows import Realised
 from tunewright.parts import PromptFormat
 from tunewright.parts.evaluator import Item
 from tunewright.parts.prompt_format import Text, texts
+from tunewright.pipeline.inherited import Known, digest_of, joined
 from tunewright.pipeline.rows import counted, example_of
 
 KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row", "partial": "in large part"}
@@ -99,8 +100,13 @@ class Place(NamedTuple):
         return bool(question.reference) and f" {' '.join(question.reference)} " in f" {' '.join(there)} "
 
 
-def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
+def ledger(
+    trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]], parent: Known | None = None
+) -> dict[str, Any]:
     """`trainings` and `evaluations`, as plain data: what was compared, and what was found.
+
+    Of each evaluation, `looked` are the items that were looked up among all that was learnt, and `unlooked` counts the
+    others: those of which the ledger of the `parent` that the training goes on from says nothing.
 
     Raises ModuleNotFoundError where datasketch is not installed.
     """
@@ -122,17 +128,32 @@ def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> 
             places[number] += [Place(match.kind, match.similarity, training, shown[match.place]) for match in matches]
         known = {(number, match.place) for number, matches in found.matches.items() for match in matches}
         whole = ([*row.prompt, *row.answer] for row in shown)
-        for kind, some in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
-            for quote in some:
+        for kind, within in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
+            for quote in within:
                 if (quote.item, quote.row) not in known:
                     known.add((quote.item, quote.row))
                     places[quote.item].append(Place(kind, quote.share, training, shown[quote.row]))
         told.append(_training(training, shown, found))
-    evaluations: dict[str, dict[str, Any]] = {name: {"items": len(some), "found": []} for name, some in items.items()}
+    evaluations: dict[str, dict[str, Any]] = {
+        name: {"items": len(some), "found": [], "looked": [], "unlooked": 0} for name, some in items.items()
+    }
     for question, some in zip(questions, places, strict=True):
-        if some:
-            evaluations[question.evaluation]["found"].append(_found(question, some))
+        _tell(evaluations[question.evaluation], question, some, parent)
     return {"trainings": told, "evaluations": evaluations}
+
+
+def _tell(looked: dict[str, Any], question: Question, places: Sequence[Place], parent: Known | None) -> None:
+    """Put what is known of one question into what is told of its evaluation."""
+    item = digest_of(question.prompt, question.reference)
+    found = _found(question, places) if places else None
+    if parent is not None and item in parent.found:
+        found = joined(found, parent.found[item], list(KINDS))
+    if found is not None:
+        looked["found"].append({**found, "id": question.item.id, "origin": question.item.origin, "item": item})
+    if parent is None or item in parent.looked:
+        looked["looked"].append(item)
+    else:
+        looked["unlooked"] += 1
 
 
 def _rows(training: Learnt) -> Iterator[Row]:
@@ -191,8 +212,6 @@ def _found(question: Question, places: Sequence[Place]) -> dict[str, Any]:
     """
     surest = min(places, key=lambda place: (list(KINDS).index(place.kind), -place.similarity))
     return {
-        "id": question.item.id,
-        "origin": question.item.origin,
         "kind": surest.kind,
         "similarity": surest.similarity,
         "training": surest.training.name,

@@ -61,7 +61,8 @@ def steps_of(
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
     if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
         learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
-        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"]), {})
+        parent = taken_up(resolved.adapter).get("parent")
+        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"], parent), {})
     made = Made("fetch", "", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():

@@ -219,10 +219,14 @@ class Contaminated(Fact):
 
 
 class Looked(Fact):
-    """The items of an evaluation that were looked up, those found, and how many test rows were removed before."""
+    """The items of an evaluation that were looked up, those found, and how many test rows were removed before.
+
+    `unlooked` counts the items of which it is not known whether a parent learnt them.
+    """
 
     items: int
     removed: int = 0
+    unlooked: int = 0
     found: tuple[Contaminated, ...] = ()
 
 

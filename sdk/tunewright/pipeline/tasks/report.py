@@ -106,7 +106,10 @@ class Report(Task):
             "threshold": ledger["method"]["threshold"],
             "trainings": [_only(training, *of_rows) for training in ledger["trainings"]],
             "evaluations": {
-                name: {**_only(looked, "items", "removed"), "found": [_only(one, *of_items) for one in looked["found"]]}
+                name: {
+                    **_only(looked, "items", "removed", "unlooked"),
+                    "found": [_only(one, *of_items) for one in looked["found"]],
+                }
                 for name, looked in ledger["evaluations"].items()
             },
             "clean": clean,
