@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -174,7 +175,8 @@ def _baseline(resolved: Resolved, opener: Opener, baseline: Baseline) -> Evaluat
     """The same questions; with examples where the baseline has some, by its own engine where it has one."""
     asked = {one: _rows_for(resolved, baseline, one) for one in baseline.asked}
     engines = {one.name: baseline.engine or resolved.asked_by[one.name] for one in baseline.asked}
-    return Evaluate(opener, asked, engines, its_own=baseline.engine is not None)
+    its_own = baseline.engine is not None
+    return Evaluate(replace(opener, foreign=its_own), asked, engines, its_own)
 
 
 def _rows_for(resolved: Resolved, baseline: Baseline, evaluator: Evaluator) -> ClaimRows:

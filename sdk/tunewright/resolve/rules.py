@@ -331,7 +331,7 @@ def _names(resolved: Resolved) -> Iterator[Problem]:
 
 
 def _baselines(resolved: Resolved) -> Iterator[Problem]:
-    """Each has a name of its own and something to answer."""
+    """Each has a name of its own and something to answer, in words that its model reads as they are meant."""
     seen = {BASE, "tuned"}  # as the steps that ask these are called
     for baseline in resolved.baselines:
         place = resolved.document.at(("baselines", baseline.place))
@@ -339,6 +339,8 @@ def _baselines(resolved: Resolved) -> Iterator[Problem]:
             message = f"two baselines are called `{baseline.name}`"
             yield Problem("duplicate-name", message, place, "give one a `name:`")
         seen.add(baseline.name)
+        if baseline.engine is not None:
+            yield from (resolved.problem(baseline.engine, finding) for finding in baseline.engine.foreign())
         if not baseline.asked:
             message = f"baseline `{baseline.name}` can answer none of the evaluations"
             fix = (

@@ -79,7 +79,7 @@ class Evaluate(Task):
         for opener, evaluators in self._openers():
             first, seen = evaluators[0], opener.engine.sees_weights
             with self._subject(opener, inputs) as subject:
-                golden[first.name] = _probed(opener.engine, subject, first, rows[first])
+                golden[first.name] = [] if self.its_own else _probed(opener.engine, subject, first, rows[first])
                 moved = _moved(golden[first.name], inputs, first.name) if seen else None
                 found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
                 told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen, "moved": moved}
