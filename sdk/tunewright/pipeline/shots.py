@@ -12,15 +12,17 @@ from typing import Any
 
 from tunewright.data.near import near, quotes
 from tunewright.data.own import Common, words
+from tunewright.data.rows import Realised
 from tunewright.errors import BadInput, MissingExtra
 from tunewright.parts import Backend
 from tunewright.parts.base import library_version
+from tunewright.parts.data_source import Row
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Example, Text, texts
 from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of, test_rows
 from tunewright.pipeline.seen import METHOD
-from tunewright.resolve.resolved import Claims, Training
+from tunewright.resolve.resolved import Claims, Shots
 
 SYSTEM = "system"
 BETWEEN = "\n\n"  # what parts an example of plain text from what comes next
@@ -30,9 +32,9 @@ class ShownRows(ClaimRows):
     """Rows that claims are made on, each after the same examples. They are drawn by the seed from the training rows,
     of every answer one before any answer a second, and none that is itself a question, nearly one, or quotes one."""
 
-    def __init__(self, claims: Claims, training: Training, count: int, seed: int) -> None:
+    def __init__(self, claims: Claims, shots: Shots, count: int, seed: int) -> None:
         super().__init__(claims, seed)
-        self.shown, self.count = TrainingRows(training, seed), count
+        self.shown, self.shown_by, self.count = TrainingRows(shots.training, seed), shots.format, count
 
     def parts(self) -> tuple[Backend, ...]:
         return (*super().parts(), *self.shown.parts())
@@ -48,13 +50,11 @@ class ShownRows(ClaimRows):
     def examples(self) -> list[TestRow]:
         """The rows as examples. Raises `BadInput` where fewer examples are there than are asked for."""
         asked = super().examples()
-        rows = {row.origin: row for row in rows_of(self.shown.realise().train)}  # copies of a row are one example
-        shots = self._drawn(_no_questions(test_rows(self.format, list(rows.values())), asked))
+        rows = test_rows(self.shown_by, once_each(self.shown.realise().train))
+        shots = self._drawn(_no_questions(rows, asked))
         if len(shots) < self.count:
-            raise BadInput(
-                f"{self.count} examples were asked for, and {len(shots)} training rows are there that are no question",
-                fix=f"set `few_shot: {len(shots)}` or less" if shots else "leave the baseline out",
-            )
+            message = f"{too_few(self.count, len(shots))} that are no question"
+            raise BadInput(message, fix=fewer(len(shots)))
         return [row._replace(example=preceded(shots, _plain(row.example, row.origin))) for row in asked]
 
     def _drawn(self, rows: Sequence[TestRow]) -> list[Example]:
@@ -86,6 +86,21 @@ def _no_questions(rows: Sequence[TestRow], asked: Sequence[TestRow]) -> list[Tes
 
 def _words(text: Text) -> list[str]:
     return words("\n".join(texts(text)))
+
+
+def once_each(sources: Sequence[Realised]) -> list[Row]:
+    """The rows that examples are drawn from: copies of one are one example."""
+    return list({row.origin: row for row in rows_of(sources)}.values())
+
+
+def too_few(wanted: int, found: int) -> str:
+    """That there are fewer rows than examples."""
+    return f"{wanted:,} examples are asked for, and there are {found:,} training rows"
+
+
+def fewer(found: int) -> str:
+    """What can be done then."""
+    return f"set `few_shot: {found}` or less" if found else "leave the baseline out"
 
 
 def preceded(shots: Sequence[Example], example: Example) -> Example:

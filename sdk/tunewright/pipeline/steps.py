@@ -183,9 +183,9 @@ def _rows_for(resolved: Resolved, baseline: Baseline, evaluator: Evaluator) -> C
     claims, seed = resolved.asked[evaluator.name], resolved.spec.seed
     if not baseline.few_shot:
         return ClaimRows(claims, seed)
-    # the last training may learn rows of another kind, as preferences
-    makes = (one for one in reversed(resolved.trainings) if one.format.makes == claims.format.makes)
-    return ShownRows(claims, next(makes, resolved.trainings[-1]), baseline.few_shot, seed)
+    shots = resolved.shown_before(claims)
+    assert shots is not None  # else it was refused
+    return ShownRows(claims, shots, baseline.few_shot, seed)
 
 
 def _certifier(resolved: Resolved, opener: Opener) -> Certifier:

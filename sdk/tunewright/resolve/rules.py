@@ -341,6 +341,14 @@ def _baselines(resolved: Resolved) -> Iterator[Problem]:
         seen.add(baseline.name)
         if baseline.engine is not None:
             yield from (resolved.problem(baseline.engine, finding) for finding in baseline.engine.foreign())
+        asked = [resolved.asked[one.name] for one in baseline.asked if baseline.few_shot]
+        unseen = sorted({claims.format.makes for claims in asked if resolved.shown_before(claims) is None})
+        if unseen:
+            kinds = " and ".join(sorted({training.format.makes for training in resolved.trainings}))
+            message = (
+                f"its examples are {' and '.join(unseen)} rows, as the questions; the trainings learn {kinds} rows"
+            )
+            yield Problem("wrong-row-kind", message, place, "leave `few_shot` out: no training has rows to show")
         if not baseline.asked:
             message = f"baseline `{baseline.name}` can answer none of the evaluations"
             fix = (
