@@ -78,6 +78,7 @@ class Plan:
                 if (found := everything(backend, self.resolved.facts_for(backend)))
             },
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
+            "unanswered": {one.name: dict(one.unanswered) for one in self.resolved.baselines if one.unanswered},
             "repeats": [one.to_json() for one in self.repeats],
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "libraries": libraries(self.resolved),

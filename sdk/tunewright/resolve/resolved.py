@@ -80,6 +80,8 @@ class Baseline(NamedTuple):
     """Who answers in place of the base."""
     asked: tuple[Evaluator, ...]
     """The evaluations that it can answer."""
+    unanswered: Mapping[str, str]
+    """Why not, of each of the others, by its name."""
     place: int
 
 
