@@ -326,6 +326,8 @@ class ReportFacts(Fact):
     scores: Mapping[str, Score] = {}
     baselines: Mapping[str, Mapping[str, Score]] = {}
     """Scores against each baseline, which is `base` in them, by its name."""
+    unanswered: Mapping[str, Mapping[str, str]] = {}
+    """By baseline, the evaluations that it does not answer, and why."""
     classes: Mapping[str, Classes] = {}
     """By evaluation, as `calibration` and `answers`."""
     calibration: Mapping[str, Calibration] = {}

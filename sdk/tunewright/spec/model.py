@@ -146,8 +146,6 @@ class Baseline(_Section):
     kind answers with, as a model that is served elsewhere.
     """
 
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "object"}})
-
     name: Annotated[
         str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What gates and tables call it.")
     ] = None

@@ -79,7 +79,7 @@ class Report(Task):
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
-            **_only(evidence, "scores", "gates", "readings", "baselines", "answers"),
+            **_only(evidence, "scores", "gates", "readings", "baselines", "unanswered", "answers"),
             **self._of_answers(inputs),
             "proofs": proofs(inputs),
             "unproven": unproven(inputs),
