@@ -172,7 +172,57 @@ def test_an_evaluation_whose_name_is_no_option_is_found(ran, host):
     (path / "fake.jsonl").rename(path / "desk.jsonl")
     manifest["files"]["desk.jsonl"] = manifest["files"].pop("fake.jsonl")
     (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "subject.json").write_text((path / "subject.json").read_text().replace('"fake', '"desk'))
     assert list(compare(run, run, host=host).against[0].scores) == ["desk.right"]
+
+
+def test_a_score_that_the_evaluation_no_longer_makes_is_said_with_what_to_do(ran, host, monkeypatch):
+    import tunewright_fakes
+
+    run = ran("one")
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "summaries", lambda self: {})
+    found = compare(run, run, host=host).against[0]
+    assert not found.scores
+    said = "`fake` as it is now makes no `right`, which the run has; "
+    assert found.refused == {"fake": f"{said}install the version of its plugin that `spec.lock.yaml` of the run names"}
+    assert blame(run, run, host=host).refused == found.refused
+    plan = json.loads((run / "plan.json").read_text())
+    del plan["paths"]  # as an earlier version wrote it
+    (run / "plan.json").write_text(json.dumps(plan))
+    refused = compare(run, run, host=host).against[0].refused
+    assert refused == {"fake": f"{said}compare in the folder of the run's spec, or run the spec again"}
+
+
+def test_a_score_that_is_new_to_the_evaluation_is_no_score_of_the_runs(ran, host, monkeypatch):
+    import tunewright_fakes
+
+    run, mean = ran("one"), tunewright_fakes.mean_of
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEvaluator, "summaries", lambda self: {"new": mean("new"), "right": mean("right")}
+    )
+    assert list(compare(run, run, host=host).against[0].scores) == ["fake.right"]
+
+
+def test_dots_in_names_part_scores_as_the_longest_name_does(ran, host):
+    run = ran("one", "evals=[{kind: fake}, {kind: fake, name: fake.right}]")
+    found = compare(run, run, host=host).against[0]
+    assert (list(found.scores), dict(found.refused)) == (["fake.right", "fake.right.right"], {})
+
+
+def test_items_of_scores_that_are_made_of_all_at_once_are_neither_better_nor_worse(fake_spec, ran, host, monkeypatch):
+    import tunewright_fakes
+
+    def grade(self, item, answer):  # an alphabet would take `gold`, which is no verdict on an answer
+        return {"gold": float(len(answer.text)), "right": float(answer.text == item.reference)}
+
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "grade", grade)
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEvaluator, "summaries", lambda self: {"all": lambda graded: float(len(graded))}
+    )
+    first = ran("one", "gates=[]")
+    rows(fake_spec, "train.csv", ("where is my parcel", "refund"), ("repair the pump", "repair"), ("money", "refund"))
+    flips = blame(first, ran("two", "gates=[]"), host=host).flips["fake"]
+    assert (flips.metric, flips.otherwise, list(flips.won), list(flips.lost)) == (None, 1, [], [])
 
 
 def test_another_way_of_grading_is_noted(ran, host):

@@ -14,6 +14,7 @@ from tunewright.parts import Backend, DataSource
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.apart import paths
 from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
@@ -80,6 +81,7 @@ class Plan:
             "repeats": [one.to_json() for one in self.repeats],
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "libraries": libraries(self.resolved),
+            "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
             "written": written(self.resolved.document.data),
             "lock": dict(self.lock),
         }
