@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright import blame, compare
-from tunewright.errors import BadInput
+from tunewright.errors import BadInput, TunewrightWarning
 from tunewright.host import Host
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item
 from tunewright.pipeline.blame import RowsDiffering, flipped
+from tunewright.pipeline.run import find_run
 from tunewright.project import Project
 
 
@@ -284,6 +287,55 @@ def test_a_root_and_a_spec_stand_for_their_latest_run(ran, host, fake_spec, tmp_
     run = ran("runs/acme")
     found = compare(tmp_path / "runs" / "acme", fake_spec, host=host)
     assert [one.folder for one in found.runs] == [run.resolve()] * 2
+
+
+def test_a_spec_that_its_latest_run_was_not_made_of_is_warned_of(ran, host, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ran("runs/acme").resolve()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_run(fake_spec) == run
+        fake_spec.write_text(f"# a comment changes nothing\n{fake_spec.read_text()}")
+        assert find_run(fake_spec) == run
+    fake_spec.write_text(fake_spec.read_text().replace("learning_rate: 0.5", "learning_rate: 0.9"))
+    said = f"{fake_spec} is not what the run in {run} was made of, by a change since or by `--set`: "
+    with pytest.warns(TunewrightWarning, match=re.escape(f"{said}`trainer.learning_rate` differs")):
+        compare(fake_spec, run, host=host)
+    fake_spec.write_text(fake_spec.read_text().replace("seed: 7", "").replace("evals: [{kind: fake}]", ""))
+    with pytest.warns(TunewrightWarning, match=r"`trainer.learning_rate`, `evals.0.kind`, `seed` differ"):
+        find_run(fake_spec)
+    fake_spec.write_text(f"{fake_spec.read_text()}license: null\n")
+    with pytest.warns(TunewrightWarning, match="`seed` and 1 more differ"):
+        find_run(fake_spec)
+
+
+def test_a_value_that_was_set_for_one_run_is_told_where_the_spec_stands_for_it(ran, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran("runs/acme", "trainer.learning_rate=2")
+    with pytest.warns(TunewrightWarning, match="or by `--set`: `trainer.learning_rate` differs"):
+        find_run(fake_spec)
+
+
+def test_a_run_that_does_not_tell_its_spec_is_named(ran, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (ran("runs/acme") / "plan.json").write_text("{}")
+    with pytest.warns(TunewrightWarning, match="does not tell what spec it was made of: .* may have changed since"):
+        find_run(fake_spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "has no `name`"),
+        ("name: [a]", r"is called \['a'\]"),
+        ("name: ../../etc", "is called '../../etc', which"),
+    ],
+)
+def test_a_spec_that_does_not_say_where_its_runs_are_stands_for_none(fake_spec, name, why):
+    fake_spec.write_text(fake_spec.read_text().replace("name: acme", name))
+    with pytest.raises(BadInput, match=f"{why}.*: where its runs are is not known") as refused:
+        find_run(fake_spec)
+    assert "give it the `name`" in refused.value.fix
 
 
 def test_what_cannot_be_compared_is_bad_input(ran, host, tmp_path):

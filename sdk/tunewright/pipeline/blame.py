@@ -16,6 +16,7 @@ from tunewright.errors import TunewrightError
 from tunewright.parts.evaluator import Graded
 from tunewright.pipeline.certificate import divergence
 from tunewright.pipeline.compared import TUNED, Kept, alike, why_not
+from tunewright.pipeline.since import leaves
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.prepare import ROWS
 from tunewright.pipeline.tasks.train import OUTCOME
@@ -152,23 +153,10 @@ def _differ(first: Mapping[str, Any], later: Mapping[str, Any]) -> Iterator[Diff
 
 def _fields(first: Kept, later: Kept) -> Iterator[Differing]:
     one, two = (
-        dict(_leaves({name: value for name, value in run.lock.items() if name not in _LOCKED}))
-        for run in (first, later)
+        dict(leaves({name: value for name, value in run.lock.items() if name not in _LOCKED})) for run in (first, later)
     )
     for found in _differ(one, two):
         yield Differing(found.what, found.first, found.later, (_set_by(first, found.what), _set_by(later, found.what)))
-
-
-def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value by its dotted path; a list of plain values is one."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{place}.{name}" if place else str(name))
-    elif isinstance(value, list) and any(isinstance(inner, (Mapping, list)) for inner in value):
-        for number, inner in enumerate(value):
-            yield from _leaves(inner, f"{place}.{number}")
-    else:
-        yield place, value
 
 
 def _set_by(run: Kept, path: str) -> str:

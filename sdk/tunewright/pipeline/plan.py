@@ -21,6 +21,7 @@ from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.locked import make_lock
 from tunewright.pipeline.repeats import Repeat, repeats
 from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
+from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
 from tunewright.pipeline.variants import refuse_unknown, searched
@@ -82,6 +83,7 @@ class Plan:
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "libraries": libraries(self.resolved),
             "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
+            "said": said(self.resolved.document.data),
             "written": written(self.resolved.document.data),
             "lock": dict(self.lock),
         }
