@@ -14,6 +14,7 @@ from tunewright.parts import Backend, DataSource
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.apart import paths
 from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
@@ -21,6 +22,7 @@ from tunewright.pipeline.locked import make_lock
 from tunewright.pipeline.repeats import Repeat, repeats
 from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
 from tunewright.pipeline.shots import fewer, once_each, too_few
+from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
 from tunewright.pipeline.variants import refuse_unknown, searched
@@ -82,6 +84,8 @@ class Plan:
             "repeats": [one.to_json() for one in self.repeats],
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "libraries": libraries(self.resolved),
+            "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
+            "said": said(self.resolved.document.data),
             "written": written(self.resolved.document.data),
             "lock": dict(self.lock),
         }
