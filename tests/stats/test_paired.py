@@ -211,8 +211,32 @@ def test_each_side_has_its_own_interval():
     assert found.base_ci95 == pytest.approx((0.0624, 0.1605), abs=5e-5)
     rng = np.random.default_rng(1)
     grouped = score((rng.random(60) < 0.3).tolist(), [0.25] * 60, [f"g{place // 2}" for place in range(60)])
-    assert grouped.tuned_ci95 == (0.25, 0.25)
     assert grouped.base_ci95[0] < grouped.base < grouped.base_ci95[1]
+
+
+@pytest.mark.parametrize("groups", [None, [f"g{place // 3}" for place in range(30)]])
+def test_answers_that_are_graded_alike_do_not_prove_that_all_would_be(groups):
+    # Wilson's, of 30 of 30 and of 10 of 10: n / (n + z²). A group that is right as a whole is one answer.
+    n = 30 if groups is None else 10
+    found = score([0.5] * 30, [1.0] * 30, groups)
+    assert found.tuned_ci95 == pytest.approx((n / (n + 1.959964**2), 1.0), abs=1e-6)
+    assert found.base_ci95[0] < 0.5 < found.base_ci95[1]
+    mirrored = score([0.5] * 30, [0.0] * 30, groups)
+    assert mirrored.tuned_ci95 == pytest.approx((0.0, 1.959964**2 / (n + 1.959964**2)), abs=1e-6)
+
+
+def test_a_side_of_grades_that_are_no_shares_keeps_its_bootstrap():
+    found = score([0.5] * 40, [2.0] * 40)
+    assert (found.base_ci95, found.tuned_ci95) == ((0.5, 0.5), (2.0, 2.0))
+
+
+@pytest.mark.parametrize("truth", [0.9, 0.97])
+def test_the_bound_of_a_skewed_side_lies_above_the_truth_as_rarely_as_it_says(truth):
+    rng, rounds, above = np.random.default_rng(1), 200, 0
+    for seed in range(rounds):
+        tuned = rng.beta(truth * 0.8, (1 - truth) * 0.8, 40)
+        above += score([0.5] * 40, tuned.tolist(), seed=seed).tuned_ci95[0] > truth
+    assert above <= 0.025 * rounds
 
 
 def test_few_items_widen_the_bootstrap_as_students_t_does():

@@ -50,9 +50,9 @@ def compare(
     exact test with its mid-p, Tango's interval of the difference, Wilson's of each side. Elsewhere the intervals are
     percentiles of a bootstrap over the items, or over their groups (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993, chapter 13), made as wide as Student's t has it for so few (Hesterberg, The American Statistician
-    69, 2015, 371-386) and, for grades from 0 to 1 of which few changed, joined with Tango's; the p-value is that of a
-    paired label-swap permutation test. `summary` sees an item as often
-    as it was drawn.
+    69, 2015, 371-386). For grades from 0 to 1 they are joined, that of the difference with Tango's where few changed,
+    that of a side with Wilson's. The p-value is that of a paired label-swap permutation test. `summary` sees an item as
+    often as it was drawn.
 
     A mean of a grade that a part of the items has is compared on that part. Raises `Refused` where items do not pair,
     where one side alone has the grade of an item, or where a score is not a finite number.
@@ -78,6 +78,8 @@ def compare(
     p_value = _swap_test(deltas, found.clusters, rounds, seed)
     if isinstance(deltas, MeanDeltas) and _is_share(pairs, metric):
         of_difference = wide_enough(of_difference, deltas.tuned - deltas.base, deltas.sizes)
+        of_base = side_wide_enough(of_base, deltas.base, deltas.sizes)
+        of_tuned = side_wide_enough(of_tuned, deltas.tuned, deltas.sizes)
     return replace(found, ci95=of_difference, p_value=p_value, base_ci95=of_base, tuned_ci95=of_tuned)
 
 
@@ -211,6 +213,18 @@ def wide_enough(bootstrapped: Interval, changes_of: Floats, sizes: NDArray[np.in
     largest = float(sizes.max())  # a cluster counts as its share of the largest, so that none weighs more than one item
     won, lost = changes_of[changes_of > 0].sum() / largest, -changes_of[changes_of < 0].sum() / largest
     low, high = changes.interval(float(won), float(lost), float(sizes.sum()) / largest)
+    return (min(low, bootstrapped[0]), max(high, bootstrapped[1]))
+
+
+def side_wide_enough(bootstrapped: Interval, sums: Floats, sizes: NDArray[np.int64]) -> Interval:
+    """The interval of one side's mean of grades from 0 to 1, by the sums of grades and the sizes of clusters.
+
+    Answers graded alike have a bootstrap without width, and of a skewed score one misses the truth too often: with a
+    true mean of 0.9, in 7 of 100 evaluations of 40 items it lies wholly above. So it is joined with Wilson's, a cluster
+    counting as in `wide_enough`: too wide for grades that spread little, and hardly ever too narrow.
+    """
+    largest = float(sizes.max())
+    low, high = wilson(float(sums.sum()) / largest, float(sizes.sum()) / largest)
     return (min(low, bootstrapped[0]), max(high, bootstrapped[1]))
 
 
