@@ -66,6 +66,11 @@ CASES = {
     (Spec, "name"): ("name=acme", "name=zenith", lambda run: manifest(run)["name"]),
     (Spec, "requires"): ("requires=[pydantic]", "requires=[no-such-thing]", ended),
     (Spec, "seed"): ("seed=1", "seed=2", rows),
+    (Spec, "baselines"): (
+        "baselines=[{few_shot: 1}]",
+        "baselines=[{few_shot: 2}]",
+        lambda run: sorted(summary(run)["baselines"]),
+    ),
     (Model, "dtype"): ("model.dtype=fp32", "model.dtype=bf16", lambda run: manifest(run)["base"]["dtype"]),
     (Package, "version"): ("package.version=1.0.0", "package.version=2.0.0", lambda run: manifest(run)["version"]),
     (Package, "license"): ("package.license=MIT", "package.license=Apache-2.0", lambda run: manifest(run)["license"]),

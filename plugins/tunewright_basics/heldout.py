@@ -105,8 +105,9 @@ class Heldout(Evaluator[HeldoutOptions]):
                             f"{item.origin}: `{metric}` needs a {needed} in the reference, which is {item.reference!r}"
                         )
                         raise BadInput(says, fix=f"mend the row, or leave `{metric}` out of `{self.name}`")
-        if self.options.metrics == ["over_refusal"] and all(refusal.declines(item.reference) for item in items):
-            raise BadInput("every reference declines: `over_refusal` is of the rows that are to be answered")
+        if "over_refusal" in self.options.metrics and all(refusal.declines(item.reference) for item in items):
+            says = "every reference declines, and `over_refusal` is of the rows that are to be answered"
+            raise BadInput(says, fix=f"leave `over_refusal` out of `{self.name}`, or add such rows")
 
     def grade(self, item: Item, answer: Completion) -> dict[str, float]:
         said, wanted = answer.text, item.reference

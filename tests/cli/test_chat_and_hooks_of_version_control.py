@@ -162,7 +162,8 @@ def test_each_package_that_holds_a_changed_file_is_verified_once(finished):
 def test_plugins_are_chosen_by_name_and_a_wrong_name_is_no_choice(tmp_path, fake_spec, fakes):
     listed = json.loads(call("plugins", "list", "--json", "--only-plugins", "files").stdout)
     assert set(listed["backends"]) == {
-        f"data_source/{kind}" for kind in ("csv", "datasets", "json", "jsonl", "parquet")
+        f"data_source/{kind}"
+        for kind in ("csv", "datasets", "json", "jsonl", "legalbench", "parquet", "pubmedqa", "tatqa")
     }
     assert "trl" in listed["left_out"]
     assert "left out: peft, trl" in call("plugins", "list", "--no-plugins", "trl", "--no-plugins", "peft").stdout

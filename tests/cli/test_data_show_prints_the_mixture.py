@@ -109,7 +109,7 @@ def test_packed_texts_are_counted_as_prepare_counts_them(show, fake_spec, fake_h
     for length in (7, 9, 20):
         limit = f"trainer.max_length={length}"
         found = only(show(limit, as_json=True))
-        summary = Project(fake_spec, [limit, "gates=[]"], fake_host).run(fake_spec.parent / "root").summary
+        summary = Project(fake_spec, [limit, "evals=[]", "gates=[]"], fake_host).run(fake_spec.parent / "root").summary
         prepared = json.loads((Path(summary["run_dir"]) / "steps" / "prepare" / "data.json").read_text())
         assert [found[name] for name in ("packed", "tokens", "supervised")] == [
             prepared[name] for name in ("rows", "tokens", "supervised")

@@ -376,3 +376,4 @@ def test_how_far_the_tuned_model_moved_is_kept(run):
     summary = run()
     assert told(summary)["fake"]["moved"] > 0
     assert told(summary, "base")["fake"]["moved"] is None
+    assert "which are those of the training, and think otherwise than the base" in summary["proofs"][0]

@@ -44,7 +44,9 @@ def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
 
 
 def test_a_benchmark_of_ones_own_is_one_block(fake_spec, host, tmp_path):
-    rows = [{"question": f"how many {what}?", "answer": f"{n} pieces"} for n, what in enumerate(("cats", "dogs"))]
+    rows = [
+        {"question": f"how many {what}?", "answer": f"{n} pieces"} for n, what in enumerate(("parcels", "broken pump"))
+    ]
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     summary = run(fake_spec, host, tmp_path / "root", f"[{OWN.format(path=path)}]")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.pipeline.tasks.contamination import in_brief
-from tunewright.pipeline.tasks.evaluate import unproven
+from tunewright.pipeline.tasks.evaluate import proofs, unproven
 from tunewright.pipeline.tasks.export import FILES
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.package import folder_of
@@ -32,6 +32,7 @@ def summarize(folder: Path, done: Mapping[str, Artifact], statuses: Mapping[str,
         "baselines": evidence.get("baselines", {}),
         "readings": evidence.get("readings", []),
         "answers": evidence.get("answers", {}),
+        "proofs": proofs({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
         "unproven": unproven({"tuned": done["evaluate-tuned"]}) if "evaluate-tuned" in done else [],
         "contamination": in_brief(done["contamination"]) if "contamination" in done else None,
         "clean": evidence.get("clean", {}),

@@ -326,6 +326,8 @@ class ReportFacts(Fact):
     """By evaluation, as `calibration` and `answers`."""
     calibration: Mapping[str, Calibration] = {}
     answers: Mapping[str, Answers] = {}
+    proofs: tuple[str, ...] = ()
+    """Of which weights each evaluation was asked, and that they are not the base's, a sentence each."""
     unproven: tuple[str, ...] = ()
     """Which scores come from weights that nothing here has seen, a sentence each."""
     contamination: Contamination | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from itertools import islice
@@ -15,7 +15,7 @@ from tunewright.digest import canonical_json
 from tunewright.errors import BadInput, Refused, TunewrightWarning
 from tunewright.parts import Backend, Cap, Engine, Evaluator
 from tunewright.parts.engine import Completion, Continuation, Subject
-from tunewright.parts.evaluator import Graded, Item, TestRow
+from tunewright.parts.evaluator import Graded, Item, Summary, TestRow
 from tunewright.parts.loader import Tokenizer
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.rows import ClaimRows
@@ -27,7 +27,7 @@ from tunewright.store.publish import Artifact
 
 SUBJECT = "subject.json"
 GOLDEN = "golden.json"
-PROBED = 8  # items whose references are scored to tell tuned weights from the base's
+PROBED = 8  # items of an engine whose references are scored to tell tuned weights from the base's, about
 NEAR = 1e-3  # relative: what a server's batches may change in the score of a given text
 Rows = Mapping[Evaluator, list[TestRow]]
 Measured = dict[Evaluator, list[Graded]]
@@ -76,11 +76,13 @@ class Evaluate(Task):
         rows = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         self._refuse_what_cannot_be_graded(rows, base_folder(inputs["model"]))
         answered, about, golden = Measured(), dict[str, Any](), dict[str, Probe]()
+        before = inputs["base"].json(GOLDEN) if "base" in inputs else {}
         for opener, evaluators in self._openers():
-            first, seen = evaluators[0], opener.engine.sees_weights
+            seen = opener.engine.sees_weights
             with self._subject(opener, inputs) as subject:
-                golden[first.name] = _probed(opener.engine, subject, first, rows[first])
-                moved = _moved(golden[first.name], inputs, first.name) if seen else None
+                probes = {} if self.its_own else _probed(opener.engine, subject, {one: rows[one] for one in evaluators})
+                moved = _moved(probes, before) if seen else None
+                golden |= probes
                 found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
                 told = {"engine": opener.engine.kind, "identity": subject.identity, "proven": seen, "moved": moved}
             if "trained" in inputs and not seen:
@@ -124,38 +126,56 @@ class Evaluate(Task):
             graded = answered[evaluator]
             disk.write(out / f"{evaluator.name}.jsonl", b"\n".join(map(_line, graded)) + b"\n")
             for metric, summary in evaluator.summaries().items():
-                scores[f"{evaluator.name}.{metric}"] = summary(graded)
+                scores[f"{evaluator.name}.{metric}"] = _score(evaluator, metric, summary, graded)
         items = {evaluator.name: len(answered[evaluator]) for evaluator in self.asked}
         disk.write(out / SUBJECT, canonical_json({"asked": about, "scores": scores, "items": items}))
         return {"asked": about, "scores": scores}
 
 
-def _probed(engine: Engine, subject: Subject, evaluator: Evaluator, data: list[TestRow]) -> Probe:
-    """What the model thinks of the references of a few items: log-probabilities in nats, token by token."""
+def _score(evaluator: Evaluator, metric: str, summary: Summary, graded: Sequence[Graded]) -> float:
+    try:
+        return summary(graded)
+    except ZeroDivisionError as error:
+        raise BadInput(
+            f"the metric `{metric}` of `{evaluator.name}` concerns none of its {len(graded)} items",
+            fix="leave the metric out, or give rows that it concerns",
+        ) from error
+
+
+def _probed(engine: Engine, subject: Subject, rows: Rows) -> dict[str, Probe]:
+    """What the model thinks of the references of a few items of each evaluation: log-probabilities in nats, token by
+    token."""
     if Cap.SCORES not in engine.offers():
-        return []
-    rows = []
-    for item in islice(evaluator.items(data), PROBED):
+        return {}
+    return {
+        evaluator.name: subject.score(found, together=False)
+        for evaluator, data in rows.items()
+        if (found := list(_references(subject, islice(evaluator.items(data), max(2, PROBED // len(rows))))))
+    }
+
+
+def _references(subject: Subject, items: Iterable[Item]) -> Iterator[Continuation]:
+    for item in items:
         prompt, answer = prompt_ids(item.prompt, subject.tokenizer), subject.tokenizer.encode(item.reference)
         if prompt and answer:
-            rows.append(Continuation(prompt, answer, item.origin))
-    return subject.score(rows, together=False) if rows else []
+            yield Continuation(prompt, answer, item.origin)
 
 
-def _moved(probe: Probe, inputs: Mapping[str, Artifact], name: str) -> float | None:
+def _moved(probes: Mapping[str, Probe], before: Mapping[str, Probe]) -> float | None:
     """By how much tuned and base differ there, in nats a token in the mean; None where there is nothing to compare.
 
-    Raises `Refused` where they do not differ by a bit: then it is the base that was asked, whatever its digest says.
+    Raises `Refused` where they differ nowhere by a bit: then it is the base that was asked, whatever its digest says.
     """
-    before = inputs["base"].json(GOLDEN)[name] if "base" in inputs else []
-    pairs = [pair for one, other in zip(probe, before, strict=False) for pair in zip(one, other, strict=True)]
+    texts = [pair for name in probes.keys() & before.keys() for pair in zip(probes[name], before[name], strict=True)]
+    pairs = [pair for both in texts for pair in zip(*both, strict=True)]
     if not pairs:
         return None
-    if probe == before:
+    if all(one == other for one, other in pairs):
         raise Refused(
-            f"what was opened as the tuned model gives the {len(pairs)} tokens of {len(probe)} answers the very "
+            f"what was opened as the tuned model gives the {len(pairs)} tokens of {len(texts)} references the very "
             "probabilities that the base gives them: what was trained does not take part",
-            fix="report it with the run's folder: nothing is published",
+            fix="ask with another engine, or leave `engine` out; and where the training changed next to nothing, train "
+            "on: `learning_rate`, `epochs`",
         )
     return math.fsum(abs(one - other) for one, other in pairs) / len(pairs)
 
@@ -169,6 +189,23 @@ def unproven(inputs: Mapping[str, Artifact]) -> list[str]:
     """A sentence for each evaluation whose answers came from weights that nothing here has seen."""
     found = inputs["tuned"].json(SUBJECT)["asked"] if "tuned" in inputs else {}
     return [_unproven(name, told) for name, told in sorted(found.items()) if not told["proven"]]
+
+
+def proofs(inputs: Mapping[str, Artifact]) -> list[str]:
+    """A sentence for all that were asked of the same weights: which they are, and that they are not the base's."""
+    found = inputs["tuned"].json(SUBJECT)["asked"] if "tuned" in inputs else {}
+    said = dict[str, list[str]]()
+    for name, told in sorted(found.items()):
+        if told["proven"]:
+            said.setdefault(_proof(told), []).append(f"`{name}`")
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in said.items()]
+
+
+def _proof(told: Mapping[str, Any]) -> str:
+    which = f"asked of weights {told['identity'][:12]}, which are those of the training"
+    if told["moved"] is None:
+        return f"{which}; that they think otherwise than the base was not looked at: the engine scores no given texts"
+    return f"{which}, and think otherwise than the base: by {told['moved']:.2g} nats a token of the references"
 
 
 def _unproven(name: str, told: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from tunewright.parts.prompt_format import said
 from tunewright.pipeline.confusion import classes
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import LEDGER
-from tunewright.pipeline.tasks.evaluate import asked, read_graded, unproven
+from tunewright.pipeline.tasks.evaluate import asked, proofs, read_graded, unproven
 from tunewright.pipeline.tasks.export import FORM
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
@@ -81,6 +81,7 @@ class Report(Task):
             },
             **_only(evidence, "scores", "gates", "readings", "baselines", "answers"),
             **self._of_answers(inputs),
+            "proofs": proofs(inputs),
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
