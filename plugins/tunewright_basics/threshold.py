@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tunewright.parts import Gate
 from tunewright.parts.gate import Evidence, GateOptions, Verdict
+from tunewright_basics.against import unusable
 
 
 class ThresholdOptions(GateOptions):
@@ -29,7 +30,10 @@ class ThresholdOptions(GateOptions):
 
 
 class Threshold(Gate[ThresholdOptions]):
-    """Compares the tuned score with the bounds, or with `confident` its interval: then few rows do not pass by luck."""
+    """Compares the tuned score with the bounds, or with `confident` its interval: then few rows do not pass by luck.
+
+    With `confident` it fails where the score is no number, or has fewer than ten items or groups.
+    """
 
     kind = "threshold"
     Options: ClassVar = ThresholdOptions
@@ -47,6 +51,8 @@ class Threshold(Gate[ThresholdOptions]):
         if not self.options.confident:
             passed = self._within(score.tuned, score.tuned)
             return Verdict(self._sentence(), passed, f"it is {score.tuned:.3f} on {score.n} rows")
+        if reason := unusable(score, self.options.metric):
+            return Verdict(self._sentence(), False, reason)
         if score.tuned_ci95 is None:
             return Verdict(self._sentence(), False, f"there is no interval of `{self.options.metric}`")
         low, high = score.tuned_ci95

@@ -19,13 +19,24 @@ import numpy as np
 
 from tunewright.parts.gate import Evidence, Gate, Score
 from tunewright.stats import changes
+from tunewright.stats.deltas import by_reference
 from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, wide_enough
 from tunewright_basics.better_than import BetterThan, BetterThanOptions
 from tunewright_basics.non_inferior import NonInferior, NonInferiorOptions
 
 DISCORDANCE, MARGIN, METRIC, SIZES = 0.2, 0.05, "m", (40, 48, 100, 400)
 Sides = tuple[np.ndarray, np.ndarray]
-Make = Callable[[np.random.Generator, int, float], Sides]
+
+
+class Labels(NamedTuple):
+    """What was wanted and what was answered, labels by number; -1 is an answer that is no label."""
+
+    wanted: np.ndarray
+    base: np.ndarray
+    tuned: np.ndarray
+
+
+Make = Callable[[np.random.Generator, int, float], Sides | Labels]
 
 
 class Figures(NamedTuple):
@@ -61,6 +72,23 @@ def grouped(rng: np.random.Generator, n: int, gain: float) -> Sides:
     """Right/wrong, four items a group, of which all change or none does."""
     base, tuned = answers(rng, n // 4, gain)
     return np.repeat(base, 4), np.repeat(tuned, 4)
+
+
+def labels(rng: np.random.Generator, n: int, gain: float, shares: tuple[float, ...] = (0.25,) * 4) -> Labels:
+    """Labels of these shares, of which base has four of five right; what is lost, or won, goes one way only.
+
+    Wrong answers are no label: F1 of a recall r is 2r / (1 + r), and macro F1 changes by `gain`.
+    """
+    before = 0.8
+    f1 = 2 * before / (1 + before) + gain
+    after = f1 / (2 - f1)
+    wanted, draw = rng.choice(len(shares), n, p=shares), rng.random(n)
+    return Labels(wanted, np.where(draw < before, wanted, -1), np.where(draw < after, wanted, -1))
+
+
+def rare_label(rng: np.random.Generator, n: int, gain: float) -> Labels:
+    """The same with one label of four as rare as one item in twenty."""
+    return labels(rng, n, gain, (0.4, 0.3, 0.25, 0.05))
 
 
 @cache
@@ -107,6 +135,38 @@ def scores(gains: np.ndarray, size: int = 1, bootstrap: bool = False) -> list[Sc
     return [Score(gains.shape[1], 0.5, 0.5 + delta, delta, end, p, clusters=clusters) for delta, end, p in figures]
 
 
+def _f1s(rows: np.ndarray, said: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """Macro F1 by counts of each label (draws × labels): over the labels that are wanted at all."""
+    f1s = np.where(rows > 0, 2 * hits / np.maximum(1, rows + said), 0.0)
+    macro: np.ndarray = f1s.sum(axis=1) / (rows > 0).sum(axis=1)
+    return macro
+
+
+def score_of_labels(one: Labels) -> Score:
+    """Macro F1, as `heldout` has it: counts of labels under the same resamples and swaps as those of `scores`."""
+    n, every = len(one.wanted), np.arange(one.wanted.max() + 1)
+    wanted, base, tuned = ((side[:, None] == every).astype(float) for side in one)
+    draws, swaps = _resamples(n), _signs(n) < 0
+
+    def drawn(side: np.ndarray) -> np.ndarray:
+        return _f1s(draws @ wanted, draws @ side, draws @ (side * wanted))
+
+    def swapped(side: np.ndarray, other: np.ndarray) -> np.ndarray:
+        said, hits = (a.sum(axis=0) + swaps @ (b - a) for a, b in ((side, other), (side * wanted, other * wanted)))
+        return _f1s(np.broadcast_to(wanted.sum(axis=0), said.shape), said, hits)
+
+    before, after = (
+        float(_f1s(*(part.sum(axis=0)[None] for part in (wanted, s, s * wanted)))[0]) for s in (base, tuned)
+    )
+    low, high = np.percentile(drawn(tuned) - drawn(base), _levels(n))
+    weights = np.array(by_reference([str(label) for label in one.wanted]))
+    gained = ((tuned - base) * wanted).sum(axis=1) * weights
+    found = np.abs(swapped(tuned, base) - swapped(base, tuned))
+    p_value = float((np.count_nonzero(found >= abs(after - before) - 1e-12) + 1) / (len(found) + 1))
+    ends = wide_enough((float(low), float(high)), gained, weights)
+    return Score(n, before, after, after - before, ends, p_value, clusters=n)
+
+
 BETTER: Gate[Any] = BetterThan(BetterThanOptions(metric=METRIC))
 NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=MARGIN))
 
@@ -114,8 +174,9 @@ NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=M
 def simulate(make: Make, n: int, gain: float, rounds: int, size: int = 1, bootstrap: bool = False) -> Figures:
     """Of a true `gain`."""
     rng = np.random.default_rng([n, round(1e4 * (1 + gain))])
-    pairs = (make(rng, n, gain) for _ in range(rounds))
-    found = scores(np.stack([tuned - base for base, tuned in pairs]), size, bootstrap)
+    drawn = [make(rng, n, gain) for _ in range(rounds)]
+    labelled = [score_of_labels(one) for one in drawn if isinstance(one, Labels)]
+    found = labelled or scores(np.stack([sides[1] - sides[0] for sides in drawn]), size, bootstrap)
     lows, highs = (np.array([one.ci95[end] for one in found]) for end in (0, 1))
     passed = [[gate.judge(Evidence({METRIC: one})).passed for one in found] for gate in (BETTER, NON_INFERIOR)]
     below, above = float(np.mean(highs < gain - 1e-9)), float(np.mean(lows > gain + 1e-9))
@@ -144,6 +205,8 @@ CASES: tuple[tuple[str, Make, int, bool], ...] = (
     ("scores from 0 to 1", partial, 1, False),
     ("right/wrong in groups of 4", grouped, 4, False),
     ("the same, one way only", grouped_one_way, 4, False),
+    ("macro F1, one way only", labels, 1, False),
+    ("the same, a rare label", rare_label, 1, False),
 )
 HEAD = ("what", "items", "false better", "power, +10", "false not worse", "power, 0", "coverage", "below", "above")
 
@@ -153,8 +216,9 @@ def lines(rounds: int) -> Iterator[str]:
     yield f"| {' | '.join(HEAD)} |"
     yield "|---" * len(HEAD) + "|"
     for name, make, size, bootstrap in CASES:
+        of = rounds // 2 if make in (labels, rare_label) else rounds  # they take the longest, a hundredth of a second
         for n in SIZES:
-            null, margin, gained = (simulate(make, n, gain, rounds, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
+            null, margin, gained = (simulate(make, n, gain, of, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
             errors = (null.better, gained.better, margin.non_inferior, null.non_inferior)
             figures = (*errors, margin.covered, margin.below, margin.above)
             yield f"| {name} | {n} | {' | '.join(f'{100 * one:.1f}' for one in figures)} |"

@@ -23,6 +23,13 @@ from tunewright.grading.number import Number, read, same
         ("$1.2m", Number(1.2, "million")),
         ("EUR 380 thousand", Number(380, "thousand")),
         ("−7", Number(-7)),
+        ("minus 4", Number(-4)),
+        ("It was minus $4.5 million.", Number(-4.5, "million")),
+        ("negative 12%", Number(-12, "percent")),
+        ("(0.3) million", Number(-0.3, "million")),
+        ("($1.2)m", Number(-1.2, "million")),
+        ("(5)%", Number(-5, "percent")),
+        ("10 minus 4 = 6", Number(6)),
         ("1.5e3", Number(1500)),
         ("12 metres", Number(12)),
         ("The figure for FY30 is 506.", Number(506)),
@@ -35,7 +42,7 @@ def test_a_number_is_read(text, expected):
     assert read(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "no idea", "between 3 and 5", "1.2.3", "FY30", "1,23"])
+@pytest.mark.parametrize("text", ["", "no idea", "between 3 and 5", "5 minus 5", "1.2.3", "FY30", "1,23"])
 def test_what_gives_no_single_number_is_none(text):
     assert read(text) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from referencing.exceptions import Unresolvable
 
-from tunewright.grading.structure import field_f1, find_object, is_valid, names, names_f1
+from tunewright.grading.structure import field_f1, find_object, is_valid, names, names_f1, schema_fault
 
 SCHEMA = {
     "type": "object",
@@ -44,6 +44,38 @@ def test_a_schema_is_never_fetched(monkeypatch):
     with pytest.raises(Unresolvable):
         is_valid({}, {"$ref": "https://example.invalid/schema.json"})
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"$ref": "https://example.invalid/schema.json"}, "'https://example.invalid/schema.json' leads to nothing"),
+        ({"properties": {"a": {"items": {"$ref": "#/$defs/b"}}}}, "'#/$defs/b' leads to nothing"),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"$ref": "other.json"}}}, "'other.json'"),
+        ({"properties": {"a": {"$ref": "#/properties/a"}}}, "'#/properties/a' leads back to itself"),
+        ({"$ref": "http://["}, "'http://['"),
+        ({"properties": {"a": {"pattern": "("}}}, "is not a 'regex'"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed_has_a_fault(schema, said):
+    assert said in schema_fault(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        SCHEMA,
+        {"$defs": {"tree": {"properties": {"left": {"$ref": "#/$defs/tree"}}}}, "$ref": "#/$defs/tree"},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"b": {}}, "not": {"$ref": "#"}},
+        {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+        {"$id": "https://example.invalid/a", "$defs": {"b": {"$anchor": "b"}}, "items": {"$ref": "#b"}},
+        {"const": {"$ref": "nowhere"}, "properties": {"$ref": {"type": "string"}}},
+    ],
+)
+def test_a_schema_that_holds_all_it_refers_to_is_sound(schema):
+    assert schema_fault(schema) is None
+    if "not" not in schema:
+        is_valid({"left": {"left": {}}, "$ref": "x"}, schema)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,10 @@ def plan(fake_spec, fakes, capsys, monkeypatch):
 
 def test_forty_items_hide_a_gain_under_fifteen_points(plan):
     lines, found = plan()
-    assert lines[0] == "smallest visible effect  parted: 40 items, a gain under 15 points stays invisible"
+    assert (
+        lines[0]
+        == "smallest visible effect  parted: 40 items, of right or wrong answers a gain under 15 points stays invisible"
+    )
     assert lines[1].startswith("  four runs of five show one of 19.")
     assert (found["items"], found["clusters"], found["points"]) == (40, 40, 15.0)
     assert found["likely_points"] > 15
@@ -67,7 +70,7 @@ def test_forty_items_hide_a_gain_under_fifteen_points(plan):
 
 def test_items_of_a_group_are_counted_once(plan):
     lines, found = plan(grouped=True)
-    assert "40 items in 10 groups, a gain under 60 points" in lines[0]
+    assert "40 items in 10 groups, of right or wrong answers a gain under 60 points" in lines[0]
     assert (found["items"], found["clusters"], found["points"]) == (40, 10, 60.0)
 
 

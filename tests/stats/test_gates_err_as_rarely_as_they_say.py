@@ -12,6 +12,7 @@ import pytest
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.stats.paired import compare
+from tunewright_basics.heldout import macro_f1
 
 BENCH = Path(__file__).parents[1] / "bench" / "statistics.py"
 ROUNDS = 2_000
@@ -40,6 +41,22 @@ def test_what_is_simulated_is_what_a_run_computes(bench, case):
         slow = compare(*sides, "m", mean_of("m"), 0)
         assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-9)
         assert (fast.p_value, fast.delta, fast.clusters) == pytest.approx((slow.p_value, slow.delta, slow.clusters))
+
+
+@pytest.mark.parametrize("case", ["labels", "rare_label"])
+def test_what_is_simulated_of_labels_is_what_a_run_computes(bench, case):
+    drawn = getattr(bench, case)(np.random.default_rng(2), 48, -0.1)
+    items = [Item(f"i{n}", "", "", str(label)) for n, label in enumerate(drawn.wanted)]
+    sides = [
+        [
+            Graded(item, Completion([], str(said), "given", []), {"macro_f1": float(said == label)})
+            for item, said, label in zip(items, side, drawn.wanted, strict=True)
+        ]
+        for side in (drawn.base, drawn.tuned)
+    ]
+    slow, fast = compare(*sides, "macro_f1", macro_f1, 0), bench.score_of_labels(drawn)
+    assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-9)
+    assert (fast.p_value, fast.base, fast.delta) == pytest.approx((slow.p_value, slow.base, slow.delta))
 
 
 @pytest.mark.slow

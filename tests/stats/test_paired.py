@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tunewright.errors import Refused
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.stats.paired import compare
+from tunewright.stats.proportion import wilson
 
 Groups = Sequence[str | None] | None
 
@@ -115,7 +117,8 @@ def test_a_summary_that_is_no_mean_is_not_taken_for_one():
     base, tuned = rng.random(31).tolist(), (rng.random(31) ** 4).tolist()
     by_name = compare(graded(base), graded(tuned), "m", median, 0)
     unnamed = compare(graded(base), graded(tuned), "other", median, 0)
-    assert by_name == unnamed
+    # The sides of a score that is made of grades from 0 to 1, and known to be, are joined with Wilson's interval.
+    assert replace(by_name, base_ci95=None, tuned_ci95=None) == replace(unnamed, base_ci95=None, tuned_ci95=None)
     assert by_name.delta == pytest.approx(float(np.median(tuned) - np.median(base)))
 
 
@@ -211,8 +214,32 @@ def test_each_side_has_its_own_interval():
     assert found.base_ci95 == pytest.approx((0.0624, 0.1605), abs=5e-5)
     rng = np.random.default_rng(1)
     grouped = score((rng.random(60) < 0.3).tolist(), [0.25] * 60, [f"g{place // 2}" for place in range(60)])
-    assert grouped.tuned_ci95 == (0.25, 0.25)
     assert grouped.base_ci95[0] < grouped.base < grouped.base_ci95[1]
+
+
+@pytest.mark.parametrize("groups", [None, [f"g{place // 3}" for place in range(30)]])
+def test_answers_that_are_graded_alike_do_not_prove_that_all_would_be(groups):
+    # Wilson's, of 30 of 30 and of 10 of 10: n / (n + z²). A group that is right as a whole is one answer.
+    n = 30 if groups is None else 10
+    found = score([0.5] * 30, [1.0] * 30, groups)
+    assert found.tuned_ci95 == pytest.approx((n / (n + 1.959964**2), 1.0), abs=1e-6)
+    assert found.base_ci95[0] < 0.5 < found.base_ci95[1]
+    mirrored = score([0.5] * 30, [0.0] * 30, groups)
+    assert mirrored.tuned_ci95 == pytest.approx((0.0, 1.959964**2 / (n + 1.959964**2)), abs=1e-6)
+
+
+def test_a_side_of_grades_that_are_no_shares_keeps_its_bootstrap():
+    found = score([0.5] * 40, [2.0] * 40)
+    assert (found.base_ci95, found.tuned_ci95) == ((0.5, 0.5), (2.0, 2.0))
+
+
+@pytest.mark.parametrize("truth", [0.9, 0.97])
+def test_the_bound_of_a_skewed_side_lies_above_the_truth_as_rarely_as_it_says(truth):
+    rng, rounds, above = np.random.default_rng(1), 200, 0
+    for seed in range(rounds):
+        tuned = rng.beta(truth * 0.8, (1 - truth) * 0.8, 40)
+        above += score([0.5] * 40, tuned.tolist(), seed=seed).tuned_ci95[0] > truth
+    assert above <= 0.025 * rounds
 
 
 def test_few_items_widen_the_bootstrap_as_students_t_does():
@@ -260,7 +287,7 @@ def test_a_swap_on_which_a_summary_is_undefined_speaks_against_the_difference():
         values = [row.grades["m"] for row in rows]
         return sum(values) / len(values) if sum(values) in (0.0, 6.0) else math.nan
 
-    found = compare(graded([0.0] * 6), graded([1.0] * 6), "m", strange, 0)
+    found = compare(graded([0.0] * 6), graded([1.0] * 6), "other", strange, 0)
     assert found.p_value == 1.0
     assert found.ci95 == (1.0, 1.0)
 
@@ -287,6 +314,43 @@ def macro_f1(rows: Sequence[Graded]) -> float:
     labels = {row.item.reference for row in rows}
     hits = {label: sum(row.item.reference == label and row.grades["m"] == 1 for row in rows) for label in labels}
     return sum(2 * hits[label] / (len(rows) + hits[label]) for label in labels) / len(labels)
+
+
+def by_label(rows: Sequence[Graded]) -> float:
+    """Macro F1 where a wrong answer is no label: of so many rows and hits each has 2 hits / (rows + hits)."""
+    labels = {row.item.reference for row in rows}
+    counts = [[row.grades["m"] for row in rows if row.item.reference == label] for label in labels]
+    return sum(2 * sum(one) / (len(one) + sum(one)) for one in counts) / len(labels)
+
+
+def labelled(right: Sequence[bool], labels: Sequence[str]) -> list[Graded]:
+    rows = graded([float(one) for one in right])
+    return [
+        Graded(Item(row.item.id, row.item.origin, [], label), row.answer, row.grades)
+        for row, label in zip(rows, labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("labels", "n"), [("ab" * 10, 20), ("a" * 15 + "b" * 5, 10), ("a" * 19 + "b", 2)])
+def test_a_macro_score_is_as_open_as_its_rarest_label(labels, n):
+    # Tango's z² / (n + z²) where nothing changed. Of two labels as common as each other n is the items; else a rare
+    # label's items count for more, and n is so small that none of them counts for more than one.
+    same = labelled([place > 2 for place in range(20)], labels)
+    found = compare(same, same, "m", by_label, 0)
+    half = 1.959964**2 / (n + 1.959964**2)
+    assert (found.delta, found.p_value) == (0.0, 1.0)
+    assert found.ci95 == pytest.approx((-half, half), abs=1e-6)
+    low, high = wilson(found.tuned * n, n)
+    assert found.tuned_ci95 == found.base_ci95
+    assert found.tuned_ci95[0] <= low < high <= found.tuned_ci95[1]
+
+
+def test_ten_changes_are_enough_for_the_bootstrap_of_a_macro_score():
+    base, nine, ten = (labelled([place >= wrong for place in range(60)], "abc" * 20) for wrong in (0, 9, 10))
+    few, enough = (compare(base, other, "m", by_label, 0) for other in (nine, ten))
+    alone = [compare(base, other, "other", by_label, 0) for other in (nine, ten)]  # no grade is called so
+    assert few.ci95[0] < alone[0].ci95[0]
+    assert enough.ci95 == alone[1].ci95
 
 
 def test_a_summary_of_400_items_takes_seconds_at_most():

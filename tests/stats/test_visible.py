@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.stats import changes
+from tunewright.stats.paired import compare
 from tunewright.stats.visible import FEWEST_WINS, power, visible
 
 
@@ -18,6 +21,16 @@ def test_six_won_and_none_lost_is_the_least_that_is_no_chance():
 @pytest.mark.parametrize(("items", "floor"), [(40, 0.15), (48, 0.125), (140, 6 / 140), (6, 1.0)])
 def test_the_floor_is_six_items(items, floor):
     assert visible(items, items).floor == pytest.approx(floor)
+
+
+def test_the_floor_is_of_right_or_wrong_answers_alone():
+    answer = Completion([], "", "given", [])
+    items = [Item(f"i{place}", "", "", "x") for place in range(40)]
+    base = [Graded(item, answer, {"f1": 0.5}) for item in items]
+    tuned = [Graded(item, answer, {"f1": 0.58 if place % 3 else 0.5}) for place, item in enumerate(items)]
+    found = compare(base, tuned, "f1", mean_of("f1"), 0)
+    assert found.delta < visible(40, 40).floor
+    assert found.p_value < 0.001
 
 
 def test_five_items_show_nothing():

@@ -116,3 +116,14 @@ def test_a_threshold_without_rows_or_interval_fails():
     confident = Threshold(ThresholdOptions(metric="m", at_least=0, confident=True))
     assert not passes(confident, replace(WORSE, tuned_ci95=None))
     assert not passes(confident, replace(WORSE, tuned_ci95=(UNKNOWN, UNKNOWN)))
+
+
+@pytest.mark.parametrize(
+    ("few", "said"), [({"n": 9, "clusters": 9}, "9 items"), ({"clusters": 1}, "1 groups of items")]
+)
+def test_a_confident_threshold_relies_on_no_interval_of_few(few, said):
+    certain = replace(WORSE, tuned=1.0, tuned_ci95=(1.0, 1.0), **few)
+    verdict = Threshold(ThresholdOptions(metric="m", at_least=0.9, confident=True)).judge(Evidence({"m": certain}))
+    assert not verdict.passed
+    assert f"{said} are too few for an interval: 10 are the least" in verdict.why
+    assert passes(Threshold(ThresholdOptions(metric="m", at_least=0.9)), certain)

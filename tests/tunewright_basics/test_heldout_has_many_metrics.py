@@ -88,6 +88,13 @@ def test_a_schema_that_is_none_is_refused():
         list(Heldout(HeldoutOptions(metrics=["valid_json"], json_schema={"type": "objekt"})).items([]))
 
 
+def test_a_schema_that_refers_to_elsewhere_is_refused_before_any_answer():
+    options = HeldoutOptions(metrics=["valid_json"], json_schema={"$ref": "https://example.invalid/schema.json"})
+    with pytest.raises(BadOption, match=r"leads to nothing within it, and nothing is fetched") as refused:
+        list(Heldout(options).items([]))
+    assert refused.value.finding.field == "json_schema"
+
+
 METRICS = ["exact_match", "macro_f1", "contains", "token_f1", "numeric", "json_fields", "valid_json", "refusal"]
 METRICS.append("over_refusal")
 

@@ -180,7 +180,8 @@ def unanswered_lines(baseline: str, unanswered: Mapping[str, Mapping[str, str]])
         yield f"{baseline} does not answer {evaluation}: {why}"
 
 
-VISIBLE = "smallest visible effect"
+VISIBLE, RIGHT_OR_WRONG = "smallest visible effect", "of right or wrong answers"
+"""The figures are of these alone: partial credit may show a smaller gain, by how it spreads."""
 
 
 def visible_lines(name: str, shown: Mapping[str, Any]) -> Iterator[str]:
@@ -193,7 +194,7 @@ def visible_lines(name: str, shown: Mapping[str, Any]) -> Iterator[str]:
     elif shown["points"] is None:
         yield f"{VISIBLE}  {name}: {of}, no share of them: it depends on how they spread"
     else:
-        yield f"{VISIBLE}  {name}: {of}, a gain under {_given_points(shown)} stays invisible"
+        yield f"{VISIBLE}  {name}: {of}, {RIGHT_OR_WRONG} a gain under {_given_points(shown)} stays invisible"
         if shown["likely_points"] is not None:
             yield f"  four runs of five show one of {shown['likely_points']:g} points, if one item in five changes"
         parts = [f"{task} {_given_points(one)}" for task, one in shown["tasks"].items() if len(shown["tasks"]) > 1]

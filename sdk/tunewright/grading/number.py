@@ -25,12 +25,12 @@ CURRENCY = r"(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf|jpy)\b)"
 FOUND = re.compile(
     rf"""
     (?<![\w.,])                                       # not within a word or another number: `FY30`, `v1.2.3`
-    (?P<open>\()? \s* (?P<sign>[-−–+])? \s* {CURRENCY}? \s* (?P<late>[-−])? \s*
+    (?P<open>\()? \s* (?P<sign>[-−–+]|\b(?:minus|negative)\s)? \s* {CURRENCY}? \s* (?P<late>[-−])? \s*
     (?P<digits>\d{{1,3}}(?:[,'’ \u00a0\u202f]\d{{3}})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
     (?:e(?P<power>[-+]?\d{{1,3}})\b)?
     (?![\d]|[.,]\d)
     \s* (?:(?P<scale>%|per\ cent\b|{LETTERS})(?![\w]))?
-    \s* (?P<close>\))?
+    \s* (?P<close>\))? (?(close)\s*(?:(?P<beyond>%|per\ cent\b|{LETTERS})(?![\w]))?)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -55,7 +55,8 @@ def read(text: str) -> Number | None:
     numbers beside each other none is chosen, for a reader could not choose either.
 
     `1,234.5`, `1 234.5` and `1'234.5` have separators; a comma before other than three digits makes no number that is
-    read. `(12)` in an answer that is nothing else, or with a currency or separators inside the brackets, is -12.
+    read. `(12)` in an answer that is nothing else, or with a currency or separators inside the brackets, is -12, and so
+    is `minus 12`; a scale may stand within the brackets or behind them.
     """
     for line in text.splitlines():
         found = {_number(match, line) for match in FOUND.finditer(line.rpartition("=")[2])}
@@ -73,7 +74,8 @@ def _number(match: re.Match[str], line: str) -> Number:
     alone = match.group().strip() == line.strip(" .")
     if bracketed and (alone or re.search(rf"{CURRENCY}|,", match.group(), re.IGNORECASE)):  # as accounts write a loss
         negative = True
-    return Number(-figure if negative else figure, WORDS[(match["scale"] or "").lower()] if match["scale"] else "")
+    scale = match["scale"] or (match["beyond"] if bracketed else None)
+    return Number(-figure if negative else figure, WORDS[scale.lower()] if scale else "")
 
 
 def same(

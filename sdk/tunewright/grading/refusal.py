@@ -14,20 +14,29 @@ import re
 OPENING = 400
 """Characters: a refusal comes first, and what follows may tell of what others cannot do."""
 
-NOT = r"(?:can ?not|can't|could not|couldn't|will not|won't|would not|wouldn't|must not|mustn't|should not|shouldn't)"
+NOT = r"(?:can ?not|can't|could not|couldn't|must not|mustn't|should not|shouldn't)"
+WILL_NOT = r"(?:will not|won't|would not|wouldn't)"
+SERVE = (
+    r"(?:be able|help|assist|support|answer|respond|comply|engage|participate|take part|advise|diagnose|prescribe|"
+    r"tell|say|speculate|guess|comment|discuss|share|disclose|reveal|write|confirm|do (?:that|this|it|so))"
+)
+"""What is refused by not wanting to: `I will not answer`. What else one will not do, as to charge twice, may help."""
 UNABLE = r"(?:not able|unable|not allowed|not permitted|not in a position|not qualified|not comfortable|not going)"
+FOR_OTHERS = r"for (?:your|the|an?) \w+ to (?:decide|say|answer)"
 PHRASES = (
     rf"\b(?:i|we) (?:really |simply |just |also |therefore |unfortunately )?{NOT}\b"
     r"(?! (?:agree|stress|wait|emphasi[sz]e|thank|see (?:any|why)))",
+    rf"\b(?:i|we) (?:simply |just |also |therefore |unfortunately )?{WILL_NOT} {SERVE}\b",
     rf"\b(?:i am|i'm|we are|we're) (?:sorry,? but |afraid )?(?:\w+ )?{UNABLE}\b",
     r"\b(?:i|we) (?:must|have to|need to|will|'ll|would have to)? ?(?:respectfully |politely )?decline\b",
     r"\bi(?: would|'d) rather not\b",
-    r"\b(?:i am|i'm) (?:very |so )?sorry,? but\b",
+    rf"\bsorry,? but [^.;!?]{{0,80}}?\b(?:{NOT}|{WILL_NOT}|{UNABLE}|{FOR_OTHERS})\b",
     r"\b(?:i|we) (?:do not|don't) (?:have (?:access|enough|the (?:authority|information|ability))|"
-    r"give|provide|share|disclose|feel comfortable)\b",
+    r"share|disclose|feel comfortable)\b",
+    rf"\bi (?:do not|don't|{WILL_NOT}) (?:give(?! up)|provide|offer)\b",
     r"\b(?:that|this|it)(?: is|'s) (?:not something|nothing) (?:that )?(?:i|we|this)\b",
     r"\bas an ai\b.{0,60}\b(?:not|n't)\b",
-    rf"\b(?:this|the) (?:assistant|service|chat|clinic) {NOT}\b",
+    rf"\b(?:this|the) (?:assistant|service|chat|clinic) (?:{NOT}|{WILL_NOT} {SERVE})\b",
     r"\bit (?:would not|wouldn't|is not|isn't) (?:be )?(?:appropriate|safe|right|possible) for (?:me|us)\b",
 )
 DECLINES = re.compile("|".join(PHRASES), re.IGNORECASE | re.DOTALL)

@@ -42,14 +42,49 @@ def find_object(answer: str) -> dict[str, Any] | None:
 
 
 def schema_fault(schema: Mapping[str, Any]) -> str | None:
-    """Why a JSON schema is none; None for one that is sound."""
+    """Why a JSON schema is none, or cannot be followed: a `$ref` leads to elsewhere, nowhere or back to itself.
+
+    None for one that is sound: `is_valid` then answers for every value.
+    """
     import jsonschema
 
     try:
         _draft(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
         return str(error.message)
-    return None
+    return next(_lost(schema), None)
+
+
+def _lost(schema: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with each `$ref` that cannot be followed, in all the schemas that a schema is made of."""
+    from jsonschema_specifications import REGISTRY
+    from referencing import Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    dialect = _draft(schema).META_SCHEMA["$schema"]
+    root: Resource[Any] = specification_with(dialect, default=DRAFT202012).create_resource(schema)
+    left = [(root, REGISTRY.resolver_with_root(root))]
+    while left:
+        resource, resolver = left.pop()
+        left += [(inner, resolver.in_subresource(inner)) for inner in resource.subresources()]
+        passed, found = list[str](), resource.contents
+        while (ref := _ref(found)) is not None:
+            try:
+                resolved = resolver.lookup(ref)
+            except (Unresolvable, ValueError):
+                yield f"its `$ref` {ref!r} leads to nothing within it, and nothing is fetched"
+                break
+            if len(passed) == DEEPEST:
+                yield f"its `$ref` {passed[0]!r} leads back to itself"
+                break
+            passed.append(ref)
+            found, resolver = resolved.contents, resolved.resolver
+
+
+def _ref(schema: object) -> str | None:
+    found = schema.get("$ref") if isinstance(schema, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def is_valid(value: object, schema: Mapping[str, Any]) -> bool:

@@ -20,7 +20,8 @@ class Shown:
     """Of an evaluation: what all its items can show, and what those of each task can, by the task's name.
 
     `share` says whether any of its scores is the mean of a grade, such as the share of right answers. Where none is,
-    what is visible depends on how grades spread, and nobody knows that before they are made.
+    what is visible depends on how grades spread, and nobody knows that before they are made. Where one is, the figures
+    are of right or wrong answers; whether its grades are only these is not known before either.
     """
 
     whole: Visible

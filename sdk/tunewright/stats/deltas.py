@@ -5,6 +5,7 @@ Both classes answer the same two questions, with the same draws, so that a mean 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -47,16 +48,20 @@ class Deltas(Protocol):
 
 
 class MeanDeltas:
-    """For the mean of a grade: a few sums over clusters say all."""
+    """For the mean of a grade: a few sums over clusters say all. `weights` has what each item counts; 1 without it."""
 
-    def __init__(self, pairs: Pairs, metric: str) -> None:
+    def __init__(self, pairs: Pairs, metric: str, weights: Sequence[float] | None = None) -> None:
         import numpy as np
 
+        counts = [1.0] * len(pairs.base) if weights is None else weights
+
         def sums(side: Sequence[Graded]) -> Floats:
-            return np.array([sum(side[place].grades[metric] for place in cluster) for cluster in pairs.clusters])
+            return np.array(
+                [sum(counts[place] * side[place].grades[metric] for place in cluster) for cluster in pairs.clusters]
+            )
 
         self.base, self.tuned = sums(pairs.base), sums(pairs.tuned)
-        self.sizes = np.array([len(cluster) for cluster in pairs.clusters])
+        self.sizes = np.array([sum(counts[place] for place in cluster) for cluster in pairs.clusters])
 
     def drawn(self, draw: Places) -> tuple[Floats, Floats]:
         sizes = self.sizes[draw].sum(axis=1)
@@ -68,6 +73,15 @@ class MeanDeltas:
         gained = self.tuned - self.base
         means: Floats = np.where(swap, -gained, gained).sum(axis=1) / self.sizes.sum()
         return means
+
+
+def by_reference(references: Sequence[str]) -> list[float]:
+    """What each item counts where every reference counts the same, as the labels of a macro score do; 1 on average.
+
+    Of references that are all different, as of free text, each item counts 1.
+    """
+    often = Counter(references)
+    return [len(references) / (len(often) * often[one]) for one in references]
 
 
 class SummaryDeltas:

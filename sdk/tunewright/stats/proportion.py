@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % score interval of the share `successes / n`; (0, 1) where nothing was seen.
 
-    Raises ValueError unless 0 <= successes <= n. Source: E. B. Wilson, Probable inference, the law of succession,
-    and statistical inference, JASA 22 (1927) 209-212.
+    Of grades from 0 to 1 their sum may stand for successes: it is then wider than it must be. Raises ValueError unless
+    0 <= successes <= n. Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference,
+    JASA 22 (1927) 209-212.
     """
     from statsmodels.stats.proportion import proportion_confint
 

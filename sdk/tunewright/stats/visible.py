@@ -18,8 +18,9 @@ STEP = 0.001
 
 @dataclass(frozen=True)
 class Visible:
-    """Both figures are shares, of 1: `floor` is the gain under which no outcome has p at most 0.05, `likely` the gain
-    that four runs of five find where one item in five changes. None where the set cannot show any."""
+    """Of right or wrong answers, both figures as shares of 1: `floor` is the gain under which no outcome has p at most
+    0.05, `likely` the gain that four runs of five find where one item in five changes. None where the set cannot show
+    any. Of partial credit neither holds: small gains of many items are told from chance below `floor`."""
 
     items: int
     clusters: int
