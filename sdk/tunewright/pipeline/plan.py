@@ -146,7 +146,7 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], 
     can show.
     """
     learnt: dict[DataSource, list[Row]] = {}
-    problems, found, shown = [], list[Repeat](), dict[str, Shown]()
+    problems, found, shown = list[Problem](), list[Repeat](), dict[str, Shown]()
     try:
         rows = read_all(resolved)
         _make_examples(resolved, rows)
