@@ -23,9 +23,11 @@ class NoContaminationOptions(GateOptions):
 
 
 class NoContamination(Gate[NoContaminationOptions]):
-    """Counts the items that stand among the rows that were learnt: as they are, nearly, or within a longer row.
+    """Counts the items that stand among the rows that were learnt or chose among checkpoints: as they are, nearly,
+    within a longer row, or in large part.
 
-    Where nothing was looked up, it fails: that no item was found then says nothing.
+    Where nothing was looked up, it fails: that no item was found then says nothing. So it does where the training went
+    on from a parent and it is not known what that learnt of an item.
     """
 
     kind = "no_contamination"
@@ -37,11 +39,9 @@ class NoContamination(Gate[NoContaminationOptions]):
 
     def check(self, facts: Facts) -> Iterable[Finding]:
         name = self.options.evaluation
-        if name is not None and not any(metric.startswith(f"{name}.") for metric in facts.metrics):
-            known = {metric.partition(".")[0] for metric in facts.metrics}
-            yield Finding(
-                "unknown-metric", f"no evaluation is called `{name}`", "evaluation", did_you_mean(name, known)
-            )
+        if name is not None and name not in facts.evaluations:
+            near = did_you_mean(name, facts.evaluations)
+            yield Finding("unknown-metric", f"no evaluation is called `{name}`", "evaluation", near)
 
     def judge(self, evidence: Evidence) -> Verdict:
         found = evidence.contamination
@@ -56,12 +56,19 @@ class NoContamination(Gate[NoContaminationOptions]):
     def _counted(self, found: Contamination, names: list[str]) -> Verdict:
         counts = {name: len(found.items[name]) for name in names if found.items[name]}
         total = sum(counts.values())
+        unlooked = {name: found.unlooked[name] for name in names if found.unlooked.get(name)}
         where = f": {', '.join(f'{count} of `{name}`' for name, count in counts.items())}" if counts else ""
-        return Verdict(self._sentence(), total <= self.options.at_most, f"{total or 'none'} of them were found{where}")
+        why = f"{total or 'none'} of them were found{where}"
+        if unlooked:
+            whose = ", ".join(f"{count} of `{name}`" for name, count in unlooked.items())
+            why += f", but what the parent learnt was not looked at for {whose}"
+        return Verdict(self._sentence(), total <= self.options.at_most and not unlooked, why)
 
     def _sentence(self) -> str:
         name, most = self.options.evaluation, self.options.at_most
         whose = f"of `{name}`" if name is not None else "of any evaluation"
         if not most:
-            return f"no item {whose} stands among the learnt rows"
-        return f"at most {most} item{'s' if most > 1 else ''} {whose} stand among the learnt rows"
+            return f"no item {whose} stands among the rows that were learnt or chosen by"
+        return (
+            f"at most {most} item{'s' if most > 1 else ''} {whose} stand among the rows that were learnt or chosen by"
+        )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """Without a user's name in it: a password in a spec would be a secret in a file."""
+OURS = "`same_tokenizer` is of baselines: what is asked here is the base or what was trained on it"
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -45,6 +46,13 @@ class EndpointOptions(Options):
             " text, which it tokenizes; or the messages, which it renders by its own template."
         ),
     ] = "ids"
+    same_tokenizer: Annotated[
+        bool,
+        Field(
+            description="Of a baseline: its model has the base's tokenizer and template. Then ids and text may be sent,"
+            " and token counts are compared."
+        ),
+    ] = False
     timeout: Annotated[float, Unkeyed(), Field(gt=0, description="Seconds that the server may be silent.")] = 300.0
     concurrency: Annotated[PositiveInt, Unkeyed(), Field(le=1024, description="Requests under way at once.")] = 8
 
@@ -61,12 +69,13 @@ class Endpoint(Engine[EndpointOptions]):
     kind = "endpoint"
     Options: ClassVar = EndpointOptions
     sees_weights = False
-    reads = frozenset({"url", "model", "base_model", "api_key", "prompts", "timeout", "concurrency"})
+    reads = frozenset({"url", "model", "base_model", "api_key", "prompts", "same_tokenizer", "timeout", "concurrency"})
     vary: ClassVar = {
         "url": ("http://127.0.0.1:9/v1", "http://127.0.0.1:99/v1"),
         "model": ("one", "other"),
         "base_model": ("one", "other"),
         "api_key": (None, "${env:TUNEWRIGHT_NEVER_SET}"),
+        "same_tokenizer": (False, True),
         "timeout": (300.0, 600.0),
         "concurrency": (1, 8),
     }
@@ -79,10 +88,26 @@ class Endpoint(Engine[EndpointOptions]):
         if self.options.base_model is None:
             message = "engine `endpoint` is asked for the base too, and is not told what the server calls it"
             yield Finding("missing-key", message, suggestion="add `base_model:`")
+        if self.options.same_tokenizer:
+            yield Finding("argument-unused", OURS, "same_tokenizer", "remove it", at_key=True)
+
+    def foreign(self) -> Iterable[Finding]:
+        sent = self.options.prompts
+        if sent != "messages" and not self.options.same_tokenizer:
+            what = "our token ids are" if sent == "ids" else "a text by our template is"
+            message = f"{what} sent to a model that may have another tokenizer: it would read other questions"
+            fix = "write `prompts: messages`; or `same_tokenizer: true` where it has tokenizer and template of the base"
+            yield Finding("foreign-tokenizer", message, "prompts", fix)
+        if self.options.base_model is not None:
+            message = "a baseline is one model, that of `model`: `base_model` does nothing here"
+            yield Finding("argument-unused", message, "base_model", "remove it", at_key=True)
 
     @contextmanager
     def open(self, served: Served) -> Iterator[EndpointSubject]:
-        """Raises `BadInput` where the server lists no such model, `EnvironmentFault` where there is no server."""
+        """Raises `BadInput` where the server lists no such model or `same_tokenizer` is not of a baseline,
+        `EnvironmentFault` where there is no server."""
+        if self.options.same_tokenizer and not served.foreign:
+            raise BadInput(OURS, fix="remove it")
         # a whole model that was exported is the tuned one as well
         base = served.trained is None and served.speaks is None
         yield self._subject(self._client(), self._base_model() if base else self.options.model, served)
@@ -114,4 +139,6 @@ class Endpoint(Engine[EndpointOptions]):
         from tunewright_endpoint.subject import EndpointSubject
 
         client.refuse_unlisted(name)
-        return EndpointSubject(client, name, served.tokenizer, self.options.prompts, self.options.concurrency)
+        subject = EndpointSubject(client, name, served.tokenizer, self.options.prompts, self.options.concurrency)
+        subject.counts_alike = not served.foreign or self.options.same_tokenizer
+        return subject

@@ -148,12 +148,28 @@ class Tasks:
     # --- the key
 
     def _digest(self) -> str:
-        """Of all that is asked and of what is counted right, wherever it lies."""
+        """Of all that is asked and of what is counted right, wherever it lies.
+
+        The documents are in it whole: a task's own code may grade by any of their columns.
+        """
         asked = [
             (request.task_name, request.doc_id, request.request_type, [str(one) for one in request.args])
             for request in self.requests
         ]
-        return digest_bytes(repr((asked, [item.reference for item in self.items])).encode())
+        documents = {(request.task_name, request.doc_id): request.doc for request in self.requests}
+        references = [item.reference for item in self.items]
+        return digest_bytes(repr((asked, references, whole(list(documents.values())))).encode())
+
+
+def whole(value: Any) -> Any:
+    """A document with nothing in it that is written otherwise in another process, or cut short where it is long."""
+    if isinstance(value, Mapping):
+        return {str(name): whole(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [whole(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((whole(inner) for inner in value), key=repr)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def folder_digest(folder: Path) -> str:

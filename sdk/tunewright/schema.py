@@ -122,6 +122,7 @@ def _describe(host: Host, name: str) -> Described:
         definitions.update(_part(host, part, left_out))
     _place(definitions)
     _set_required_apart(sections, definitions)
+    _name_engines(definitions)
     top = definitions.pop("spec")
     top["properties"] = {"extends": EXTENDS, **top["properties"]}
     head = {"$schema": _Generator.schema_dialect, "$id": name, "title": "Tunewright spec"}
@@ -216,6 +217,25 @@ def _set_required_apart(sections: Iterable[str], definitions: Json) -> None:
                 if choice.get("$ref") in merged:
                     whole["properties"][field] = {"$ref": f"{choice['$ref']}.whole"}
         definitions[f"{name}.whole"] = whole
+
+
+def _name_engines(definitions: Json) -> None:
+    """A baseline has a key for each engine, which holds its options; and it is something: `{name: lonely}` is nothing.
+
+    It stands in a list, whose items are never merged: what an engine must have, it must have here.
+    """
+    full = definitions["engine"].get("anyOf", [definitions["engine"]])[-1]
+    names = full["properties"]["kind"]["enum"]
+    cases = definitions["engine.whole"].get("allOf", ())
+    must = {case["if"]["properties"]["kind"]["const"]: case["then"] for case in cases}
+    found = definitions["Baseline"]
+    for kind in names:
+        own = {"$ref": f"#/$defs/engine.{kind}"}
+        found["properties"][kind] = {"allOf": [own, must[kind]]} if kind in must else own
+    for choice in found["properties"]["engine"]["anyOf"]:
+        if "$ref" in choice:
+            choice["allOf"] = [{"$ref": choice.pop("$ref")}, {"$ref": "#/$defs/engine.whole"}]
+    found["anyOf"] = [{"required": [name]} for name in ("few_shot", "engine", *names)]
 
 
 def _used(top: Json, conditions: Json, definitions: Json) -> Json:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import fake_project
 from fake_project import FIRST_PARTY
 from tunewright.cli import main
 from tunewright.errors import BadInput
@@ -56,6 +57,16 @@ def test_what_differs_stands_beside_the_rows_that_flipped(printed):
     assert "worse: test.csv:2, 1 → 0; other from token 0 on" in shown
     assert "and 1 more that B does worse: raise --rows" in shown
     assert "test.csv:4" not in shown
+
+
+def test_where_no_item_is_better_by_itself_nothing_else_is_printed_of_them(fakes, monkeypatch, request):
+    import tunewright_fakes
+
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "summaries", lambda self: {"all": lambda graded: len(graded)})
+    monkeypatch.setattr(fake_project, "FAKE_SPEC", fake_project.FAKE_SPEC.replace("fake.right", "fake.all"))
+    _, shown = request.getfixturevalue("printed")("one", "two", "--why")
+    assert "fake: of 3 items 2 are answered otherwise; its scores are made of all" in shown
+    assert "worse:" not in shown
 
 
 def test_json_is_one_object_with_all_of_it(printed):

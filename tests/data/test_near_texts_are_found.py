@@ -22,6 +22,7 @@ from tunewright.data.near import (
     Match,
     jaccard,
     near,
+    parts,
     quotes,
     similarity,
 )
@@ -183,6 +184,25 @@ def test_a_short_item_is_quoted_whole_or_not_at_all():
     row = words("please tell me how do I know when my card will arrive and so on")
     assert len(list(quotes([row], [words("how do I know when my card will arrive")]))) == 1
     assert list(quotes([row], [words("how do I know when my card will expire")])) == []
+
+
+def test_a_question_without_its_choices_is_a_part_of_the_item_that_lists_them():
+    question = "Which of these planets is the largest one of our system and has a great red spot"
+    item = words(
+        f"{question}? A. Mars, the red one B. Jupiter, named after a god C. Venus D. Mercury, the smallest one"
+    )
+    other = words("Which of these planets is the nearest to the sun? A. Mars B. Jupiter C. Venus D. Mercury")
+    (found,) = parts([texts(1, 40, seed=3)[0], words(question)], [other, item])
+    assert (found.item, found.row) == (1, 1)
+    assert 0.4 <= found.share < 0.7
+
+
+def test_a_small_part_of_an_item_is_what_people_say_anyway():
+    (said,) = texts(1, 40, seed=5)
+    assert [len(list(parts([said[:length]], [said]))) for length in (7, 17, 18, 19, 20)] == [0, 0, 0, 1, 1]
+    assert list(parts([said[:7]], [said[:9]])) == []  # too few words to be looked for
+    assert list(parts([[*said[:18], "but", "not"]], [said[:22]])) != []
+    assert list(parts([[*said[:17], "else"]], [said[:22]])) == []  # a row of fewer than 20 words is there as a whole
 
 
 def test_another_process_makes_the_same_candidates():

@@ -19,6 +19,12 @@ from tunewright.store.publish import publish
 
 CANARY = "canary-7f3a9-do-not-print"
 REFERENCE = "${env:ACME_TOKEN}"
+LINES = [
+    f"{{endpoint: {{api_key: '{CANARY}'}}}}",
+    f'[{{endpoint: {{api_key: "{CANARY}", urll: 1}}}}]',
+    f"[{{few_shot: {{token: {CANARY}}}}}]",
+]
+"""Baselines that are mistaken in something else."""
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +152,25 @@ def test_a_secret_typed_with_set_is_not_shown_either(project):
     problems = caught.value.problems
     for shown in (str(caught.value), render_json(problems), render_github(problems)):
         assert CANARY not in shown
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_another_mistake_beside_a_secret_does_not_show_it(project, line):
+    made = project()
+    made.overrides = (f"baselines={line}",)
+    with pytest.raises(SpecError) as caught:
+        made.resolve()
+    assert "secret-in-spec" not in {problem.code for problem in caught.value.problems}
+    problems = caught.value.problems
+    for shown in (str(caught.value), render_json(problems), render_github(problems)):
+        assert CANARY not in shown
+
+
+def test_a_reference_beside_another_mistake_is_shown_as_written(project):
+    made = project()
+    made.overrides = ("baselines={endpoint: {api_key: '${env:ACME_TOKEN}'}}",)
+    with pytest.raises(SpecError, match=r"api_key: '\$\{env:ACME_TOKEN\}'"):
+        made.resolve()
 
 
 def test_a_reference_where_none_is_read_is_a_problem_at_its_place(project):

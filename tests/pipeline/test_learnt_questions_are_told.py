@@ -116,6 +116,36 @@ def test_a_gate_sees_the_ledger(spec, host, tmp_path):
     assert summary["gates"][0]["why"] == "3 of them were found: 3 of `fake`"
 
 
+def test_questions_that_chose_the_weights_close_the_gate_too(fake_spec, fake_host, host, tmp_path):
+    overrides = [f"data.validation=[{{kind: fake, path: {fake_spec.with_name('test.csv')}}}]"]
+    summary, warned = run(fake_spec, host, tmp_path / "root", "gates=[{kind: no_contamination}]", *overrides)
+    looked = summary["contamination"]["evaluations"]["fake"]
+    assert looked["exact"] == looked["items"] > 0
+    assert "stand among the rows that choose checkpoints" in looked["message"]
+    assert [one["name"] for one in summary["contamination"]["trainings"]] == ["", "validation"]
+    assert [gate["passed"] for gate in summary["gates"]] == [False]
+    assert any("chosen by" in one for one in warned)
+    found = found_by(summary)["evaluations"]["fake"]["found"]
+    assert not any(one["learnt"] for one in found)
+
+
+def test_a_question_that_was_learnt_and_chose_is_learnt():
+    question = "where has the parcel with the lamps gone"
+    chooses = learnt([(question, "a")], name="validation")._replace(chooses=True)
+    sets = [learnt([(question, "a")]), chooses]
+    (one,) = ledger(sets, {"one": [item(question, "a")]})["evaluations"]["one"]["found"]
+    assert (one["learnt"], one["rows"], one["training"]) == (True, 2, "")
+    (one,) = ledger([chooses], {"one": [item(question, "a")]})["evaluations"]["one"]["found"]
+    assert (one["learnt"], one["rows"], one["training"]) == (False, 1, "validation")
+
+
+@pytest.mark.parametrize("name", ["parity", "baseline", "fakes"])
+def test_a_gate_on_what_is_no_evaluation_is_refused_before_anything_runs(spec, host, name):
+    gates = [f"gates=[{{kind: no_contamination, evaluation: {name}}}]", "baselines=[{few_shot: 1}]"]
+    (problem,) = Project.from_spec(spec, overrides=gates, host=host).validate()
+    assert (problem.code, problem.message) == ("unknown-metric", f"no evaluation is called `{name}`")
+
+
 def test_where_nothing_is_found_nothing_is_said(fake_spec, fake_host, tmp_path, capsys):
     summary, warned = run(fake_spec, fake_host, tmp_path / "root")
     assert (warned, summary["clean"]) == ([], {})
@@ -221,6 +251,15 @@ def test_a_text_without_a_prompt_is_compared_as_a_whole_and_may_quote_a_question
     assert [(one["kind"], one["answer"]) for one in found["evaluations"]["legal"]["found"]] == [
         ("contained", True), ("contained", False),
     ]  # fmt: skip
+
+
+def test_a_question_that_was_learnt_without_its_choices_is_found():
+    question = "which of the two clauses binds the tenant after the end of the lease"
+    choices = "A. the first clause, by its second sentence\nB. the second clause\nC. neither clause"
+    found = ledger([learnt([(question, "the second clause")])], {"legal": [item(f"{question}\n\n{choices}", "B")]})
+    (one,) = found["evaluations"]["legal"]["found"]
+    assert (one["kind"], one["row"], one["rows"]) == ("partial", "0:0", 1)
+    assert 0.4 <= one["similarity"] < 0.8
 
 
 def test_every_training_and_every_evaluation_is_looked_at():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright import blame, compare
-from tunewright.errors import BadInput
+from tunewright.errors import BadInput, TunewrightWarning
 from tunewright.host import Host
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item
 from tunewright.pipeline.blame import RowsDiffering, flipped
+from tunewright.pipeline.run import find_run
 from tunewright.project import Project
 
 
@@ -172,7 +175,57 @@ def test_an_evaluation_whose_name_is_no_option_is_found(ran, host):
     (path / "fake.jsonl").rename(path / "desk.jsonl")
     manifest["files"]["desk.jsonl"] = manifest["files"].pop("fake.jsonl")
     (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "subject.json").write_text((path / "subject.json").read_text().replace('"fake', '"desk'))
     assert list(compare(run, run, host=host).against[0].scores) == ["desk.right"]
+
+
+def test_a_score_that_the_evaluation_no_longer_makes_is_said_with_what_to_do(ran, host, monkeypatch):
+    import tunewright_fakes
+
+    run = ran("one")
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "summaries", lambda self: {})
+    found = compare(run, run, host=host).against[0]
+    assert not found.scores
+    said = "`fake` as it is now makes no `right`, which the run has; "
+    assert found.refused == {"fake": f"{said}install the version of its plugin that `spec.lock.yaml` of the run names"}
+    assert blame(run, run, host=host).refused == found.refused
+    plan = json.loads((run / "plan.json").read_text())
+    del plan["paths"]  # as an earlier version wrote it
+    (run / "plan.json").write_text(json.dumps(plan))
+    refused = compare(run, run, host=host).against[0].refused
+    assert refused == {"fake": f"{said}compare in the folder of the run's spec, or run the spec again"}
+
+
+def test_a_score_that_is_new_to_the_evaluation_is_no_score_of_the_runs(ran, host, monkeypatch):
+    import tunewright_fakes
+
+    run, mean = ran("one"), tunewright_fakes.mean_of
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEvaluator, "summaries", lambda self: {"new": mean("new"), "right": mean("right")}
+    )
+    assert list(compare(run, run, host=host).against[0].scores) == ["fake.right"]
+
+
+def test_dots_in_names_part_scores_as_the_longest_name_does(ran, host):
+    run = ran("one", "evals=[{kind: fake}, {kind: fake, name: fake.right}]")
+    found = compare(run, run, host=host).against[0]
+    assert (list(found.scores), dict(found.refused)) == (["fake.right", "fake.right.right"], {})
+
+
+def test_items_of_scores_that_are_made_of_all_at_once_are_neither_better_nor_worse(fake_spec, ran, host, monkeypatch):
+    import tunewright_fakes
+
+    def grade(self, item, answer):  # an alphabet would take `gold`, which is no verdict on an answer
+        return {"gold": float(len(answer.text)), "right": float(answer.text == item.reference)}
+
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "grade", grade)
+    monkeypatch.setattr(
+        tunewright_fakes.FakeEvaluator, "summaries", lambda self: {"all": lambda graded: float(len(graded))}
+    )
+    first = ran("one", "gates=[]")
+    rows(fake_spec, "train.csv", ("where is my parcel", "refund"), ("repair the pump", "repair"), ("money", "refund"))
+    flips = blame(first, ran("two", "gates=[]"), host=host).flips["fake"]
+    assert (flips.metric, flips.otherwise, list(flips.won), list(flips.lost)) == (None, 1, [], [])
 
 
 def test_another_way_of_grading_is_noted(ran, host):
@@ -234,6 +287,55 @@ def test_a_root_and_a_spec_stand_for_their_latest_run(ran, host, fake_spec, tmp_
     run = ran("runs/acme")
     found = compare(tmp_path / "runs" / "acme", fake_spec, host=host)
     assert [one.folder for one in found.runs] == [run.resolve()] * 2
+
+
+def test_a_spec_that_its_latest_run_was_not_made_of_is_warned_of(ran, host, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ran("runs/acme").resolve()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_run(fake_spec) == run
+        fake_spec.write_text(f"# a comment changes nothing\n{fake_spec.read_text()}")
+        assert find_run(fake_spec) == run
+    fake_spec.write_text(fake_spec.read_text().replace("learning_rate: 0.5", "learning_rate: 0.9"))
+    said = f"{fake_spec} is not what the run in {run} was made of, by a change since or by `--set`: "
+    with pytest.warns(TunewrightWarning, match=re.escape(f"{said}`trainer.learning_rate` differs")):
+        compare(fake_spec, run, host=host)
+    fake_spec.write_text(fake_spec.read_text().replace("seed: 7", "").replace("evals: [{kind: fake}]", ""))
+    with pytest.warns(TunewrightWarning, match=r"`trainer.learning_rate`, `evals.0.kind`, `seed` differ"):
+        find_run(fake_spec)
+    fake_spec.write_text(f"{fake_spec.read_text()}license: null\n")
+    with pytest.warns(TunewrightWarning, match="`seed` and 1 more differ"):
+        find_run(fake_spec)
+
+
+def test_a_value_that_was_set_for_one_run_is_told_where_the_spec_stands_for_it(ran, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran("runs/acme", "trainer.learning_rate=2")
+    with pytest.warns(TunewrightWarning, match="or by `--set`: `trainer.learning_rate` differs"):
+        find_run(fake_spec)
+
+
+def test_a_run_that_does_not_tell_its_spec_is_named(ran, fake_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (ran("runs/acme") / "plan.json").write_text("{}")
+    with pytest.warns(TunewrightWarning, match="does not tell what spec it was made of: .* may have changed since"):
+        find_run(fake_spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "has no `name`"),
+        ("name: [a]", r"is called \['a'\]"),
+        ("name: ../../etc", "is called '../../etc', which"),
+    ],
+)
+def test_a_spec_that_does_not_say_where_its_runs_are_stands_for_none(fake_spec, name, why):
+    fake_spec.write_text(fake_spec.read_text().replace("name: acme", name))
+    with pytest.raises(BadInput, match=f"{why}.*: where its runs are is not known") as refused:
+        find_run(fake_spec)
+    assert "give it the `name`" in refused.value.fix
 
 
 def test_what_cannot_be_compared_is_bad_input(ran, host, tmp_path):

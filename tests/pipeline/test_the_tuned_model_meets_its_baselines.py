@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from fake_project import FIRST_PARTY
 from tunewright.host import Host
 from tunewright.parts.prompt_format import Example
 from tunewright.pipeline.shots import preceded
 from tunewright.project import Project
-from tunewright.spec.problems import SpecError
 
 
 @pytest.fixture
@@ -91,9 +91,11 @@ def test_examples_of_plain_text_stand_before_it():
     assert preceded(shots, Example("Q: c\nA: ", "3")) == Example("Q: a\nA: 1\n\nQ: b\nA: 2\n\nQ: c\nA: ", "3")
 
 
-def test_the_lock_of_a_run_with_baselines_is_a_spec(fake_spec, host, tmp_path):
-    project = Project(fake_spec, ["baselines=[{few_shot: 2}]"], host)
-    summary = project.run(tmp_path / "root").summary
-    assert "few_shot: 2" in (Path(summary["run_dir"]) / "spec.lock.yaml").read_text()
-    with pytest.raises(SpecError):
-        Project(fake_spec, ["baselines=[{few_shot: 0}]"], host).plan(tmp_path / "root")
+def test_the_lock_says_what_a_baseline_was(fake_spec, host, tmp_path):
+    summary = Project(fake_spec, ["baselines=[{few_shot: 2}]"], host).run(tmp_path / "root").summary
+    lock = YAML(typ="safe").load((Path(summary["run_dir"]) / "spec.lock.yaml").read_text())
+    assert lock["baselines"] == [{"name": "few_shot_2", "few_shot": 2, "engine": None}]
+
+
+def test_no_example_is_no_baseline(fake_spec, host):
+    assert [code for code, _ in problems(fake_spec, host, "baselines=[{few_shot: 0}]")] == ["out-of-range"]

@@ -14,7 +14,7 @@ FOUND = [
         "origin": f"test.csv:{place}", "kind": kind, "similarity": 0.84, "row": f"train.csv:{place}", "rows": 1,
         "answer": True,
     }
-    for place, kind in enumerate(["exact", "near", "near", "contained", *["near"] * 8], 2)
+    for place, kind in enumerate(["exact", "near", "near", "contained", "partial", *["near"] * 7], 2)
 ]  # fmt: skip
 SEEN = {
     "threshold": 0.8,
@@ -31,8 +31,10 @@ def text_of(page):
 
 def test_what_was_looked_up_and_found_is_told_with_the_scores_without_it():
     page = text_of(render(facts(contamination=SEEN)))
-    assert "heldout 100 1 10 1 12 4" in page  # items, as they are, nearly, within a row, with the answer, removed
-    assert "legal 48 0 0 0 0 0" in page
+    assert (
+        "heldout 100 1 9 1 1 12 4" in page
+    )  # items, as they are, nearly, within a row, in part, with the answer, removed
+    assert "legal 48 0 0 0 0 0 0" in page
     assert "training 10,003 10 1 139 130" in page
     assert "test.csv:2 train.csv:2 as it is 84 % 1 was there" in page
     assert "heldout 12, 10 shown" in page
@@ -46,5 +48,5 @@ def test_of_a_run_that_asked_nothing_there_is_no_section():
 def test_where_nothing_was_found_the_tables_say_so():
     clean = {**SEEN, "evaluations": {"heldout": {"items": 100}}, "clean": {}}
     page = text_of(render(facts(contamination=clean)))
-    assert "heldout 100 0 0 0 0 0" in page
+    assert "heldout 100 0 0 0 0 0 0" in page
     assert "Scores without these items" not in page

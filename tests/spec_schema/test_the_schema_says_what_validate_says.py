@@ -153,6 +153,51 @@ def test_what_validate_takes_the_schema_takes(way, value, tmp_path):
     assert complaint(spec) is None
 
 
+SERVED = {"url": "http://127.0.0.1:9/v1", "model": "large", "prompts": "messages"}
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        {},
+        {"name": "lonely"},
+        {"few_shot": 0},
+        {"few_shots": 5},
+        {"endpoint": {"urll": "x"}},
+        {"endpoint": {"model": "large"}},
+        {"endpoint": {**SERVED, "urll": "x"}},
+        {"endpoints": SERVED},
+        {"engine": {"url": "http://127.0.0.1:9/v1", "model": "large"}},
+        {"engine": {"kind": "endpoint", "prompts": "messages"}},
+        "bse",
+    ],
+    ids=json.dumps,
+)
+def test_a_mistake_in_a_baseline_is_refused_by_both(one, tmp_path):
+    spec = changed(quickstart(), ("baselines",), [one])
+    assert complaint(spec) is not None
+    assert validated(spec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        "base",
+        {"few_shot": 2},
+        {"endpoint": SERVED},
+        {"engine": {"kind": "endpoint", **SERVED}},
+        {"name": "big", "few_shot": 3, "endpoint": SERVED},
+        {"name": "own", "transformers": {}},
+        {"engine": "transformers"},
+    ],
+    ids=json.dumps,
+)
+def test_a_baseline_that_validate_takes_the_schema_takes(one, tmp_path):
+    spec = changed(quickstart(), ("baselines",), [one])
+    assert validated(spec, tmp_path) == []
+    assert complaint(spec) is None
+
+
 @pytest.mark.parametrize(
     ("child", "said"),
     [

@@ -138,3 +138,8 @@ def test_the_base_is_asked_only_where_its_name_is_told(ask):
         pass
     with ask(base_model=None) as tuned:
         assert tuned.name == "tuned"
+
+
+def test_what_is_asked_here_is_never_said_to_have_our_tokenizer(ask):
+    with pytest.raises(BadInput, match="is of baselines"), ask(same_tokenizer=True):
+        pass

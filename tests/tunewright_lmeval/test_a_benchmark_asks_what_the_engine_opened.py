@@ -14,6 +14,7 @@ from tunewright.parts.engine import Served
 from tunewright.stats.paired import compare
 from tunewright.testing.invented import Invented
 from tunewright_lmeval.evaluator import LmEval
+from tunewright_lmeval.tasks import whole
 
 pytest.importorskip("lm_eval", reason="the extra [lm-eval] is not installed")
 
@@ -234,6 +235,32 @@ def test_what_the_tasks_ask_is_in_the_key(tmp_path):
     (tmp_path / "desk_queue" / "note.txt").write_text("anything that a task's code may read")
     keys.append(benchmark(tmp_path, "desk_queue").signature())
     assert len(set(keys)) == 3
+
+
+def test_a_column_that_only_a_tasks_own_code_grades_by_is_in_the_key(tmp_path):
+    own = write_tasks(tmp_path / "tasks", ["desk_coded"]) / "desk_coded"
+    task = (own / "desk_coded.yaml").read_text().replace("training_split: train\n", "")
+    task = task.replace("train: shown.jsonl, test: rows.jsonl", "test: ../../rows.jsonl")
+    (own / "desk_coded.yaml").write_text(task)  # so the rows are in no folder whose files are in the key
+    judged = "def judged(doc, results):\n    return {'words': float(results[0] in doc['right'])}\n"
+    (own / "judged.py").write_text(judged)
+
+    def key(*right):
+        rows = [{"text": text, "queue": "repair", "right": list(right)} for text, _ in ROWS]
+        (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        return benchmark(tmp_path / "tasks", "desk_coded", metrics=["words"], lower_is_better=["words"]).signature()
+
+    assert key("repair") == key("repair")
+    assert key("repair") != key("repair", "to repair")
+
+
+def test_the_key_holds_documents_to_their_last_value_and_in_one_order():
+    numpy = pytest.importorskip("numpy")
+    long = numpy.zeros(2000)  # numpy shows the ends of one so long
+    changed = long.copy()
+    changed[1000] = 1
+    assert repr(whole({"scores": [long]})) != repr(whole({"scores": [changed]}))
+    assert whole({"right": {"b", "a"}}) == {"right": ["a", "b"]}
 
 
 def test_asking_a_model_leaves_the_key_as_it_is(folder):

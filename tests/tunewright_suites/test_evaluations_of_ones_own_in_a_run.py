@@ -9,6 +9,7 @@ import pytest
 
 import tunewright_suites
 from fake_project import FIRST_PARTY
+from tunewright import blame, compare
 from tunewright.host import Host
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
@@ -41,6 +42,46 @@ def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
     rows = Path(summary["run_dir"], "steps", "evaluate-tuned", "medical.jsonl").read_text().splitlines()
     assert len(rows) == 48
     assert json.loads(rows[0])["item"]["task"] == "reading"
+
+
+SUITE = """\
+name: desk
+version: "1"
+licence: MIT
+canary: c-1234
+about: What a desk is asked.
+tasks:
+  route: {form: label, instruction: Route it., labels: [delivery, repair, refund]}
+"""
+
+
+def write_suite(folder):
+    folder.mkdir()
+    (folder / "suite.yaml").write_text(SUITE)
+    asked = [("the parcel never came", "delivery"), ("the pump is broken", "repair"), ("give money", "refund")]
+    lines = [{"id": f"desk-{n}", "task": "route", "text": text, "reference": queue}
+             for n, (text, queue) in enumerate(asked)]  # fmt: skip
+    (folder / "suite.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_runs_with_a_suite_of_ones_own_are_compared_in_any_folder(fake_spec, host, tmp_path, monkeypatch):
+    write_suite(fake_spec.parent / "own")
+    evals = "evals: [{kind: suite, path: own}]"  # in the spec: a path of `--set` is relative to where it is typed
+    fake_spec.write_text(fake_spec.read_text().replace("evals: [{kind: fake}]", evals))
+    runs = [Project(fake_spec, ["gates=[]"], host).run(tmp_path / name).summary["run_dir"] for name in ("one", "two")]
+    monkeypatch.chdir(tmp_path)
+    found = compare(*runs, host=host).against[0]
+    assert (list(found.scores), dict(found.refused)) == (["desk.score", "desk.route"], {})
+    assert blame(*runs, host).flips["desk"].metric == "score"
+
+    (fake_spec.parent / "own").rename(fake_spec.parent / "elsewhere")
+    found = compare(*runs, host=host).against[0]
+    assert not found.scores
+    said = "`suite` as it is now makes no `route`, `score`, which the run has"
+    assert found.refused == {
+        "desk": f"{said}; put {fake_spec.parent / 'own'} (`path`) back as it was when the run was made"
+    }
+    assert blame(*runs, host).refused == found.refused
 
 
 def test_a_benchmark_of_ones_own_is_one_block(fake_spec, host, tmp_path):

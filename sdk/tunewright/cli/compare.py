@@ -173,6 +173,12 @@ def _by(set_by: Sequence[str]) -> str:
 
 
 def _flips(name: str, flips: Flips, most: int) -> Iterator[str]:
+    if flips.metric is None:
+        yield (
+            f"\n{name}: of {flips.items} items {flips.otherwise} are answered otherwise; its scores are made of all "
+            "items at once, and none is better or worse by itself"
+        )
+        return
     yield (
         f"\n{name}.{flips.metric}: of {flips.items} items B does {len(flips.won)} better and {len(flips.lost)} worse; "
         f"{flips.otherwise} are answered otherwise"

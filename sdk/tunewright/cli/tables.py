@@ -28,6 +28,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for name, scores in summary.get("baselines", {}).items():
         out.print(Text(f"\nagainst {name}"))
         out.print(_scores(scores, name))
+        for line in unanswered_lines(name, summary.get("unanswered", {})):
+            out.print(Text(line))
     for sentence in summary.get("readings", ()):
         out.print(Text(sentence))
     for line in notable(summary.get("answers", {})):
@@ -38,6 +40,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
     for looked in looked_up["evaluations"].values():
         if looked["message"]:
             out.print(Text(f"contaminated: {looked['message']}"))
+        if looked.get("unknown"):  # a run of an earlier version has none
+            out.print(Text(looked["unknown"]))
     for gate in summary["gates"]:
         mark = "passed" if gate["passed"] else "FAILED"
         out.print(Text(f"gate {mark}: {gate['gate']}; {gate['why']}"))
@@ -158,6 +162,9 @@ def print_plan(found: Mapping[str, Any]) -> None:
     out.print()
     for name, engine in found["asked_by"].items():
         out.print(Text(f"{name} is asked with {engine['kind']}"))
+    for name in found["unanswered"]:
+        for line in unanswered_lines(name, found["unanswered"]):
+            out.print(Text(line))
     for name, shown in found["smallest_visible_effect"].items():
         for line in visible_lines(name, shown):
             # a line to search for is one: soft wrapping would cut it at 80 columns
@@ -165,6 +172,12 @@ def print_plan(found: Mapping[str, Any]) -> None:
     for backend, names in found["arguments"].items():
         out.print()
         out.print(_arguments(backend, names))
+
+
+def unanswered_lines(baseline: str, unanswered: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """The evaluations that a baseline leaves out: it cannot be compared there."""
+    for evaluation, why in unanswered.get(baseline, {}).items():
+        yield f"{baseline} does not answer {evaluation}: {why}"
 
 
 VISIBLE, RIGHT_OR_WRONG = "smallest visible effect", "of right or wrong answers"

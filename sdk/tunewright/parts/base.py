@@ -279,7 +279,9 @@ class Facts:
     train: tuple[Head, ...] = ()
     test: tuple[Head, ...] = ()
     metrics: frozenset[str] = frozenset()
-    """Every `<evaluation>.<metric>` that the spec's evaluations make."""
+    """Every `<evaluation>.<metric>` that the spec's evaluations make, also as certificates and baselines have it."""
+    evaluations: frozenset[str] = frozenset()
+    """The names of the spec's evaluations."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)
     rows: tuple[tuple[Any, ...], ...] = ()
     """Of each source that is trained on, in the spec's order: the rows (`data_source.Row`) that `where` keeps. At

@@ -93,7 +93,8 @@ class Served(NamedTuple):
     """A form of a model, as an engine opens it: the base, how it is loaded, and what is put on it.
 
     `base` is the folder of the weights: of a whole model that was exported, its own. `speaks` is the folder that the
-    loader's tokenizer is read from where that is another one.
+    loader's tokenizer is read from where that is another one. `foreign` where a baseline asks whatever model the engine
+    has: its tokenizer and its template may be others.
     """
 
     base: Path
@@ -103,6 +104,7 @@ class Served(NamedTuple):
     method: AdapterMethod | None = None
     trained: Path | None = None
     speaks: Path | None = None
+    foreign: bool = False
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -227,6 +229,11 @@ class Engine(Backend[O]):
     def comparing(self) -> Iterable[Finding]:
         """What is wrong with its options where it is asked for the base and for what was trained, as an evaluation
         does; an export and `predict` ask for one form alone."""
+        return ()
+
+    def foreign(self) -> Iterable[Finding]:
+        """What is wrong with its options where it is asked for a model of its own, as a baseline does, which may have
+        another tokenizer."""
         return ()
 
     @abstractmethod

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -95,14 +95,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Contamination:
-    """Which items of the evaluations stand, as they are or nearly, among the rows that were learnt.
+    """Which items of the evaluations stand, as they are or nearly, among the rows that were learnt
+    or chose among checkpoints.
 
-    `compared` counts the items that were looked up, `items` holds the ids of those found, by evaluation.
+    `compared` counts the items that were looked up, `items` holds the ids of those found, by evaluation. `unlooked`
+    counts those of which it is not known whether a parent learnt them, that the training goes on from.
     """
 
     compared: int
     items: Mapping[str, tuple[str, ...]]
     threshold: float
+    unlooked: Mapping[str, int] = field(default_factory=dict)
 
 
 class Evidence(Mapping[str, Score]):

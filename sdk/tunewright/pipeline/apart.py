@@ -46,8 +46,13 @@ def form_of(
 def plain(options: Options, *, written: bool = False) -> dict[str, Any]:
     """Options as plain JSON that means the same in any folder; `written` leaves the defaults out."""
     found = options.model_dump(mode="json", exclude_unset=written)
-    paths = {name: value for name in found if isinstance(value := getattr(options, name, None), SpecPath)}
-    return {**found, "kind": options.kind, **{name: str(value.path) for name, value in paths.items()}}
+    return {**found, "kind": options.kind, **{name: path for name, path in paths(options).items() if name in found}}
+
+
+def paths(options: Options) -> dict[str, str]:
+    """The paths among options, by their field, whole: as written they are relative to the spec that wrote them."""
+    fields = {name: getattr(options, name) for name in type(options).model_fields}
+    return {name: str(value.path) for name, value in fields.items() if isinstance(value, SpecPath)}
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from tunewright.digest import digest_json
 from tunewright.errors import TunewrightError
 from tunewright.parts.evaluator import Graded
 from tunewright.pipeline.certificate import divergence
-from tunewright.pipeline.compared import TUNED, Kept, alike
+from tunewright.pipeline.compared import TUNED, Kept, alike, why_not
+from tunewright.pipeline.since import leaves
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.prepare import ROWS
 from tunewright.pipeline.tasks.train import OUTCOME
@@ -73,11 +74,12 @@ class Flipped:
 class Flips:
     """An evaluation's items that the later run answers better (`won`) and worse (`lost`) by `metric`.
 
+    `metric` is None where every score is made of all items at once, so that none is better or worse by itself.
     `otherwise` counts the answers that are others, whatever their grades; for an evaluation that scores given texts,
     the items whose grades are others.
     """
 
-    metric: str
+    metric: str | None
     items: int
     otherwise: int
     won: Sequence[Flipped]
@@ -151,23 +153,10 @@ def _differ(first: Mapping[str, Any], later: Mapping[str, Any]) -> Iterator[Diff
 
 def _fields(first: Kept, later: Kept) -> Iterator[Differing]:
     one, two = (
-        dict(_leaves({name: value for name, value in run.lock.items() if name not in _LOCKED}))
-        for run in (first, later)
+        dict(leaves({name: value for name, value in run.lock.items() if name not in _LOCKED})) for run in (first, later)
     )
     for found in _differ(one, two):
         yield Differing(found.what, found.first, found.later, (_set_by(first, found.what), _set_by(later, found.what)))
-
-
-def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value by its dotted path; a list of plain values is one."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{place}.{name}" if place else str(name))
-    elif isinstance(value, list) and any(isinstance(inner, (Mapping, list)) for inner in value):
-        for number, inner in enumerate(value):
-            yield from _leaves(inner, f"{place}.{number}")
-    else:
-        yield place, value
 
 
 def _set_by(run: Kept, path: str) -> str:
@@ -234,22 +223,22 @@ def _flips(first: Kept, later: Kept) -> tuple[dict[str, Flips], dict[str, str]]:
             sides = alike(first, later, name)
             evaluator = first.evaluator(name)
         except TunewrightError as error:
-            refused[name] = error.message
+            refused[name] = why_not(error)
             continue
         graded = {metric for one in sides[0] for metric in one.grades}
-        metrics = [metric for metric in evaluator.summaries() if metric in graded] or sorted(graded)
-        flips[name] = flipped(*sides, metrics[0], metrics[0] in evaluator.lower_is_better())
+        metric = next((metric for metric in evaluator.summaries() if metric in graded), None)
+        flips[name] = flipped(*sides, metric, metric in evaluator.lower_is_better())
     return flips, refused
 
 
-def flipped(first: Sequence[Graded], later: Sequence[Graded], metric: str, less: bool) -> Flips:
+def flipped(first: Sequence[Graded], later: Sequence[Graded], metric: str | None, less: bool) -> Flips:
     """The items of one evaluation by whether the later run does them better; `less` says that a smaller grade is."""
     by_id = {graded.item.id: graded for graded in later}
     pairs = [(graded, by_id[graded.item.id]) for graded in first]
     won, lost, otherwise = list[Flipped](), list[Flipped](), 0
     for one, two in pairs:
         otherwise += one.answer.ids != two.answer.ids or one.grades != two.grades
-        before, after = one.grades.get(metric), two.grades.get(metric)
+        before, after = (None if metric is None else side.grades.get(metric) for side in (one, two))
         if before is not None and after is not None and before != after:
             (won if (after > before) != less else lost).append(_one(one, two, (before, after)))
     return Flips(metric, len(pairs), otherwise, won, lost)

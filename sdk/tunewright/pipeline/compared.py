@@ -70,15 +70,35 @@ class Kept:
         return dict(zip(self.plan["asked_by"], self.lock["evals"], strict=True))
 
     def evaluator(self, name: str) -> Evaluator:
-        """An evaluation's backend, for how grades become scores. Raises `TunewrightError` where it cannot be made."""
+        """An evaluation's backend, for how grades become scores.
+
+        Raises `TunewrightError` where it cannot be made, `BadInput` where it no longer makes every score of the run.
+        """
         options = {key: value for key, value in self.evaluations[name].items() if key not in _ROWS}
         try:
-            made: Evaluator = self.host.make(Evaluator.part, options)
-            made.summaries()
+            made: Evaluator = self.host.make(Evaluator.part, {**options, **self._paths(name)})
+            lacking = sorted(self.metrics(name) - made.summaries().keys())
         except ValidationError as error:
             why = "; ".join(one["msg"] for one in error.errors())
             raise BadInput(f"the evaluation's options are not those of the installed one: {why}") from error
+        if lacking:
+            raise self._no_longer(name, lacking)
         return made
+
+    def _paths(self, name: str) -> Mapping[str, str]:
+        """An evaluation's paths, whole: the lock has them as the spec wrote them, relative to its own folder."""
+        found: Mapping[str, str] = self.plan.get("paths", {}).get(name, {})
+        return found
+
+    def _no_longer(self, name: str, lacking: Sequence[str]) -> BadInput:
+        kind, where = self.evaluations[name]["kind"], self._paths(name)
+        message = f"`{kind}` as it is now makes no {', '.join(f'`{metric}`' for metric in lacking)}, which the run has"
+        if where:
+            held = " and ".join(f"{path} (`{field}`)" for field, path in where.items())
+            return BadInput(message, fix=f"put {held} back as it was when the run was made")
+        if "paths" not in self.plan:  # a run of before they were kept
+            return BadInput(message, fix="compare in the folder of the run's spec, or run the spec again")
+        return BadInput(message, fix="install the version of its plugin that `spec.lock.yaml` of the run names")
 
     def answers(self, step: str = TUNED) -> Artifact:
         """What an evaluate step wrote. Raises `BadInput` where it was not finished."""
@@ -95,6 +115,14 @@ class Kept:
         if (step, name) not in self._graded:
             self._graded[step, name] = read_graded(self.answers(step), name)
         return self._graded[step, name]
+
+    def metrics(self, name: str) -> frozenset[str]:
+        """The metrics of an evaluation that the run has scores of. Raises as `answers`."""
+        return frozenset(score.removeprefix(f"{name}.") for score in self.scores() if self._owner(score) == name)
+
+    def _owner(self, score: str) -> str:
+        """Names and metrics may hold dots themselves: the longest name counts."""
+        return max((name for name in self.evaluations if score.startswith(f"{name}.")), key=len, default="")
 
     def scores(self, step: str = TUNED) -> Mapping[str, float]:
         """Every score of the tuned model, or of the base, as the run has worked it out. Raises as `answers`."""
@@ -211,7 +239,7 @@ def _against(first: Kept, later: Kept) -> Against:
         try:
             scores |= dict(_compared(first, later, name))
         except TunewrightError as error:
-            refused[name] = error.message
+            refused[name] = why_not(error)
             continue
         if otherwise := graded_otherwise(first, later, name):
             notes[name] = f"answers were graded otherwise: {otherwise}"
@@ -221,11 +249,16 @@ def _against(first: Kept, later: Kept) -> Against:
 def _compared(first: Kept, later: Kept, name: str) -> Iterator[tuple[str, Score]]:
     sides = alike(first, later, name)
     evaluator = first.evaluator(name)
-    less, known = evaluator.lower_is_better(), later.evaluator(name).summaries()
+    less, shared = evaluator.lower_is_better(), first.metrics(name) & later.metrics(name)
     for metric, summary in evaluator.summaries().items():
-        if metric in known:
+        if metric in shared:
             score = compare(*sides, metric, summary, first.lock["seed"], metric in less)
             yield f"{name}.{metric}", score
+
+
+def why_not(error: TunewrightError) -> str:
+    """Why an evaluation is not compared, with what to do, in one line."""
+    return f"{error.message}; {error.fix}" if error.fix else error.message
 
 
 def alike(first: Kept, later: Kept, name: str) -> tuple[list[Graded], list[Graded]]:

@@ -23,6 +23,8 @@ class Opener:
     quantizer: Quantizer
     adapter: AdapterMethod
     dtype: str
+    foreign: bool = False
+    """As in `Served`."""
 
     @property
     def whole(self) -> Whole:
@@ -36,7 +38,8 @@ class Opener:
     def served(self, folder: Path, saved: Path | None, speaks: Path | None = None) -> AbstractContextManager[Subject]:
         """The base in `folder`, with what was saved put on it if there is any; `speaks` as in `Served`."""
         method = self.adapter if saved is not None else None
-        return self.engine.open(Served(folder, self.loader, self.quantizer, self.dtype, method, saved, speaks))
+        form = Served(folder, self.loader, self.quantizer, self.dtype, method, saved, speaks, self.foreign)
+        return self.engine.open(form)
 
     @contextmanager
     def tuned(self, folder: Path, saved: Path, digest: str) -> Iterator[Subject]:

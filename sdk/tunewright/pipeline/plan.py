@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,12 +14,15 @@ from tunewright.parts import Backend, DataSource
 from tunewright.parts.base import Argument, BadOption, library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.model_source import Pin
+from tunewright.pipeline.apart import paths
 from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.locked import make_lock
 from tunewright.pipeline.repeats import Repeat, repeats
 from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
+from tunewright.pipeline.shots import fewer, once_each, too_few
+from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
 from tunewright.pipeline.variants import refuse_unknown, searched
@@ -77,9 +80,12 @@ class Plan:
                 if (found := everything(backend, self.resolved.facts_for(backend)))
             },
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
+            "unanswered": {one.name: dict(one.unanswered) for one in self.resolved.baselines if one.unanswered},
             "repeats": [one.to_json() for one in self.repeats],
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "libraries": libraries(self.resolved),
+            "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
+            "said": said(self.resolved.document.data),
             "written": written(self.resolved.document.data),
             "lock": dict(self.lock),
         }
@@ -144,7 +150,7 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], 
     can show.
     """
     learnt: dict[DataSource, list[Row]] = {}
-    problems, found, shown = [], list[Repeat](), dict[str, Shown]()
+    problems, found, shown = list[Problem](), list[Repeat](), dict[str, Shown]()
     try:
         rows = read_all(resolved)
         _make_examples(resolved, rows)
@@ -152,6 +158,7 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], 
         for training, made in rows.learnt:
             for source, one in zip(training.train, made.train, strict=True):
                 learnt.setdefault(source, one.rows)
+        problems += _too_few_examples(resolved, rows)
         found = repeats(rows)
         problems += [resolved.problem(one.source, one.finding()) for one in found if one.refused]
     except BadSource as error:
@@ -159,6 +166,17 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], 
     every = tuple(tuple(learnt.get(source, ())) for source in sources_learnt(resolved))
     problems += client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
     return problems, tuple(one for one in found if not one.refused), shown
+
+
+def _too_few_examples(resolved: Resolved, found: AllRows) -> Iterator[Problem]:
+    """Of baselines that show more training rows than there are. Which of them are questions, the run alone looks up."""
+    learnt = {training: once_each(rows.train) for training, rows in found.learnt}
+    for baseline in resolved.baselines:
+        shots = [resolved.shown_before(resolved.asked[one.name]) for one in baseline.asked if baseline.few_shot]
+        least = min((len(learnt[one.training]) for one in shots if one is not None), default=baseline.few_shot)
+        if least < baseline.few_shot:
+            place = resolved.document.at(("baselines", baseline.place, "few_shot"))
+            yield Problem("too-few-examples", too_few(baseline.few_shot, least), place, fewer(least))
 
 
 def _make_examples(resolved: Resolved, found: AllRows) -> None:

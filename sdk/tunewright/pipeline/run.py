@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunewright.errors import BadInput, EnvironmentFault, Interrupted, TunewrightError
+from tunewright.errors import BadInput, EnvironmentFault, Interrupted, TunewrightError, TunewrightWarning
 from tunewright.parts.tracker import TrackedRun
 from tunewright.pipeline.events import Events, Listener
 from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.interrupts import Interrupts
 from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
+from tunewright.pipeline.since import NamedSpec
 from tunewright.pipeline.step import Context, Step
 from tunewright.pipeline.summary import summarize
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
@@ -27,7 +29,6 @@ from tunewright.pipeline.tasks.train import Misfit, Train
 from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
 from tunewright.spec.dump import dump
-from tunewright.spec.load import load
 from tunewright.spec.problems import SpecError
 from tunewright.store import disk
 from tunewright.store.lock import writer
@@ -250,11 +251,15 @@ def _has(folder: Path, step: str) -> bool:
 def find_run(path: Path, needs: str = "") -> Path:
     """The run's folder that a command names: itself, or the latest of a root that has the step `needs`.
 
-    A spec stands for the root `runs/<name>` under the working folder. Raises `BadInput` where there is none,
-    `SpecError` where a spec cannot be read.
+    A spec stands for the root `runs/<name>` under the working folder; where it is not what that run was made of, a
+    warning says so. Raises `BadInput` where there is none, `SpecError` where a spec cannot be read.
     """
     if path.is_file():
-        path = Path("runs") / str(load(path).data.get("name"))
+        spec = NamedSpec(path)
+        found = find_run(spec.root, needs)
+        if unlike := spec.unlike(found):
+            warnings.warn(TunewrightWarning(unlike), stacklevel=1)  # from here, so that it is shown once, whoever asks
+        return found
     if (path / RUN).is_file():
         return path.resolve()
     latest = sorted(path.glob(f"*/{RUN}"), key=lambda run: run.stat().st_mtime_ns, reverse=True)

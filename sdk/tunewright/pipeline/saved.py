@@ -30,6 +30,17 @@ class Saved:
         named = {} if manifest is None else {name: manifest[name] for name in ("name", "version")}
         return {**named, "digest": self.digest()}
 
+    def told(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the package, which `check` has proven; None where it has none, or is a bare folder."""
+        path = self.folder / name
+        if self._manifest() is None or not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise Refused(f"the package `{self.written}` has a damaged {name}: {error}") from error
+        return found
+
     def check(self, identity: Mapping[str, Any]) -> None:
         """Raise `Refused` where it is a package that was altered, or of another base."""
         manifest = self._manifest()

@@ -9,15 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tunewright.data.near import CHARACTERS, LONG, QUOTABLE, QUOTED_RUN, RUN, THRESHOLD, Found, near, quotes
+from tunewright.data.near import (
+    CHARACTERS,
+    LONG,
+    PART,
+    QUOTABLE,
+    QUOTED_RUN,
+    RUN,
+    THRESHOLD,
+    Found,
+    near,
+    parts,
+    quotes,
+)
 from tunewright.data.own import Common, Words, words
 from tunewright.data.rows import Realised
 from tunewright.parts import PromptFormat
 from tunewright.parts.evaluator import Item
 from tunewright.parts.prompt_format import Text, texts
+from tunewright.pipeline.inherited import Known, digest_of, joined
 from tunewright.pipeline.rows import counted, example_of
 
-KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row"}
+KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row", "partial": "in large part"}
 """How an item may stand among the rows, the surest first, and how that is said."""
 EXAMPLES = 20
 """Groups of rows of one training that a ledger names."""
@@ -28,16 +41,21 @@ METHOD = {
     "long": LONG,
     "quoted_words": QUOTED_RUN,
     "quotable": QUOTABLE,
+    "part": PART,
 }
 """What the figures of `data.near` are, as a ledger calls them."""
 
 
 class Learnt(NamedTuple):
-    """The rows of a training, by source, and the format by which they become examples."""
+    """The rows of a training, by source, and the format by which they become examples.
+
+    Or, where it `chooses`, rows that are not learnt and choose among checkpoints.
+    """
 
     name: str
     format: PromptFormat
     sources: Sequence[Realised]
+    chooses: bool = False
 
 
 class Row(NamedTuple):
@@ -73,7 +91,7 @@ class Place(NamedTuple):
 
     kind: str
     similarity: float
-    training: str
+    training: Learnt
     row: Row
 
     def answers(self, question: Question) -> bool:
@@ -82,8 +100,13 @@ class Place(NamedTuple):
         return bool(question.reference) and f" {' '.join(question.reference)} " in f" {' '.join(there)} "
 
 
-def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
+def ledger(
+    trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]], parent: Known | None = None
+) -> dict[str, Any]:
     """`trainings` and `evaluations`, as plain data: what was compared, and what was found.
+
+    Of each evaluation, `looked` are the items that were looked up among all that was learnt, and `unlooked` counts the
+    others: those of which the ledger of the `parent` that the training goes on from says nothing.
 
     Raises ModuleNotFoundError where datasketch is not installed.
     """
@@ -99,21 +122,38 @@ def ledger(trainings: Sequence[Learnt], items: Mapping[str, Sequence[Item]]) -> 
     told = []
     for training in trainings:
         shown = rows[training.name]
-        found = near([common.own(row.asked) for row in shown], asked)
+        own = [common.own(row.asked) for row in shown]
+        found = near(own, asked)
         for number, matches in found.matches.items():
-            places[number] += [
-                Place(match.kind, match.similarity, training.name, shown[match.place]) for match in matches
-            ]
+            places[number] += [Place(match.kind, match.similarity, training, shown[match.place]) for match in matches]
         known = {(number, match.place) for number, matches in found.matches.items() for match in matches}
-        for quote in quotes(([*row.prompt, *row.answer] for row in shown), asked):
-            if (quote.item, quote.row) not in known:
-                places[quote.item].append(Place("contained", quote.share, training.name, shown[quote.row]))
+        whole = ([*row.prompt, *row.answer] for row in shown)
+        for kind, within in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
+            for quote in within:
+                if (quote.item, quote.row) not in known:
+                    known.add((quote.item, quote.row))
+                    places[quote.item].append(Place(kind, quote.share, training, shown[quote.row]))
         told.append(_training(training, shown, found))
-    evaluations: dict[str, dict[str, Any]] = {name: {"items": len(some), "found": []} for name, some in items.items()}
+    evaluations: dict[str, dict[str, Any]] = {
+        name: {"items": len(some), "found": [], "looked": [], "unlooked": 0} for name, some in items.items()
+    }
     for question, some in zip(questions, places, strict=True):
-        if some:
-            evaluations[question.evaluation]["found"].append(_found(question, some))
+        _tell(evaluations[question.evaluation], question, some, parent)
     return {"trainings": told, "evaluations": evaluations}
+
+
+def _tell(looked: dict[str, Any], question: Question, places: Sequence[Place], parent: Known | None) -> None:
+    """Put what is known of one question into what is told of its evaluation."""
+    item = digest_of(question.prompt, question.reference)
+    found = _found(question, places) if places else None
+    if parent is not None and item in parent.found:
+        found = joined(found, parent.found[item], list(KINDS))
+    if found is not None:
+        looked["found"].append({**found, "id": question.item.id, "origin": question.item.origin, "item": item})
+    if parent is None or item in parent.looked:
+        looked["looked"].append(item)
+    else:
+        looked["unlooked"] += 1
 
 
 def _rows(training: Learnt) -> Iterator[Row]:
@@ -166,16 +206,18 @@ def _training(training: Learnt, rows: Sequence[Row], found: Found) -> dict[str, 
 
 
 def _found(question: Question, places: Sequence[Place]) -> dict[str, Any]:
-    """The surest of the places, and how many rows there are; `answer` says whether the reference is in any of them."""
+    """The surest of the places, and how many rows there are; `answer` says whether the reference is in any of them.
+
+    `learnt` is false where all of them only choose among checkpoints.
+    """
     surest = min(places, key=lambda place: (list(KINDS).index(place.kind), -place.similarity))
     return {
-        "id": question.item.id,
-        "origin": question.item.origin,
         "kind": surest.kind,
         "similarity": surest.similarity,
-        "training": surest.training,
+        "training": surest.training.name,
         "source": surest.row.source,
         "row": surest.row.origin,
         "rows": len(places),
+        "learnt": any(not place.training.chooses for place in places),
         "answer": any(place.answers(question) for place in places),
     }

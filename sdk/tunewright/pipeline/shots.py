@@ -10,15 +10,19 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tunewright.data.same import Sameness
-from tunewright.errors import BadInput
+from tunewright.data.near import near, quotes
+from tunewright.data.own import Common, words
+from tunewright.data.rows import Realised
+from tunewright.errors import BadInput, MissingExtra
 from tunewright.parts import Backend
+from tunewright.parts.base import library_version
 from tunewright.parts.data_source import Row
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.loader import Message
-from tunewright.parts.prompt_format import Example, Text
-from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
-from tunewright.resolve.resolved import Claims, Training
+from tunewright.parts.prompt_format import Example, Text, texts
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of, test_rows
+from tunewright.pipeline.seen import METHOD
+from tunewright.resolve.resolved import Claims, Shots
 
 SYSTEM = "system"
 BETWEEN = "\n\n"  # what parts an example of plain text from what comes next
@@ -26,17 +30,19 @@ BETWEEN = "\n\n"  # what parts an example of plain text from what comes next
 
 class ShownRows(ClaimRows):
     """Rows that claims are made on, each after the same examples. They are drawn by the seed from the training rows,
-    of every answer one before any answer a second, and none that is itself a question."""
+    of every answer one before any answer a second, and none that is itself a question, nearly one, or quotes one."""
 
-    def __init__(self, claims: Claims, training: Training, count: int, seed: int) -> None:
+    def __init__(self, claims: Claims, shots: Shots, count: int, seed: int) -> None:
         super().__init__(claims, seed)
-        self.shown, self.count, self.equal = TrainingRows(training, seed), count, Sameness(claims.read)
+        self.shown, self.shown_by, self.count = TrainingRows(shots.training, seed), shots.format, count
 
     def parts(self) -> tuple[Backend, ...]:
         return (*super().parts(), *self.shown.parts())
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "examples": self.count, "seed": self.seed, "shown": self.shown.settings()}
+        told_apart = {**METHOD, "datasketch": library_version("datasketch")}
+        shown = {"examples": self.count, "seed": self.seed, "shown": self.shown.settings(), "told_apart": told_apart}
+        return {**super().settings(), **shown}
 
     def digests(self) -> dict[str, str]:
         return {**super().digests(), **self.shown.digests()}
@@ -44,26 +50,57 @@ class ShownRows(ClaimRows):
     def examples(self) -> list[TestRow]:
         """The rows as examples. Raises `BadInput` where fewer examples are there than are asked for."""
         asked = super().examples()
-        questions = {self.equal.of(row) for one in self.realise() for row in one.rows}
-        rows = [row for row in rows_of(self.shown.realise().train) if self.equal.of(row) not in questions]
-        shots = self._drawn(rows)
+        rows = test_rows(self.shown_by, once_each(self.shown.realise().train))
+        shots = self._drawn(_no_questions(rows, asked))
         if len(shots) < self.count:
-            raise BadInput(
-                f"{self.count} examples were asked for, and {len(shots)} training rows are there that are no question",
-                fix=f"set `few_shot: {len(shots)}` or less" if shots else "leave the baseline out",
-            )
+            message = f"{too_few(self.count, len(shots))} that are no question"
+            raise BadInput(message, fix=fewer(len(shots)))
         return [row._replace(example=preceded(shots, _plain(row.example, row.origin))) for row in asked]
 
-    def _drawn(self, rows: Sequence[Row]) -> list[Example]:
+    def _drawn(self, rows: Sequence[TestRow]) -> list[Example]:
         drawn = list(rows)
         random.Random(f"few-shot-{self.seed}").shuffle(drawn)
         by_answer: dict[str, list[Example]] = {}
         for row in drawn:
-            example = _plain(example_of(self.format, row), row.origin)
+            example = _plain(row.example, row.origin)
             by_answer.setdefault(example.answer, []).append(example)
         rounds = max((len(same) for same in by_answer.values()), default=0)
         turns = [same[turn] for turn in range(rounds) for same in by_answer.values() if turn < len(same)]
         return turns[: self.count]
+
+
+def _no_questions(rows: Sequence[TestRow], asked: Sequence[TestRow]) -> list[TestRow]:
+    """The rows that hold none of what is asked, by what a prompt says of its own: as the ledger compares them, and not
+    by columns, of which an evaluation may read others."""
+    shown, questions = ([_words(row.example.asked) for row in some] for some in (rows, asked))
+    common = Common([shown, questions])
+    own = [common.own(question) for question in questions]
+    try:
+        matches = near([common.own(prompt) for prompt in shown], own).matches
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the search for near duplicates", "train", error) from error
+    whole = ([*prompt, *words(row.example.answer)] for prompt, row in zip(shown, rows, strict=True))
+    found = {match.place for some in matches.values() for match in some} | {quote.row for quote in quotes(whole, own)}
+    return [row for place, row in enumerate(rows) if place not in found]
+
+
+def _words(text: Text) -> list[str]:
+    return words("\n".join(texts(text)))
+
+
+def once_each(sources: Sequence[Realised]) -> list[Row]:
+    """The rows that examples are drawn from: copies of one are one example."""
+    return list({row.origin: row for row in rows_of(sources)}.values())
+
+
+def too_few(wanted: int, found: int) -> str:
+    """That there are fewer rows than examples."""
+    return f"{wanted:,} examples are asked for, and there are {found:,} training rows"
+
+
+def fewer(found: int) -> str:
+    """What can be done then."""
+    return f"set `few_shot: {found}` or less" if found else "leave the baseline out"
 
 
 def preceded(shots: Sequence[Example], example: Example) -> Example:

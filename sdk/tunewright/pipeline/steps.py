@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -61,7 +62,8 @@ def steps_of(
         yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
     if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
         learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
-        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"]), {})
+        parent = taken_up(resolved.adapter).get("parent")
+        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"], parent), {})
     made = Made("fetch", "", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():
@@ -100,7 +102,8 @@ def steps_of(
     compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
     asked = {one.name: one.asked for one in resolved.baselines}
     shots = {one.name: one.few_shot for one in resolved.baselines if one.few_shot and one.engine is None}
-    judge = Judge(resolved.evaluators, resolved.gates, seed, asked, shots)
+    unanswered = {one.name: one.unanswered for one in resolved.baselines if one.unanswered}
+    judge = Judge(resolved.evaluators, resolved.gates, seed, asked, shots, unanswered)
     yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
     shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
@@ -174,16 +177,17 @@ def _baseline(resolved: Resolved, opener: Opener, baseline: Baseline) -> Evaluat
     """The same questions; with examples where the baseline has some, by its own engine where it has one."""
     asked = {one: _rows_for(resolved, baseline, one) for one in baseline.asked}
     engines = {one.name: baseline.engine or resolved.asked_by[one.name] for one in baseline.asked}
-    return Evaluate(opener, asked, engines, its_own=baseline.engine is not None)
+    its_own = baseline.engine is not None
+    return Evaluate(replace(opener, foreign=its_own), asked, engines, its_own)
 
 
 def _rows_for(resolved: Resolved, baseline: Baseline, evaluator: Evaluator) -> ClaimRows:
     claims, seed = resolved.asked[evaluator.name], resolved.spec.seed
     if not baseline.few_shot:
         return ClaimRows(claims, seed)
-    # the last training may learn rows of another kind, as preferences
-    makes = (one for one in reversed(resolved.trainings) if one.format.makes == claims.format.makes)
-    return ShownRows(claims, next(makes, resolved.trainings[-1]), baseline.few_shot, seed)
+    shots = resolved.shown_before(claims)
+    assert shots is not None  # else it was refused
+    return ShownRows(claims, shots, baseline.few_shot, seed)
 
 
 def _certifier(resolved: Resolved, opener: Opener) -> Certifier:

@@ -208,10 +208,10 @@ class Rows(Fact):
 
 
 class Contaminated(Fact):
-    """An item that stands in a row that is learnt: `kind` is `exact`, `near` or `contained`."""
+    """An item that stands in a row that is learnt: `kind` is `exact`, `near`, `contained` or `partial`."""
 
     origin: str
-    kind: Literal["exact", "near", "contained"]
+    kind: Literal["exact", "near", "contained", "partial"]
     similarity: float
     row: str
     rows: int
@@ -219,10 +219,14 @@ class Contaminated(Fact):
 
 
 class Looked(Fact):
-    """The items of an evaluation that were looked up, those found, and how many test rows were removed before."""
+    """The items of an evaluation that were looked up, those found, and how many test rows were removed before.
+
+    `unlooked` counts the items of which it is not known whether a parent learnt them.
+    """
 
     items: int
     removed: int = 0
+    unlooked: int = 0
     found: tuple[Contaminated, ...] = ()
 
 
@@ -322,6 +326,8 @@ class ReportFacts(Fact):
     scores: Mapping[str, Score] = {}
     baselines: Mapping[str, Mapping[str, Score]] = {}
     """Scores against each baseline, which is `base` in them, by its name."""
+    unanswered: Mapping[str, Mapping[str, str]] = {}
+    """By baseline, the evaluations that it does not answer, and why."""
     classes: Mapping[str, Classes] = {}
     """By evaluation, as `calibration` and `answers`."""
     calibration: Mapping[str, Calibration] = {}

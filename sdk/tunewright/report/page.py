@@ -48,7 +48,12 @@ def render(facts: ReportFacts) -> str:
             measures=(AGREEMENT, KL),
             form_intervals=interval_plots(forms),
             clean_intervals=interval_plots(facts.contamination.clean if facts.contamination else {}),
-            kinds={"exact": "as it is", "near": "nearly", "contained": "within a longer row"},
+            kinds={
+                "exact": "as it is",
+                "near": "nearly",
+                "contained": "within a longer row",
+                "partial": "in large part",
+            },
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
             loss=loss_plot(facts.loss),

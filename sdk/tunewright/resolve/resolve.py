@@ -209,16 +209,23 @@ def _baselines(
     An engine answers what it is able to.
     """
     engines = {key[1]: part for key, part in found.items() if key[0] == "baselines"}
+    every = tuple(evaluators)
     for place, one in enumerate(spec.baselines):
         if isinstance(one, str):
             continue  # the base, which always is there
-        able = [
-            evaluator
-            for evaluator in evaluators
-            if (place not in engines or serves(engines[place], evaluator))
-            and (not one.few_shot or (evaluator.consumes and asked[evaluator.name].sources == test.sources))
-        ]
-        yield Baseline(one.called, one.few_shot or 0, engines.get(place), tuple(able), place)
+        engine, shots = engines.get(place), one.few_shot or 0
+        why = {each.name: _unanswered(each, engine, shots, asked[each.name].sources == test.sources) for each in every}
+        able = tuple(each for each in every if not why[each.name])
+        yield Baseline(one.called, shots, engine, able, {name: said for name, said in why.items() if said}, place)
+
+
+def _unanswered(evaluator: Evaluator, engine: Engine | None, few_shot: int, shared: bool) -> str:
+    """Why a baseline does not answer an evaluation, which asks the rows of `data.test` where they are `shared`."""
+    if engine is not None and not serves(engine, evaluator):
+        return f"engine `{engine.kind}` cannot serve it"
+    if few_shot and not evaluator.consumes:
+        return "it has questions of its own, before which no training row stands"
+    return "it asks rows of its own, before which no training row stands" if few_shot and not shared else ""
 
 
 def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
@@ -313,6 +320,7 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
+        evaluations=frozenset(evaluator.name for evaluator in resolved.evaluators),
         dtype=resolved.spec.model.dtype,
         saves=_saves(resolved, config),
         offers={backend.part: backend.offers() for backend in reversed(list(resolved.backends()))},  # the first counts

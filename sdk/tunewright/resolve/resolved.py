@@ -63,6 +63,13 @@ class Claims(NamedTuple):
     """As `Training.read`: a training and an evaluation must see one split alike."""
 
 
+class Shots(NamedTuple):
+    """The training whose rows are examples before questions, and the format that makes examples of them."""
+
+    training: Training
+    format: PromptFormat
+
+
 class Baseline(NamedTuple):
     """What the tuned model is compared with besides the base. `place` is its number in the spec's list."""
 
@@ -73,6 +80,8 @@ class Baseline(NamedTuple):
     """Who answers in place of the base."""
     asked: tuple[Evaluator, ...]
     """The evaluations that it can answer."""
+    unanswered: Mapping[str, str]
+    """Why not, of each of the others, by its name."""
     place: int
 
 
@@ -136,6 +145,18 @@ class Resolved(NamedTuple):
                 heads = tuple(self.heads.get(source, Head(())) for source in training.train)
                 return replace(self.facts, train=heads, validation=bool(training.validation))
         return self.facts
+
+    def shown_before(self, claims: Claims) -> Shots | None:
+        """Whose rows stand as examples before such questions; None where no training makes rows of their kind.
+
+        The last training whose rows the questions' own format reads; where it reads none, the last by its own format.
+        """
+        alike = [one for one in reversed(self.trainings) if one.format.makes == claims.format.makes]
+        wanted = claims.format.columns().keys()
+        for training in alike:
+            if all(wanted <= set(self.heads.get(source, Head(())).columns) for source in training.train):
+                return Shots(training, claims.format)
+        return Shots(alike[0], alike[0].format) if alike else None
 
     def where(self, backend: Backend) -> str:
         """A backend's place in the spec, as a person writes it: `data.train.0`."""

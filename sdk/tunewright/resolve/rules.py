@@ -331,7 +331,7 @@ def _names(resolved: Resolved) -> Iterator[Problem]:
 
 
 def _baselines(resolved: Resolved) -> Iterator[Problem]:
-    """Each has a name of its own and something to answer."""
+    """Each has a name of its own and something to answer, in words that its model reads as they are meant."""
     seen = {BASE, "tuned"}  # as the steps that ask these are called
     for baseline in resolved.baselines:
         place = resolved.document.at(("baselines", baseline.place))
@@ -339,6 +339,16 @@ def _baselines(resolved: Resolved) -> Iterator[Problem]:
             message = f"two baselines are called `{baseline.name}`"
             yield Problem("duplicate-name", message, place, "give one a `name:`")
         seen.add(baseline.name)
+        if baseline.engine is not None:
+            yield from (resolved.problem(baseline.engine, finding) for finding in baseline.engine.foreign())
+        asked = [resolved.asked[one.name] for one in baseline.asked if baseline.few_shot]
+        unseen = sorted({claims.format.makes for claims in asked if resolved.shown_before(claims) is None})
+        if unseen:
+            kinds = " and ".join(sorted({training.format.makes for training in resolved.trainings}))
+            message = (
+                f"its examples are {' and '.join(unseen)} rows, as the questions; the trainings learn {kinds} rows"
+            )
+            yield Problem("wrong-row-kind", message, place, "leave `few_shot` out: no training has rows to show")
         if not baseline.asked:
             message = f"baseline `{baseline.name}` can answer none of the evaluations"
             fix = (

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from tunewright.spec.document import Document, Key
 
 API_VERSION = "tunewright/v1"
+PROJECT = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # what a project may be called: its runs' folder is called by it
 SPLIT = "split"  # the one kind that the core fills itself: it needs the training rows, not a source
 
 
@@ -146,8 +147,6 @@ class Baseline(_Section):
     kind answers with, as a model that is served elsewhere.
     """
 
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "object"}})
-
     name: Annotated[
         str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What gates and tables call it.")
     ] = None
@@ -212,7 +211,7 @@ class Spec(_Section):
     api_version: Annotated[
         Literal["tunewright/v1"], Field(alias="apiVersion", description="The form of the spec that it is written in.")
     ]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Lower-case name of the project.")]
+    name: Annotated[str, Field(pattern=PROJECT, description="Lower-case name of the project.")]
     requires: Annotated[
         list[str], Field(description='Distributions that must be installed, as pip writes them: "acme-plugin>=1.2".')
     ] = []

@@ -6,12 +6,16 @@ problems of all files are collected before any is shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tunewright.errors import BadInput
 
 WIDEST = 120  # letters of a source line that are shown
+_HELD = re.compile(
+    r"""((?:api_?key|password|secret|\btoken)["']?\s*[:=]\s*["']?)(?!\$\{env:)([^\s,}\]"']+)""", re.IGNORECASE
+)
 
 
 class Position(NamedTuple):
@@ -41,14 +45,22 @@ class Problem(NamedTuple):
             "end_column": place.end_column,
             "code": self.code,
             "message": self.message,
-            "suggestion": self.suggestion,
+            "suggestion": hidden(self.suggestion),
         }
+
+
+def hidden(text: str) -> str:
+    """A line of a spec as it is shown: a literal value under a name that is a secret's is starred out, since any other
+    mistake of that line shows it all. Columns stay as they are."""
+    return _HELD.sub(lambda found: found[1] + "*" * len(found[2]), text)
 
 
 def _file(problem: Problem) -> str:
     """The file's name; of a secret that was typed with `--set`, without the value."""
     file = problem.position.file
-    return f"{file.partition('=')[0]}=…" if problem.code == "secret-in-spec" and file.startswith("--set ") else file
+    if not file.startswith("--set "):
+        return file
+    return f"{file.partition('=')[0]}=…" if problem.code == "secret-in-spec" else hidden(file)
 
 
 class SpecError(BadInput):
@@ -69,13 +81,13 @@ def _render(problem: Problem, lines: Sequence[str]) -> str:
     place = problem.position
     head = f"{_file(problem)}:{place.line}:{place.column}: error[{problem.code}]: {problem.message}"
     if not 1 <= place.line <= len(lines):
-        return f"{head}\n   {problem.suggestion}" if problem.suggestion else head
+        return f"{head}\n   {hidden(problem.suggestion)}" if problem.suggestion else head
     number, line = f"{place.line:>4}", lines[place.line - 1]
     if problem.code == "secret-in-spec":  # what stands there may be the secret itself
         line = f"{line[: place.column - 1]}…"
-    line, start, end = _window(line, place.column - 1, place.end_column - 1)
+    line, start, end = _window(hidden(line), place.column - 1, place.end_column - 1)
     caret = _blank(line[:start]) + "^" * max(1, len(_blank(line[start:end]).expandtabs()))
-    pointer = f"{' ' * len(number)} | {caret} {problem.suggestion}".rstrip()
+    pointer = f"{' ' * len(number)} | {caret} {hidden(problem.suggestion)}".rstrip()
     return f"{head}\n{number} | {line}\n{pointer}"
 
 
@@ -112,7 +124,7 @@ def render_github(problems: Iterable[Problem]) -> str:
 
 
 def _annotation(problem: Problem) -> str:
-    place, text = problem.position, " ".join(filter(None, (problem.message, problem.suggestion)))
+    place, text = problem.position, " ".join(filter(None, (problem.message, hidden(problem.suggestion))))
     where = f"file={_property(_file(problem))},line={place.line},col={place.column},endColumn={place.end_column}"
     return f"::error {where},title={problem.code}::{_data(text)}"
 

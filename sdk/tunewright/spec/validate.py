@@ -181,6 +181,8 @@ def _is_number(text: str) -> bool:
 def _shown(value: Any) -> str:
     if value is None:
         return "empty"
+    if isinstance(value, dict | list):  # what it holds is shown by its line, and may be a secret
+        return "a mapping" if isinstance(value, dict) else "a list"
     text = repr(value)
     return f"`{text[:40]}…`" if len(text) > 41 else f"`{text}`"
 

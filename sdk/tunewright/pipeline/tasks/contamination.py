@@ -1,9 +1,9 @@
-"""contamination: rows that are learnt, compared with each other and with the items of every evaluation."""
+"""contamination: rows that are learnt or choose checkpoints, and which items of the evaluations they are."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,32 @@ from tunewright.errors import MissingExtra, TunewrightWarning
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.base import library_version
 from tunewright.parts.gate import Contamination
-from tunewright.pipeline.rows import ClaimRows, TrainingRows
+from tunewright.pipeline.inherited import known_by
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of
+from tunewright.pipeline.saved import Saved
 from tunewright.pipeline.seen import KINDS, METHOD, Learnt, ledger
 from tunewright.pipeline.step import Context, Task
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 LEDGER = "contamination.json"
+REMEDY = "run the parent's own spec with this evaluation, and take the package that it makes"
 
 
 class Contaminated(Task):
-    """The ledger of what was compared and found. `repeats` is what the plan has told of already."""
+    """The ledger of what was compared and found. `repeats` is what the plan has told of already, `parent` what the
+    first training goes on from."""
+
+    version = 2
 
     def __init__(
         self,
         trainings: Mapping[str, TrainingRows],
         asked: Mapping[Evaluator, ClaimRows],
         repeats: Sequence[Mapping[str, Any]],
+        parent: Saved | None = None,
     ) -> None:
-        self.trainings, self.asked, self.repeats = trainings, asked, repeats
+        self.trainings, self.asked, self.repeats, self.parent = trainings, asked, repeats, parent
 
     def parts(self) -> tuple[Backend, ...]:
         rows: list[TrainingRows | ClaimRows] = [*self.trainings.values(), *self.asked.values()]
@@ -47,17 +54,19 @@ class Contaminated(Task):
     def sources(self) -> Mapping[str, str]:
         named: list[tuple[str, TrainingRows | ClaimRows]] = [*self.trainings.items()]
         named += [(f"evaluation {evaluator.name}", rows) for evaluator, rows in self.asked.items()]
-        return {f"{name} {place}": digest for name, rows in named for place, digest in rows.digests().items()}
+        taken = {} if self.parent is None else {"parent": self.parent.digest()}
+        return taken | {f"{name} {place}": digest for name, rows in named for place, digest in rows.digests().items()}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        learnt = [Learnt(name, rows.format, rows.realise().train) for name, rows in self.trainings.items()]
+        learnt = [one for name, rows in self.trainings.items() for one in _sets(name, rows)]
         claimed = {evaluator: rows.realise() for evaluator, rows in self.asked.items()}
         items = {
             evaluator.name: list(evaluator.items(self.asked[evaluator].examples_of(rows)))
             for evaluator, rows in claimed.items()
         }
         try:
-            found = ledger(learnt, items)
+            parent = None if self.parent is None else known_by(self.parent.told(LEDGER), METHOD)
+            found = ledger(learnt, items, parent)
         except ModuleNotFoundError as error:
             raise MissingExtra("the search for near duplicates", "train", error) from error
         for evaluator, rows in claimed.items():
@@ -68,7 +77,17 @@ class Contaminated(Task):
         for name, looked in found["evaluations"].items():
             if any(one["kind"] != "exact" or not self.repeats for one in looked["found"]):  # else the plan has told
                 context.warn(TunewrightWarning(f"{sentence(name, looked)}; the report has the scores without them"))
+            if looked["unlooked"]:
+                context.warn(TunewrightWarning(f"{unlooked(name, looked)}; {REMEDY}"))
         return {name: {"items": len(some)} for name, some in items.items()}
+
+
+def _sets(name: str, rows: TrainingRows) -> Iterator[Learnt]:
+    """What a training learns, and apart from it what chooses among its checkpoints."""
+    found = rows.realise()
+    yield Learnt(name, rows.format, found.train)
+    if rows_of(found.validation):
+        yield Learnt(f"validation of {name}" if name else "validation", rows.format, found.validation, chooses=True)
 
 
 def looked_up(inputs: Mapping[str, Artifact]) -> Contamination | None:
@@ -80,13 +99,15 @@ def looked_up(inputs: Mapping[str, Artifact]) -> Contamination | None:
         compared=sum(looked["items"] for looked in found["evaluations"].values()),
         items={name: tuple(one["id"] for one in looked["found"]) for name, looked in found["evaluations"].items()},
         threshold=found["method"]["threshold"],
+        unlooked={name: looked["unlooked"] for name, looked in found["evaluations"].items() if looked["unlooked"]},
     )
 
 
 def sentences(inputs: Mapping[str, Artifact]) -> list[str]:
-    """One for each evaluation some of whose items were found."""
+    """One for each evaluation some of whose items were found, and one for each that a parent was not asked about."""
     found = inputs["contamination"].json(LEDGER)["evaluations"] if "contamination" in inputs else {}
-    return [sentence(name, looked) for name, looked in found.items() if looked["found"]]
+    learnt = [sentence(name, looked) for name, looked in found.items() if looked["found"]]
+    return learnt + [unlooked(name, looked) for name, looked in found.items() if looked["unlooked"]]
 
 
 def sentence(name: str, looked: Mapping[str, Any]) -> str:
@@ -95,10 +116,19 @@ def sentence(name: str, looked: Mapping[str, Any]) -> str:
     kinds = Counter(one["kind"] for one in found)
     how = ", ".join(f"{kinds[kind]} {said}" for kind, said in KINDS.items() if kinds[kind])
     answered = sum(one["answer"] for one in found)
-    first = found[0]
+    first, chosen = found[0], sum(not one["learnt"] for one in found)
+    among = "are learnt" if not chosen else "choose checkpoints" if chosen == len(found) else "are learnt or choose"
     return (
-        f"{len(found):,} of {looked['items']:,} items of `{name}` stand among the rows that are learnt ({how}; "
+        f"{len(found):,} of {looked['items']:,} items of `{name}` stand among the rows that {among} ({how}; "
         f"{answered} with their answer), such as {first['origin']} in {first['row']}"
+    )
+
+
+def unlooked(name: str, looked: Mapping[str, Any]) -> str:
+    """Of which items nobody knows whether the parent learnt them."""
+    return (
+        f"{looked['unlooked']:,} of {looked['items']:,} items of `{name}` were not looked up among what the parent "
+        "learnt: its package does not tell of them"
     )
 
 
@@ -117,6 +147,8 @@ def in_brief(ledger: Artifact) -> dict[str, Any]:
                 "answered": sum(one["answer"] for one in looked["found"]),
                 "found": [one["id"] for one in looked["found"]],
                 "message": sentence(name, looked) if looked["found"] else "",
+                "unlooked": looked["unlooked"],
+                "unknown": unlooked(name, looked) if looked["unlooked"] else "",
             }
             for name, looked in found["evaluations"].items()
         },

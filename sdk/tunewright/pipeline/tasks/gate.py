@@ -42,10 +42,12 @@ class Judge(Task):
         seed: int,
         baselines: Mapping[str, Sequence[Evaluator]] = MappingProxyType({}),
         shots: Mapping[str, int] = MappingProxyType({}),
+        unanswered: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
         self.baselines = {name: tuple(asked) for name, asked in baselines.items()}
         self.shots = dict(shots)
+        self.unanswered = {name: dict(why) for name, why in unanswered.items()}
 
     def parts(self) -> tuple[Backend, ...]:
         return (*self.evaluators, *self.gates)
@@ -55,6 +57,7 @@ class Judge(Task):
             "seed": self.seed,
             "baselines": {name: [one.name for one in asked] for name, asked in self.baselines.items()},
             "shots": self.shots,
+            "unanswered": self.unanswered,
         }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
@@ -76,6 +79,7 @@ class Judge(Task):
             "scores": _plain(scores),
             "clean": _plain(clean),
             "baselines": {name: _plain(them) for name, them in baselines.items()},
+            "unanswered": self.unanswered,
             "answers": {
                 one.name: {side: habits(graded) for side, graded in zip(("base", "tuned"), answers[one], strict=True)}
                 for one in answers

@@ -79,7 +79,7 @@ class Report(Task):
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
-            **_only(evidence, "scores", "gates", "readings", "baselines", "answers"),
+            **_only(evidence, "scores", "gates", "readings", "baselines", "unanswered", "answers"),
             **self._of_answers(inputs),
             "proofs": proofs(inputs),
             "unproven": unproven(inputs),
@@ -107,7 +107,10 @@ class Report(Task):
             "threshold": ledger["method"]["threshold"],
             "trainings": [_only(training, *of_rows) for training in ledger["trainings"]],
             "evaluations": {
-                name: {**_only(looked, "items", "removed"), "found": [_only(one, *of_items) for one in looked["found"]]}
+                name: {
+                    **_only(looked, "items", "removed", "unlooked"),
+                    "found": [_only(one, *of_items) for one in looked["found"]],
+                }
                 for name, looked in ledger["evaluations"].items()
             },
             "clean": clean,
