@@ -20,7 +20,7 @@ import numpy as np
 from tunewright.parts.gate import Evidence, Gate, Score
 from tunewright.stats import changes
 from tunewright.stats.deltas import by_reference
-from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, wide_enough
+from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, joined, wide_enough
 from tunewright_basics.better_than import BetterThan, BetterThanOptions
 from tunewright_basics.non_inferior import NonInferior, NonInferiorOptions
 
@@ -163,7 +163,7 @@ def score_of_labels(one: Labels) -> Score:
     gained = ((tuned - base) * wanted).sum(axis=1) * weights
     found = np.abs(swapped(tuned, base) - swapped(base, tuned))
     p_value = float((np.count_nonzero(found >= abs(after - before) - 1e-12) + 1) / (len(found) + 1))
-    ends = wide_enough((float(low), float(high)), gained, weights)
+    ends = joined((float(low), float(high)), gained, weights)
     return Score(n, before, after, after - before, ends, p_value, clusters=n)
 
 
@@ -216,7 +216,7 @@ def lines(rounds: int) -> Iterator[str]:
     yield f"| {' | '.join(HEAD)} |"
     yield "|---" * len(HEAD) + "|"
     for name, make, size, bootstrap in CASES:
-        of = rounds // 2 if make in (labels, rare_label) else rounds  # they take the longest, a hundredth of a second
+        of = rounds // 8 if make in (labels, rare_label) else rounds  # they take the longest, a hundredth of a second
         for n in SIZES:
             null, margin, gained = (simulate(make, n, gain, of, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
             errors = (null.better, gained.better, margin.non_inferior, null.non_inferior)
