@@ -58,7 +58,8 @@ def test_run_json_is_one_object_on_stdout(tunewright):
     done = tunewright("run", "client.yaml", "--json")
     summary = json.loads(done.stdout)
     shown = {"status", "why", "run_dir", "steps", "scores", "proofs", "unproven", "gates", "parity", "search",
-             "trained", "artifacts", "baselines", "unanswered", "contamination", "clean", "answers", "readings"}  # fmt: skip
+             "trained", "artifacts", "baselines", "unanswered", "contamination", "clean", "answers",
+             "readings"}  # fmt: skip
     assert set(summary) == shown
     assert summary["unproven"] == []
     assert set(summary["scores"]["fake.right"]) == {field.name for field in dataclasses.fields(Score)}
