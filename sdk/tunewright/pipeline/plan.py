@@ -99,11 +99,12 @@ def make_plan(resolved: Resolved, search: Sequence[str] = ()) -> Plan:
     """
     refuse_unknown(resolved, search)
     refuse_lacking(resolved.backends())
-    problems, repeated, shown = _check_rows(resolved)
+    problems, repeated, rows = _check_rows(resolved)
     resolved.refuse(problems)
     for one in repeated:
         warnings.warn(TunewrightWarning(str(one)), stacklevel=2)
     device = resolved.loader.device()  # before any library is asked for its signatures: this one sets it offline
+    shown = shown_by(resolved, rows) if rows is not None else {}  # by libraries that only training brings
     slow = slow_types(resolved)
     if slow:
         fix = " and ".join(f"`{field}: fp32`" for field in slow)
@@ -143,18 +144,17 @@ def _pin(resolved: Resolved) -> Pin:
         raise SpecError([resolved.problem(resolved.source, error.finding)], resolved.document.sources) from error
 
 
-def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], Mapping[str, Shown]]:
-    """Every row becomes an example or a question, and the client's own rules see all that is learnt.
+def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], AllRows | None]:
+    """Every row becomes an example, and the client's own rules see all that is learnt.
 
-    Gives what is wrong, the rows that judge and were shown to the model, which is only told, and what each evaluation
-    can show.
+    Gives what is wrong, the rows that judge and were shown to the model, which is only told, and all rows; None where
+    some cannot be read.
     """
     learnt: dict[DataSource, list[Row]] = {}
-    problems, found, shown = list[Problem](), list[Repeat](), dict[str, Shown]()
+    problems, found, rows = list[Problem](), list[Repeat](), None
     try:
         rows = read_all(resolved)
         _make_examples(resolved, rows)
-        shown = shown_by(resolved, rows)
         for training, made in rows.learnt:
             for source, one in zip(training.train, made.train, strict=True):
                 learnt.setdefault(source, one.rows)
@@ -165,7 +165,7 @@ def _check_rows(resolved: Resolved) -> tuple[list[Problem], tuple[Repeat, ...], 
         problems.append(resolved.problem(error.source, error.finding))
     every = tuple(tuple(learnt.get(source, ())) for source in sources_learnt(resolved))
     problems += client_rules(resolved, replace(resolved.facts, rows=every, complete=True))
-    return problems, tuple(one for one in found if not one.refused), shown
+    return problems, tuple(one for one in found if not one.refused), rows
 
 
 def _too_few_examples(resolved: Resolved, found: AllRows) -> Iterator[Problem]:
