@@ -177,8 +177,7 @@ def _baseline(resolved: Resolved, opener: Opener, baseline: Baseline) -> Evaluat
     """The same questions; with examples where the baseline has some, by its own engine where it has one."""
     asked = {one: _rows_for(resolved, baseline, one) for one in baseline.asked}
     engines = {one.name: baseline.engine or resolved.asked_by[one.name] for one in baseline.asked}
-    its_own = baseline.engine is not None
-    return Evaluate(replace(opener, foreign=its_own), asked, engines, its_own)
+    return Evaluate(replace(opener, foreign=baseline.engine is not None), asked, engines)
 
 
 def _rows_for(resolved: Resolved, baseline: Baseline, evaluator: Evaluator) -> ClaimRows:

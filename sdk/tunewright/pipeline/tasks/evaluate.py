@@ -40,7 +40,7 @@ class Evaluate(Task):
     What the model thinks of a few references is kept, so that a base in the tuned model's place is found by it.
 
     `asked_by` is the engine of each evaluator, by its name. With the port `base`, what was answered without training.
-    With `its_own`, the engines answer with the model that they have, which need not be the base.
+    With a `foreign` opener, the engines answer with the model that they have, which need not be the base.
     """
 
     version = 2
@@ -50,9 +50,8 @@ class Evaluate(Task):
         opener: Opener,
         asked: Mapping[Evaluator, ClaimRows],
         asked_by: Mapping[str, Engine],
-        its_own: bool = False,
     ) -> None:
-        self.opener, self.asked, self.asked_by, self.its_own = opener, asked, asked_by, its_own
+        self.opener, self.asked, self.asked_by = opener, asked, asked_by
 
     def parts(self) -> tuple[Backend, ...]:
         opener, engines = self.opener, [opener.engine for opener, _ in self._openers()]
@@ -62,7 +61,7 @@ class Evaluate(Task):
     def settings(self) -> dict[str, Any]:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         engines = {evaluator.name: self.asked_by[evaluator.name].settings() for evaluator in self.asked}
-        own = {"its_own": True} if self.its_own else {}
+        own = {"its_own": True} if self.opener.foreign else {}
         return {"dtype": self.opener.dtype, "rows": rows, "asked_by": engines, **own}
 
     def sources(self) -> Mapping[str, str]:
@@ -80,7 +79,9 @@ class Evaluate(Task):
         for opener, evaluators in self._openers():
             seen = opener.engine.sees_weights
             with self._subject(opener, inputs) as subject:
-                probes = {} if self.its_own else _probed(opener.engine, subject, {one: rows[one] for one in evaluators})
+                probes = (
+                    {} if opener.foreign else _probed(opener.engine, subject, {one: rows[one] for one in evaluators})
+                )
                 moved = _moved(probes, before) if seen else None
                 golden |= probes
                 found = {evaluator: measured(evaluator, subject, rows[evaluator], context) for evaluator in evaluators}
@@ -107,7 +108,7 @@ class Evaluate(Task):
         folder, trained = base_folder(inputs["model"]), inputs.get("trained")
         if trained is None:
             # a whole model of the engine's own is opened by what a whole exported one would be
-            return opener.served(folder, None, folder if self.its_own else None)
+            return opener.served(folder, None, folder if opener.foreign else None)
         return opener.tuned(folder, trained.path / TRAINED, trained.json(OUTCOME)["digest"])
 
     def _refuse_what_cannot_be_graded(self, rows: Rows, base: Path) -> None:
