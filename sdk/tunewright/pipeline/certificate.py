@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Evaluator, Graded, Item, mean_of
 from tunewright.parts.gate import AGREEMENT, KL, Score
-from tunewright.stats.paired import compare
+from tunewright.stats.paired import compare, compare_all
 
 LOSS = 0.02
 """Two points: what a form may lose of a score whose best is 1; of a larger one, or one that is better when it is
@@ -174,10 +174,8 @@ def _graded(place: int, grades: Mapping[str, float]) -> Graded:
 def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[Metric]:
     """Every metric of every evaluation."""
     for evaluator, before in trained.graded.items():
-        less = evaluator.lower_is_better()
-        for metric, summary in evaluator.summaries().items():
-            score = compare(before, form.graded[evaluator], metric, summary, seed, metric in less)
-            yield Metric(f"{evaluator.name}.{metric}", score, metric in less)
+        for metric, score in compare_all(evaluator, before, form.graded[evaluator], seed):
+            yield Metric(f"{evaluator.name}.{metric}", score, score.lower_is_better)
 
 
 def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mapping[str, Any]) -> Iterator[str]:

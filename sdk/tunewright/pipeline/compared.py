@@ -23,7 +23,7 @@ from tunewright.parts.evaluator import Graded
 from tunewright.parts.gate import Score
 from tunewright.pipeline.tasks.evaluate import SUBJECT, read_graded
 from tunewright.stats.holm import adjusted
-from tunewright.stats.paired import compare
+from tunewright.stats.paired import compare_all
 from tunewright.stats.seeds import Between, between
 from tunewright.store.publish import Artifact, read_artifact
 
@@ -249,11 +249,9 @@ def _against(first: Kept, later: Kept) -> Against:
 def _compared(first: Kept, later: Kept, name: str) -> Iterator[tuple[str, Score]]:
     sides = alike(first, later, name)
     evaluator = first.evaluator(name)
-    less, shared = evaluator.lower_is_better(), first.metrics(name) & later.metrics(name)
-    for metric, summary in evaluator.summaries().items():
-        if metric in shared:
-            score = compare(*sides, metric, summary, first.lock["seed"], metric in less)
-            yield f"{name}.{metric}", score
+    shared = first.metrics(name) & later.metrics(name)
+    for metric, score in compare_all(evaluator, *sides, first.lock["seed"], metrics=shared):
+        yield f"{name}.{metric}", score
 
 
 def why_not(error: TunewrightError) -> str:

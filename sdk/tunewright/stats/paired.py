@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tunewright.errors import Refused
-from tunewright.parts.evaluator import Graded, Item, Summary, mean_of
+from tunewright.parts.evaluator import Evaluator, Graded, Item, Summary, mean_of
 from tunewright.parts.gate import Score
 from tunewright.stats import changes
 from tunewright.stats.deltas import Deltas, MeanDeltas, Pairs, SummaryDeltas, by_reference
@@ -105,6 +105,32 @@ def _of_counts(found: Score, pairs: Pairs, metric: str) -> Score:
         base_ci95=wilson(sum(b == 1 for b, _ in grades), n),
         tuned_ci95=wilson(sum(t == 1 for _, t in grades), n),
     )
+
+
+def compare_all(
+    evaluator: Evaluator,
+    base: Sequence[Graded],
+    tuned: Sequence[Graded],
+    seed: int,
+    *,
+    metrics: Container[str] | None = None,
+    skip_undefined: bool = False,
+) -> Iterator[tuple[str, Score]]:
+    """`compare` by every metric of an evaluation, in its order; of `metrics` where some are named.
+
+    Raises ZeroDivisionError by a metric that concerns no item, unless these are to be skipped.
+    """
+    less = evaluator.lower_is_better()
+    for metric, summary in evaluator.summaries().items():
+        if metrics is not None and metric not in metrics:
+            continue
+        try:
+            score = compare(base, tuned, metric, summary, seed, metric in less)
+        except ZeroDivisionError:
+            if skip_undefined:
+                continue
+            raise
+        yield metric, score
 
 
 def _pair(base: Sequence[Graded], tuned: Sequence[Graded]) -> Pairs:

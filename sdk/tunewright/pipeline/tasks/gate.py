@@ -19,7 +19,7 @@ from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
 from tunewright.stats.holm import adjusted
-from tunewright.stats.paired import compare
+from tunewright.stats.paired import compare_all
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
@@ -98,9 +98,8 @@ class Judge(Task):
     def _compared(
         self, evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]
     ) -> Iterator[tuple[str, Score]]:
-        less = evaluator.lower_is_better()
-        for metric, summary in evaluator.summaries().items():
-            yield f"{evaluator.name}.{metric}", compare(base, tuned, metric, summary, self.seed, metric in less)
+        for metric, score in compare_all(evaluator, base, tuned, self.seed):
+            yield f"{evaluator.name}.{metric}", score
 
     def _clean(
         self,
@@ -113,12 +112,8 @@ class Judge(Task):
         base, tuned = ([one for one in side if one.item.id not in seen] for side in sides)
         if not seen or not base:
             return
-        less = evaluator.lower_is_better()
-        for metric, summary in evaluator.summaries().items():
-            try:
-                score = compare(base, tuned, metric, summary, self.seed, metric in less)
-            except ZeroDivisionError:  # no item is left that this metric concerns
-                continue
+        # of some metrics no item may be left
+        for metric, score in compare_all(evaluator, base, tuned, self.seed, skip_undefined=True):
             yield f"{evaluator.name}.{metric}", score
 
     def _against(
