@@ -46,11 +46,10 @@ class Answers(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric of an evaluation, the trained form against this one, and whether less of it is better."""
+    """A metric of an evaluation, the trained form against this one."""
 
     name: str
     score: Score
-    less: bool
 
 
 def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _metrics(trained: Answers, form: Answers, seed: int) -> Iterator[Metric]:
     """Every metric of every evaluation."""
     for evaluator, before in trained.graded.items():
         for metric, score in compare_all(evaluator, before, form.graded[evaluator], seed):
-            yield Metric(f"{evaluator.name}.{metric}", score, score.lower_is_better)
+            yield Metric(f"{evaluator.name}.{metric}", score)
 
 
 def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mapping[str, Any]) -> Iterator[str]:
@@ -199,7 +198,8 @@ def _like(form: Answers, base: Answers) -> bool:
 
 def _lost(metrics: Sequence[Metric]) -> Iterator[str]:
     """Scores that are worse by more than may be, and not by chance."""
-    for name, score, less in metrics:
+    for name, score in metrics:
+        less = score.lower_is_better
         room = LOSS * (abs(score.base) if less else max(1.0, abs(score.base)))
         worse = score.delta if less else -score.delta
         if worse > room + 1e-9 and score.p_value < CHANCE:

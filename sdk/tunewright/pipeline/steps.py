@@ -100,10 +100,7 @@ def steps_of(
         yield Step(step, search, {**trained, **judged, **certified, **read}, device)
         certified, searches[step] = {"parity": step}, step
     compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
-    asked = {one.name: one.asked for one in resolved.baselines}
-    shots = {one.name: one.few_shot for one in resolved.baselines if one.few_shot and one.engine is None}
-    unanswered = {one.name: one.unanswered for one in resolved.baselines if one.unanswered}
-    judge = Judge(resolved.evaluators, resolved.gates, seed, asked, shots, unanswered)
+    judge = Judge(resolved.evaluators, resolved.gates, seed, resolved.baselines)
     yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
     shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
     yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})

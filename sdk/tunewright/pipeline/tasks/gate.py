@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from tunewright.digest import canonical_json
@@ -18,6 +17,7 @@ from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import looked_up
 from tunewright.pipeline.tasks.evaluate import read_graded
 from tunewright.pipeline.tasks.parity import PARITY
+from tunewright.resolve.resolved import Baseline
 from tunewright.stats.holm import adjusted
 from tunewright.stats.paired import compare_all
 from tunewright.store import disk
@@ -29,8 +29,7 @@ EVIDENCE = "evidence.json"
 class Judge(Task):
     """Scores with paired intervals, and a verdict for each gate.
 
-    `baselines` holds the evaluations of each baseline, by its name; its answers come by the port `baseline_port`.
-    `shots` tells how many examples those of them show that are the base with examples.
+    The answers of each baseline come by the port `baseline_port`.
     """
 
     version = 3
@@ -40,14 +39,10 @@ class Judge(Task):
         evaluators: Sequence[Evaluator],
         gates: Sequence[Gate],
         seed: int,
-        baselines: Mapping[str, Sequence[Evaluator]] = MappingProxyType({}),
-        shots: Mapping[str, int] = MappingProxyType({}),
-        unanswered: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        baselines: Sequence[Baseline] = (),
     ) -> None:
         self.evaluators, self.gates, self.seed = tuple(evaluators), tuple(gates), seed
-        self.baselines = {name: tuple(asked) for name, asked in baselines.items()}
-        self.shots = dict(shots)
-        self.unanswered = {name: dict(why) for name, why in unanswered.items()}
+        self.baselines = tuple(baselines)
 
     def parts(self) -> tuple[Backend, ...]:
         return (*self.evaluators, *self.gates)
@@ -55,9 +50,15 @@ class Judge(Task):
     def settings(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
-            "baselines": {name: [one.name for one in asked] for name, asked in self.baselines.items()},
-            "shots": self.shots,
-            "unanswered": self.unanswered,
+            "baselines": {
+                one.name: {
+                    "asked": [evaluator.name for evaluator in one.asked],
+                    "unanswered": dict(one.unanswered),
+                    "few_shot": one.few_shot,
+                    "of_base": one.engine is None,
+                }
+                for one in self.baselines
+            },
         }
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
@@ -69,8 +70,7 @@ class Judge(Task):
         scores = adjusted({name: one for each in answers for name, one in self._compared(each, *answers[each])})
         clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, answers[each], found)}
         baselines = {
-            name: dict(self._against(inputs[baseline_port(name)], asked, answers))
-            for name, asked in self.baselines.items()
+            one.name: dict(self._against(inputs[baseline_port(one.name)], one.asked, answers)) for one in self.baselines
         }
         named = {baseline_score(name, key): one for name, them in baselines.items() for key, one in them.items()}
         shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))}, found)
@@ -79,14 +79,18 @@ class Judge(Task):
             "scores": _plain(scores),
             "clean": _plain(clean),
             "baselines": {name: _plain(them) for name, them in baselines.items()},
-            "unanswered": self.unanswered,
+            "unanswered": {one.name: dict(one.unanswered) for one in self.baselines if one.unanswered},
             "answers": {
                 one.name: {side: habits(graded) for side, graded in zip(("base", "tuned"), answers[one], strict=True)}
                 for one in answers
             },
             "readings": readings(
                 scores,
-                [Shown(count, self._by_examples(inputs, name, answers)) for name, count in self.shots.items()],
+                [
+                    Shown(one.few_shot, self._by_examples(inputs, one, answers))
+                    for one in self.baselines
+                    if one.few_shot and one.engine is None
+                ],
                 [Answered(one, *answers[one]) for one in answers],
                 self.seed,
             ),
@@ -125,13 +129,16 @@ class Judge(Task):
             yield from self._compared(evaluator, _of_baseline(baseline, evaluator, tuned), tuned)
 
     def _by_examples(
-        self, inputs: Mapping[str, Artifact], name: str, answers: Mapping[Evaluator, Sequence[Sequence[Graded]]]
+        self,
+        inputs: Mapping[str, Artifact],
+        baseline: Baseline,
+        answers: Mapping[Evaluator, Sequence[Sequence[Graded]]],
     ) -> dict[str, Score]:
         """The scores of the bare base, and as `tuned` those of the base with examples."""
         found: dict[str, Score] = {}
-        for evaluator in self.baselines[name]:
+        for evaluator in baseline.asked:
             base, _ = answers[evaluator]
-            shown = _of_baseline(inputs[baseline_port(name)], evaluator, base)
+            shown = _of_baseline(inputs[baseline_port(baseline.name)], evaluator, base)
             found |= self._compared(evaluator, base, shown)
         return found
 
