@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
+from tunewright.parts.prompt_format import Text, texts
+
 LEAST, SHARE = 5, 0.05
 """So many prompts of a set, and such a share of it, begin or end alike before that counts as the set's own words."""
 FEW, MOST = 8, 0.5
@@ -38,6 +40,11 @@ def words(text: str) -> list[str]:
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return list(map(sys.intern, _WORD.findall(_SILENT.sub(_parted, folded))))  # a word of a million rows is held once
+
+
+def words_of(text: Text) -> list[str]:
+    """The words of a prompt or an answer: of a conversation, those of all its messages."""
+    return words("\n".join(texts(text)))
 
 
 def mostly_unspaced(text: str) -> bool:

@@ -20,8 +20,8 @@ from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.locked import make_lock
 from tunewright.pipeline.repeats import Repeat, repeats
-from tunewright.pipeline.rows import AllRows, example_of, read_all, rows_of
-from tunewright.pipeline.shots import fewer, once_each, too_few
+from tunewright.pipeline.rows import AllRows, example_of, once_each, read_all, rows_of
+from tunewright.pipeline.shots import fewer, too_few
 from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of

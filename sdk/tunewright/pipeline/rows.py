@@ -151,6 +151,11 @@ def test_rows(form: PromptFormat, rows: Sequence[Row]) -> list[TestRow]:
     return [TestRow(row.id, row.origin, example_of(form, row), row.group, row.fields) for row in rows]
 
 
+def once_each(found: Sequence[Realised]) -> list[Row]:
+    """The rows of all sources without the copies that `epochs` and weights make of them."""
+    return list({row.origin: row for row in rows_of(found)}.values())
+
+
 def counted(found: Sequence[Realised]) -> list[Mapping[str, Any]]:
     """What a report says of each source."""
     return [{"name": one.name, "rows": len(one.rows), "set_aside": len(one.set_aside)} for one in found]

@@ -22,13 +22,12 @@ from tunewright.data.near import (
     parts,
     quotes,
 )
-from tunewright.data.own import Common, Words, words
+from tunewright.data.own import Common, Words, words, words_of
 from tunewright.data.rows import Realised
 from tunewright.parts import PromptFormat
 from tunewright.parts.evaluator import Item
-from tunewright.parts.prompt_format import Text, texts
 from tunewright.pipeline.inherited import Known, digest_of, joined
-from tunewright.pipeline.rows import counted, example_of
+from tunewright.pipeline.rows import counted, example_of, once_each
 
 KINDS = {"exact": "as they are", "near": "nearly", "contained": "within a longer row", "partial": "in large part"}
 """How an item may stand among the rows, the surest first, and how that is said."""
@@ -112,7 +111,7 @@ def ledger(
     """
     rows = {training.name: list(_rows(training)) for training in trainings}
     questions = [
-        Question(name, item, _words(item.prompt), words(item.reference))
+        Question(name, item, words_of(item.prompt), words(item.reference))
         for name, some in items.items()
         for item in some
     ]
@@ -159,13 +158,9 @@ def _tell(looked: dict[str, Any], question: Question, places: Sequence[Place], p
 def _rows(training: Learnt) -> Iterator[Row]:
     """Each row once: the copies that `epochs` and weights make of it are the same row."""
     for source in training.sources:
-        for row in {row.origin: row for row in source.rows}.values():
+        for row in once_each([source]):
             example = example_of(training.format, row)
-            yield Row(source.name, row.origin, _words(example.asked), words(example.answer))
-
-
-def _words(text: Text) -> list[str]:
-    return words("\n".join(texts(text)))
+            yield Row(source.name, row.origin, words_of(example.asked), words(example.answer))
 
 
 def _by_set(rows: Mapping[str, Sequence[Row]]) -> list[list[Words]]:

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunewright.data.near import near, quotes
-from tunewright.data.own import Common, words
-from tunewright.data.rows import Realised
+from tunewright.data.own import Common, words, words_of
 from tunewright.errors import BadInput, MissingExtra
 from tunewright.parts import Backend
 from tunewright.parts.base import library_version
-from tunewright.parts.data_source import Row
 from tunewright.parts.evaluator import TestRow
 from tunewright.parts.loader import Message
-from tunewright.parts.prompt_format import Example, Text, texts
-from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of, test_rows
+from tunewright.parts.prompt_format import Example, Text
+from tunewright.pipeline.rows import ClaimRows, TrainingRows, once_each, test_rows
 from tunewright.pipeline.seen import METHOD
 from tunewright.resolve.resolved import Claims, Shots
 
@@ -72,7 +70,7 @@ class ShownRows(ClaimRows):
 def _no_questions(rows: Sequence[TestRow], asked: Sequence[TestRow]) -> list[TestRow]:
     """The rows that hold none of what is asked, by what a prompt says of its own: as the ledger compares them, and not
     by columns, of which an evaluation may read others."""
-    shown, questions = ([_words(row.example.asked) for row in some] for some in (rows, asked))
+    shown, questions = ([words_of(row.example.asked) for row in some] for some in (rows, asked))
     common = Common([shown, questions])
     own = [common.own(question) for question in questions]
     try:
@@ -82,15 +80,6 @@ def _no_questions(rows: Sequence[TestRow], asked: Sequence[TestRow]) -> list[Tes
     whole = ([*prompt, *words(row.example.answer)] for prompt, row in zip(shown, rows, strict=True))
     found = {match.place for some in matches.values() for match in some} | {quote.row for quote in quotes(whole, own)}
     return [row for place, row in enumerate(rows) if place not in found]
-
-
-def _words(text: Text) -> list[str]:
-    return words("\n".join(texts(text)))
-
-
-def once_each(sources: Sequence[Realised]) -> list[Row]:
-    """The rows that examples are drawn from: copies of one are one example."""
-    return list({row.origin: row for row in rows_of(sources)}.values())
 
 
 def too_few(wanted: int, found: int) -> str:
