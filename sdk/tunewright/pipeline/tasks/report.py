@@ -33,6 +33,8 @@ SHOWN = 8  # rows won and rows lost that the page shows, of each
 SURE, RIGHT = "confidence", "accuracy"  # grades of an evaluation that tells how sure the model is, and how right
 
 HAIR = 1e-6  # what rounding may put a probability beyond 0 or 1
+Answers = Mapping[Evaluator, Sequence[Sequence[Graded]]]
+"""What base and tuned model answered, by evaluation."""
 
 
 class Report(Task):
@@ -59,6 +61,7 @@ class Report(Task):
         evidence, rows = inputs["gate"].json(EVIDENCE), inputs["rows"].json(FACTS)
         failed = [gate for gate in evidence["gates"] if not gate["passed"]]
         size = inputs["export"].json(FORM)["bytes"]
+        answers = {one: [read_graded(inputs[side], one.name) for side in ("base", "tuned")] for one in self.evaluators}
         found = {
             "name": self.about["name"],
             "verdict": "failed" if failed else "passed",
@@ -80,7 +83,7 @@ class Report(Task):
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
             **_only(evidence, "scores", "gates", "readings", "baselines", "unanswered", "answers"),
-            **self._of_answers(inputs),
+            **self._of_answers(answers),
             "proofs": proofs(inputs),
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
@@ -89,7 +92,7 @@ class Report(Task):
             **_only(outcome, "substituted", "machine"),
             "parity": self._certificates(inputs["parity"]),
             "search": self._searches(inputs["parity"]),
-            "examples": self._examples(inputs),
+            "examples": self._examples(answers),
             "mask": rows["mask"],
             "libraries": self.about["libraries"],
             "spec_text": dump(self.about["lock"]),
@@ -142,27 +145,25 @@ class Report(Task):
         return {"name": name, **_only(rows, "rows", "tokens"), "steps": outcome["steps"],
                 "first_loss": losses[0], "last_loss": losses[-1], "best_step": outcome["best_step"]}  # fmt: skip
 
-    def _of_answers(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    def _of_answers(self, answers: Answers) -> dict[str, Any]:
         """What was taken for what, and how sure the model was, of the evaluations that tell it."""
         found: dict[str, dict[str, Any]] = {"classes": {}, "calibration": {}}
-        for evaluator in self.evaluators:
-            base, tuned = (read_graded(inputs[side], evaluator.name) for side in ("base", "tuned"))
+        for evaluator, (base, tuned) in answers.items():
             if (labelled := classes(base, tuned)) is not None:
                 found["classes"][evaluator.name] = labelled
             if all(map(_tells_how_sure, (*base, *tuned))):
                 found["calibration"][evaluator.name] = {"base": _sure(base), "tuned": _sure(tuned)}
         return found
 
-    def _examples(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    def _examples(self, answers: Answers) -> dict[str, Any]:
         """The first rows that the tuned model gets right and the base does not, and the other way round."""
         won: list[dict[str, Any]] = []
         lost: list[dict[str, Any]] = []
-        for evaluator in self.evaluators:
+        for evaluator, sides in answers.items():
             if not evaluator.asks:  # given texts were scored: there are no two answers to show
                 continue
             worse = evaluator.lower_is_better()
-            pairs = zip(*(read_graded(inputs[side], evaluator.name) for side in ("base", "tuned")), strict=True)
-            for base, tuned in pairs:
+            for base, tuned in zip(*sides, strict=True):
                 before, after = (
                     sum(-grade if metric in worse else grade for metric, grade in graded.grades.items())
                     for graded in (base, tuned)
