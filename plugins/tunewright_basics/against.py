@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Annotated
 
 from pydantic import Field
 
-from tunewright.parts.gate import Score, baseline_score
+from tunewright.parts import Gate
+from tunewright.parts.base import O
+from tunewright.parts.gate import Evidence, Score, Verdict, baseline_score
 
 BASE = "base"
 FEWEST = 10
@@ -17,6 +20,33 @@ Metric = Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.
 Baseline = Annotated[
     str, Field(min_length=1, description="What it is compared with: `base`, or a baseline of the spec by its name.")
 ]
+
+
+class AgainstGate(Gate[O]):
+    """A gate on the difference to the base or to a baseline: what cannot be judged fails it."""
+
+    def metrics(self) -> frozenset[str]:
+        return frozenset({self.about()})
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        score = evidence.get(self.about())
+        reason = unusable(score, self.about())
+        if score is None or reason is not None:
+            return Verdict(self.asked(), False, reason or "")
+        _, worst, _ = gain(score)
+        return Verdict(self.asked(), self.holds(score, worst), found(score))
+
+    @abstractmethod
+    def about(self) -> str:
+        """The score that it judges, as the evidence calls it."""
+
+    @abstractmethod
+    def asked(self) -> str:
+        """What is demanded, in a sentence."""
+
+    @abstractmethod
+    def holds(self, score: Score, worst: float) -> bool:
+        """Whether it does; `worst` is the end of the interval that is worse, as a gain."""
 
 
 def score_name(metric: str, baseline: str) -> str:

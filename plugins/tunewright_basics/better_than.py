@@ -6,9 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.parts import Gate
-from tunewright.parts.gate import Evidence, GateOptions, Verdict
-from tunewright_basics.against import BASE, Baseline, Metric, found, gain, score_name, unusable
+from tunewright.parts.gate import GateOptions, Score
+from tunewright_basics.against import BASE, AgainstGate, Baseline, Metric, score_name
 
 CHANCE = 0.05
 
@@ -25,7 +24,7 @@ class BetterThanOptions(GateOptions):
     ] = 0.0
 
 
-class BetterThan(Gate[BetterThanOptions]):
+class BetterThan(AgainstGate[BetterThanOptions]):
     """Passes where the whole 95 % interval of the difference lies beyond `at_least` on the good side, and the test says
     that chance does not explain it (p at most 0.05).
 
@@ -39,16 +38,12 @@ class BetterThan(Gate[BetterThanOptions]):
     reads = frozenset({"metric", "baseline", "at_least"})
     vary: ClassVar = {"baseline": (BASE, "few_shot"), "at_least": (0.0, 0.3)}
 
-    def metrics(self) -> frozenset[str]:
-        return frozenset({score_name(self.options.metric, self.options.baseline)})
+    def about(self) -> str:
+        return score_name(self.options.metric, self.options.baseline)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        name, least = score_name(self.options.metric, self.options.baseline), self.options.at_least
-        by = f" by more than {least:g}" if least else ""
-        asked = f"{self.options.metric} is better than {self.options.baseline}{by}"
-        score = evidence.get(name)
-        reason = unusable(score, name)
-        if score is None or reason is not None:
-            return Verdict(asked, False, reason or "")
-        _, worst, _ = gain(score)
-        return Verdict(asked, worst > least and score.p_value <= CHANCE, found(score))
+    def asked(self) -> str:
+        by = f" by more than {self.options.at_least:g}" if self.options.at_least else ""
+        return f"{self.options.metric} is better than {self.options.baseline}{by}"
+
+    def holds(self, score: Score, worst: float) -> bool:
+        return worst > self.options.at_least and score.p_value <= CHANCE

@@ -6,9 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.parts import Gate
-from tunewright.parts.gate import Evidence, GateOptions, Verdict
-from tunewright_basics.against import BASE, Baseline, Metric, found, gain, score_name, unusable
+from tunewright.parts.gate import GateOptions, Score
+from tunewright_basics.against import BASE, AgainstGate, Baseline, Metric, score_name
 
 
 class NonInferiorOptions(GateOptions):
@@ -22,7 +21,7 @@ class NonInferiorOptions(GateOptions):
     to: Baseline = BASE
 
 
-class NonInferior(Gate[NonInferiorOptions]):
+class NonInferior(AgainstGate[NonInferiorOptions]):
     """Passes where the bad end of the 95 % interval of the difference lies inside the margin: the interval, not the
     point, so that few rows do not pass for want of evidence.
 
@@ -36,15 +35,11 @@ class NonInferior(Gate[NonInferiorOptions]):
     reads = frozenset({"metric", "margin", "to"})
     vary: ClassVar = {"margin": (0.05, 0.25), "to": (BASE, "few_shot")}
 
-    def metrics(self) -> frozenset[str]:
-        return frozenset({score_name(self.options.metric, self.options.to)})
+    def about(self) -> str:
+        return score_name(self.options.metric, self.options.to)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        name, margin = score_name(self.options.metric, self.options.to), self.options.margin
-        asked = f"{self.options.metric} is not worse than {self.options.to} by {margin:g} or more"
-        score = evidence.get(name)
-        reason = unusable(score, name)
-        if score is None or reason is not None:
-            return Verdict(asked, False, reason or "")
-        _, worst, _ = gain(score)
-        return Verdict(asked, worst > -margin, found(score))
+    def asked(self) -> str:
+        return f"{self.options.metric} is not worse than {self.options.to} by {self.options.margin:g} or more"
+
+    def holds(self, score: Score, worst: float) -> bool:
+        return worst > -self.options.margin
