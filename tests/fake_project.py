@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from tunewright.discovery import entry_points
+from tunewright.host import Host, hookimpl
 
 FIRST_PARTY = tuple(point.name for point in entry_points("tunewright") if point.distribution == "tunewright")
 
@@ -20,6 +22,17 @@ def write_fake_spec(folder: Path) -> Path:
     spec = folder / "client.yaml"
     spec.write_text(FAKE_SPEC)
     return spec
+
+
+def write_rows(folder: Path, name: str, rows: list[tuple[str, str]]) -> None:
+    """A file of messages and their queues, as the fake spec reads them."""
+    (folder / name).write_text("text,queue\n" + "".join(f'"{text}",{queue}\n' for text, queue in rows))
+
+
+def host_with_ledger_gate() -> Host:
+    """The fakes, and the gate on learnt questions beside them."""
+    table = {"gate/no_contamination": "tunewright_basics.no_contamination:NoContamination"}
+    return Host(blocked=FIRST_PARTY, extra={"gates": SimpleNamespace(tunewright_backends=hookimpl(lambda: table))})
 
 
 FAKE_SPEC = """\

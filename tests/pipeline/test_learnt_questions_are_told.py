@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fake_project import FIRST_PARTY
-from tunewright import Host, hookimpl
+from fake_project import host_with_ledger_gate, write_rows
 from tunewright.cli.tables import print_result
 from tunewright.errors import MissingExtra, TunewrightWarning
 from tunewright.handoff.verify import CARD
@@ -39,21 +38,15 @@ TEST = [
 ]
 
 
-def write(folder, name, rows):
-    (folder / name).write_text("text,queue\n" + "".join(f'"{text}",{queue}\n' for text, queue in rows))
-
-
 @pytest.fixture
 def host(fakes):
-    table = {"gate/no_contamination": "tunewright_basics.no_contamination:NoContamination"}
-    extra = {"gates": SimpleNamespace(tunewright_backends=hookimpl(lambda: table))}
-    return Host(blocked=FIRST_PARTY, extra=extra)
+    return host_with_ledger_gate()
 
 
 @pytest.fixture
 def spec(fake_spec):
-    write(fake_spec.parent, "train.csv", TRAIN)
-    write(fake_spec.parent, "test.csv", TEST)
+    write_rows(fake_spec.parent, "train.csv", TRAIN)
+    write_rows(fake_spec.parent, "test.csv", TEST)
     text = fake_spec.read_text().replace("Route the message.", f'"{SYSTEM}"')
     assert SYSTEM in text
     fake_spec.write_text(text)
@@ -172,7 +165,7 @@ def test_other_rows_and_other_items_are_looked_up_again(spec, host):
 
     keys = [key(), key()]
     for name, rows in (("train.csv", TRAIN[:-1]), ("test.csv", TEST[1:])):
-        write(spec.parent, name, rows)
+        write_rows(spec.parent, name, rows)
         keys.append(key())
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3

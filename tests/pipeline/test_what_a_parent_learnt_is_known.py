@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from fake_project import FIRST_PARTY
-from tunewright import Host, hookimpl
+from fake_project import host_with_ledger_gate, write_rows
 from tunewright.errors import TunewrightWarning
 from tunewright.handoff.verify import CARD
 from tunewright.parts.evaluator import Item
@@ -23,15 +21,9 @@ OTHER = [("I want my money back for the order", "refund"), ("the roof leaks", "r
 GATE = "gates=[{kind: no_contamination}]"
 
 
-def write(folder, name, rows):
-    (folder / name).write_text("text,queue\n" + "".join(f"{text},{queue}\n" for text, queue in rows))
-
-
 @pytest.fixture
 def host(fakes):
-    table = {"gate/no_contamination": "tunewright_basics.no_contamination:NoContamination"}
-    extra = {"gates": SimpleNamespace(tunewright_backends=hookimpl(lambda: table))}
-    return Host(blocked=FIRST_PARTY, extra=extra)
+    return host_with_ledger_gate()
 
 
 @pytest.fixture
@@ -39,8 +31,8 @@ def run(fake_spec, host, tmp_path):
     """Trains on rows, perhaps from a parent on; the summary with what was warned of."""
 
     def run(rows, *overrides, parent=None):
-        write(fake_spec.parent, "train.csv", rows)
-        write(fake_spec.parent, "test.csv", TEST)
+        write_rows(fake_spec.parent, "train.csv", rows)
+        write_rows(fake_spec.parent, "test.csv", TEST)
         on = () if parent is None else (f"adapter={{kind: fake, parent: {parent}}}",)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TunewrightWarning)
