@@ -5,17 +5,14 @@ Every sentence rests on an interval or a test, never on a difference alone.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from tunewright.errors import Refused
-from tunewright.parts.evaluator import TIED, Evaluator, Graded, mean_of
+from tunewright.parts.evaluator import TIED, Evaluator, Graded
 from tunewright.parts.gate import Score
 from tunewright.pipeline.confusion import label_like
-from tunewright.stats.majority import majority
-from tunewright.stats.paired import compare
+from tunewright.stats.majority import majority, share, short
 
 NEAR_ZERO = 0.05
 """Share of right answers of a base that may merely not know what form an answer has."""
@@ -23,8 +20,6 @@ MUCH = 0.25
 """Share of the gain that examples alone must bring to be called much of it."""
 ACCURACY = "accuracy"
 """What an evaluation that lets the model choose among given answers calls the share of right ones."""
-
-LONGEST = 40  # characters of a label in a sentence
 
 
 class Answered(NamedTuple):
@@ -73,7 +68,7 @@ def _by_examples(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterato
             if not _is_share(gained) or not _is_share(score) or not _better(gained):
                 continue
             with_examples = f"{examples} example{'s' if examples > 1 else ''}"
-            said = f"the base has {_share(score.base)} of {name}, and {_share(score.tuned)} with {with_examples}"
+            said = f"the base has {share(score.base)} of {name}, and {share(score.tuned)} with {with_examples}"
             if _better(score) and score.delta / gained.delta >= MUCH:
                 yield _Found(name, True, said)
             elif score.base <= NEAR_ZERO and not _better(score):
@@ -91,14 +86,17 @@ def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed
         for other in choosing:
             if _questions(own) != _questions(other):
                 continue
-            label, lazy = _constant(other.base)
-            against = compare(lazy, other.base, ACCURACY, mean_of(ACCURACY), seed)
-            always = f"always `{label if len(label) <= LONGEST else label[:LONGEST] + '…'}`: {_share(against.base)}"
+            try:
+                found = majority((), other.base, ACCURACY, seed)
+            except Refused:  # partly right, and no choice among several: what one answer would score is not known
+                continue
+            chosen = found.score
+            always = f"always `{short(found.label)}`: {share(chosen.base)}"
             said = (
-                f"the base has {_share(scores[name].base)} of {name}, and finds {_share(against.tuned)} where it only "
+                f"the base has {share(scores[name].base)} of {name}, and finds {share(chosen.tuned)} where it only "
                 f"has to choose ({other.evaluator.name}.{ACCURACY}; {always})"
             )
-            yield _Found(name, _better(against), said)
+            yield _Found(name, _better(chosen), said)
 
 
 def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
@@ -147,10 +145,6 @@ def _is_share(score: Score) -> bool:
     return all(0 <= value <= 1 for value in values) and abs(score.delta) <= 1
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def _right(answered: Answered) -> str | None:
     """The first metric that is 1 where an answer is the reference, and 0 where it is not: for both sides' answers.
 
@@ -166,11 +160,3 @@ def _right(answered: Answered) -> str | None:
 
 def _questions(answered: Answered) -> dict[str, str]:
     return {one.item.id: one.item.reference.strip() for one in answered.base}
-
-
-def _constant(graded: Sequence[Graded]) -> tuple[str, list[Graded]]:
-    """The commonest reference, and the grades of who always answers it."""
-    counts = Counter(one.item.reference.strip() for one in graded)
-    label = min(counts, key=lambda one: (-counts[one], one))
-    always = [replace(one, grades={ACCURACY: float(one.item.reference.strip() == label)}) for one in graded]
-    return label, always

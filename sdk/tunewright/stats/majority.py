@@ -49,11 +49,9 @@ class Majority:
         lazy = (
             ""
             if self.learnt in (None, self.label)
-            else f" (`{_short(self.learnt)}`, the most learnt, {_share(self.learnt_share)})"
+            else f" (`{short(self.learnt)}`, the most learnt, {share(self.learnt_share)})"
         )
-        said = (
-            f"the majority class `{_short(self.label)}` gives {_share(score.base)}{lazy}, tuned {_share(score.tuned)}"
-        )
+        said = f"the majority class `{short(self.label)}` gives {share(score.base)}{lazy}, tuned {share(score.tuned)}"
         seen = f"{score.n:,} rows, p = {score.p_value:.2g}"
         if self.beaten:
             low, high = (100 * bound for bound in score.ci95)
@@ -113,10 +111,12 @@ def _answered(one: Graded, label: str, metric: str) -> Graded:
     return replace(one, answer=Completion([], label, "given", []), grades={metric: right})
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
+    """A label in a sentence: on one line, and no longer than it may be there."""
     line = " ".join(label.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def share(value: float) -> str:
+    """A share of 1 in a sentence, in percent."""
+    return f"{100 * value:.1f} %"
