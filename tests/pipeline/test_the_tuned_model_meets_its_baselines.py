@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from fake_project import FIRST_PARTY
+from fake_project import FIRST_PARTY, write_rows
+from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts.prompt_format import Example
 from tunewright.pipeline.shots import preceded
@@ -45,6 +46,15 @@ def test_the_base_is_asked_with_examples_and_compared_with_the_tuned_model(fake_
 def test_examples_are_no_questions_and_the_seed_draws_them(fake_spec, host, tmp_path):
     (fake_spec.parent / "train.csv").write_text((fake_spec.parent / "test.csv").read_text() + "an odd one,repair\n")
     with pytest.warns(match="equal rows"), pytest.raises(Exception, match="few_shot: 1"):
+        Project(fake_spec, ["baselines=[{few_shot: 2}]"], host).run(tmp_path / "root")
+
+
+def test_a_question_in_large_part_is_no_example(fake_spec, host, tmp_path):
+    """A row that a longer question repeats word for word shows what is asked, as the ledger says of it too."""
+    part = "the pump of the washing machine that you sent is broken"
+    write_rows(fake_spec.parent, "train.csv", [(part, "repair"), ("where is my parcel", "delivery")])
+    write_rows(fake_spec.parent, "test.csv", [(f"{part} so that all the water runs over the floor", "repair")])
+    with pytest.raises(BadInput, match="1 training rows that are no question"):
         Project(fake_spec, ["baselines=[{few_shot: 2}]"], host).run(tmp_path / "root")
 
 

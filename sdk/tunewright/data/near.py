@@ -89,6 +89,33 @@ class Quote(NamedTuple):
     share: float
 
 
+class Hit(NamedTuple):
+    """The item at `item` stands in the row at `row`: as it is, nearly, `contained` in it, or in large part."""
+
+    item: int
+    row: int
+    kind: Literal["exact", "near", "contained", "partial"]
+    similarity: float
+
+
+def look_up(own: Sequence[Words], whole: Iterable[Words], items: Sequence[Words]) -> tuple[Found, list[Hit]]:
+    """Every way in which an item may stand in a row, the surest of each pair; and what rows are among themselves.
+
+    `own` is what each row asks, `whole` the row with its answer, in which an item may be quoted.
+    """
+    found = near(own, items)
+    hits = {
+        (item, match.place): Hit(item, match.place, match.kind, match.similarity)
+        for item, matches in found.matches.items()
+        for match in matches
+    }
+    for quote in quotes(whole, items):
+        hits.setdefault((quote.item, quote.row), Hit(quote.item, quote.row, "contained", quote.share))
+    for part in parts(own, items):
+        hits.setdefault((part.item, part.row), Hit(part.item, part.row, "partial", part.share))
+    return found, list(hits.values())
+
+
 def near(rows: Sequence[Words], items: Sequence[Words] = ()) -> Found:
     """Equal and near rows, and the rows that are equal or near to an item. Texts without a word are near to none.
 

@@ -18,9 +18,7 @@ from tunewright.data.near import (
     RUN,
     THRESHOLD,
     Found,
-    near,
-    parts,
-    quotes,
+    look_up,
 )
 from tunewright.data.own import Common, Words, words, words_of
 from tunewright.data.rows import Realised
@@ -122,16 +120,9 @@ def ledger(
     for training in trainings:
         shown = rows[training.name]
         own = [common.own(row.asked) for row in shown]
-        found = near(own, asked)
-        for number, matches in found.matches.items():
-            places[number] += [Place(match.kind, match.similarity, training, shown[match.place]) for match in matches]
-        known = {(number, match.place) for number, matches in found.matches.items() for match in matches}
-        whole = ([*row.prompt, *row.answer] for row in shown)
-        for kind, within in (("contained", quotes(whole, asked)), ("partial", parts(own, asked))):
-            for quote in within:
-                if (quote.item, quote.row) not in known:
-                    known.add((quote.item, quote.row))
-                    places[quote.item].append(Place(kind, quote.share, training, shown[quote.row]))
+        found, hits = look_up(own, ([*row.prompt, *row.answer] for row in shown), asked)
+        for hit in hits:
+            places[hit.item].append(Place(hit.kind, hit.similarity, training, shown[hit.row]))
         told.append(_training(training, shown, found))
     evaluations: dict[str, dict[str, Any]] = {
         name: {"items": len(some), "found": [], "looked": [], "unlooked": 0} for name, some in items.items()

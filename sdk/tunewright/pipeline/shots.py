@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tunewright.data.near import near, quotes
+from tunewright.data.near import look_up
 from tunewright.data.own import Common, words, words_of
 from tunewright.errors import BadInput, MissingExtra
 from tunewright.parts import Backend
@@ -28,7 +28,8 @@ BETWEEN = "\n\n"  # what parts an example of plain text from what comes next
 
 class ShownRows(ClaimRows):
     """Rows that claims are made on, each after the same examples. They are drawn by the seed from the training rows,
-    of every answer one before any answer a second, and none that is itself a question, nearly one, or quotes one."""
+    of every answer one before any answer a second, and none of them holds a question, in any way that the ledger knows.
+    """
 
     def __init__(self, claims: Claims, shots: Shots, count: int, seed: int) -> None:
         super().__init__(claims, seed)
@@ -72,13 +73,12 @@ def _no_questions(rows: Sequence[TestRow], asked: Sequence[TestRow]) -> list[Tes
     by columns, of which an evaluation may read others."""
     shown, questions = ([words_of(row.example.asked) for row in some] for some in (rows, asked))
     common = Common([shown, questions])
-    own = [common.own(question) for question in questions]
+    whole = ([*prompt, *words(row.example.answer)] for prompt, row in zip(shown, rows, strict=True))
     try:
-        matches = near([common.own(prompt) for prompt in shown], own).matches
+        _, hits = look_up([common.own(prompt) for prompt in shown], whole, [common.own(one) for one in questions])
     except ModuleNotFoundError as error:
         raise MissingExtra("the search for near duplicates", "train", error) from error
-    whole = ([*prompt, *words(row.example.answer)] for prompt, row in zip(shown, rows, strict=True))
-    found = {match.place for some in matches.values() for match in some} | {quote.row for quote in quotes(whole, own)}
+    found = {hit.row for hit in hits}
     return [row for place, row in enumerate(rows) if place not in found]
 
 
