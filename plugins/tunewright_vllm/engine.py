@@ -72,7 +72,9 @@ class VllmEngineOptions(Options):
     ] = None
     same_tokenizer: Annotated[
         bool,
-        Field(description="Of a baseline at `url`: its model has the base's tokenizer, so that ids mean the same words."),
+        Field(
+            description="Of a baseline at `url`: its model has the base's tokenizer, so that ids mean the same words."
+        ),
     ] = False
     context: Annotated[
         PositiveInt | None,
@@ -138,7 +140,9 @@ class Vllm(Engine[VllmEngineOptions]):
         """What is started here is the base's own files, which our tokenizer is of."""
         if self.options.url is not None and not self.options.same_tokenizer:
             message = "token ids of a model that may have another tokenizer would be read by the base's: other words"
-            fix = "ask it by `endpoint` with `prompts: messages`; or write `same_tokenizer: true` where it has the base's"
+            fix = (
+                "ask it by `endpoint` with `prompts: messages`; or write `same_tokenizer: true` where it has the base's"
+            )
             yield Finding("foreign-tokenizer", message, "url", fix)
 
     def versions(self) -> dict[str, str]:
