@@ -28,7 +28,7 @@ def templates() -> tuple[str, ...]:
 def new_project(folder: Path, template: str) -> None:
     """Write the project and say what to do next.
 
-    Raises `BadInput` where there is no such template, no name for a project in the folder's, or one of the files, before
+    Raises `BadInput` where there is no such template, no name for a project in the folder's, or a file already, before
     anything is written.
     """
     if template not in templates():
