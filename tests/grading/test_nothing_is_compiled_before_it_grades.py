@@ -1,4 +1,4 @@
-"""`validate` imports what an evaluation would grade by, and grades nothing: the long patterns wait until something is."""
+"""`validate` imports what an evaluation grades by, and grades nothing: the long patterns wait until something is."""
 
 from __future__ import annotations
 
