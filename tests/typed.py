@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -35,6 +37,19 @@ def typed(*words: str, said: str = "", program: Callable[[], object] = main) -> 
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(["tunewright", *words], code, out.read().decode(), err.read().decode())
+
+
+@contextmanager
+def begun(*words: str) -> Iterator[tuple[int, IO[str]]]:
+    """`tunewright …` while it runs: its process, which is the caller's to wait for, and its stderr line by line."""
+    read, write = os.pipe()
+    with Path(os.devnull).open("r+b") as nothing, os.fdopen(read, encoding="utf-8") as heard:
+        child = os.fork()
+        if child == 0:
+            heard.close()
+            _run(main, words, nothing, nothing, os.fdopen(write, "wb"))
+        os.close(write)
+        yield child, heard
 
 
 def _run(program: Callable[[], object], words: tuple[str, ...], *streams: IO[bytes]) -> None:
