@@ -66,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: else the second waits for the first to be confirmed
     server_of: FakeServer
 
     def do_GET(self) -> None:
@@ -183,12 +184,18 @@ def hang(seconds: float) -> Callable[[Handler], None]:
     return lambda handler: time.sleep(seconds)
 
 
+class Listening(ThreadingHTTPServer):
+    """Takes as many callers at once as a test sends: one that finds the queue full tries again after a second."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 @contextmanager
 def serving(**subjects: Any) -> Iterator[FakeServer]:
     """A server of these models, by their names, until the block ends."""
     made = FakeServer(dict(subjects))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Of", (Handler,), {"server_of": made}))
-    server.daemon_threads = True
+    server = Listening(("127.0.0.1", 0), type("Of", (Handler,), {"server_of": made}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -19,21 +22,37 @@ import tunewright.report.page  # noqa: F401
 from tunewright.cli.start import main
 
 
-def typed(*words: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    """What the command printed and its exit code, or minus the signal that ended it; `said` is its stdin."""
+def typed(*words: str, said: str = "", program: Callable[[], object] = main) -> subprocess.CompletedProcess[str]:
+    """What the command printed and its exit code, or minus the signal that ended it; `said` is its stdin.
+
+    `program` is another command's entry, in place of `tunewright`'s.
+    """
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(said.encode())
         given.seek(0)
         child = os.fork()
         if child == 0:
-            _run(words, given, out, err)
+            _run(program, words, given, out, err)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(["tunewright", *words], code, out.read().decode(), err.read().decode())
 
 
-def _run(words: tuple[str, ...], *streams: IO[bytes]) -> None:
+@contextmanager
+def begun(*words: str) -> Iterator[tuple[int, IO[str]]]:
+    """`tunewright …` while it runs: its process, which is the caller's to wait for, and its stderr line by line."""
+    read, write = os.pipe()
+    with Path(os.devnull).open("r+b") as nothing, os.fdopen(read, encoding="utf-8") as heard:
+        child = os.fork()
+        if child == 0:
+            heard.close()
+            _run(main, words, nothing, nothing, os.fdopen(write, "wb"))
+        os.close(write)
+        yield child, heard
+
+
+def _run(program: Callable[[], object], words: tuple[str, ...], *streams: IO[bytes]) -> None:
     """Never returns: the rest of this process is the parent's."""
     code = 70
     try:
@@ -44,7 +63,7 @@ def _run(words: tuple[str, ...], *streams: IO[bytes]) -> None:
             for number in range(3)
         )
         sys.argv = ["tunewright", *words]
-        main()
+        code = program() or 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:

@@ -91,10 +91,6 @@ class LmEval(Evaluator[LmEvalOptions]):
         include = self.options.include
         if include is not None and not include.path.is_dir():
             yield Finding("file-missing", f"there is no folder {include.written}", "include")
-        for unused in ("test", "format"):
-            if getattr(self.options, unused):
-                message = f"the tasks bring their own documents: `{unused}` is not read"
-                yield Finding("argument-unused", message, unused, "remove it", at_key=True)
 
     def lacking(self) -> str | None:
         return library.lacking()

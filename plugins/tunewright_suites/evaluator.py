@@ -45,7 +45,7 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
     has such items, `exact_match` of spans, `valid_json` (objects that keep their schema) and `over_refusal`: the share
     of harmless requests that the model declines. A suite's version and the digest of its files are in the key.
 
-    It has items of its own: `data.test`, `format` and `test` are not looked at.
+    It has items of its own, and `data.test` is not asked.
     """
 
     kind = "suite"
@@ -95,9 +95,6 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
         if self.options.path is not None and self.options.suite is not None:
             yield Finding("bad-value", "`suite` names an installed suite and `path` another: leave one out", "suite")
             return
-        for field in ("format", "test"):
-            if getattr(self.options, field):
-                yield Finding("bad-value", f"a suite has items of its own: leave `{field}` out", field)
         try:
             _ = self.suite
         except BadOption as error:

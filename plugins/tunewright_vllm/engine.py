@@ -23,9 +23,10 @@ from pydantic import Field, PositiveInt, model_validator
 from tunewright.digest import digest_tree
 from tunewright.engines import Server, environment_of, lacking, running
 from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
-from tunewright.parts import Cap, Engine, Need, Options, Secret, SpecPath
+from tunewright.parts import Cap, Engine, Finding, Need, Options, Secret, SpecPath
 from tunewright.parts.base import Name, Unkeyed
 from tunewright.parts.engine import Served
+from tunewright_endpoint.engine import OURS as SAID_OF_OURS
 from tunewright_endpoint.engine import URL
 from tunewright_vllm.export import rank_bound
 from tunewright_vllm.remedies import OURS, YOURS
@@ -69,6 +70,12 @@ class VllmEngineOptions(Options):
     api_key: Annotated[
         Secret | None, Field(description='Sent to `url` as a bearer token: `"${env:NAME}"`. None is taken elsewhere.')
     ] = None
+    same_tokenizer: Annotated[
+        bool,
+        Field(
+            description="Of a baseline at `url`: its model has the base's tokenizer, so that ids mean the same words."
+        ),
+    ] = False
     context: Annotated[
         PositiveInt | None,
         Field(description="Tokens of prompt and answer at the most; by default 8192, or the model's own if fewer."),
@@ -81,7 +88,7 @@ class VllmEngineOptions(Options):
     @model_validator(mode="after")
     def _either(self) -> VllmEngineOptions:
         if self.url is None:
-            idle = [name for name in ("served_name", "api_key") if getattr(self, name) is not None]
+            idle = [name for name in ("served_name", "api_key", "same_tokenizer") if getattr(self, name)]
             why = "is of a server of your own: it does nothing without `url`"
         else:
             idle = [name for name in ("python", "context", "cache_gib") if getattr(self, name) is not None]
@@ -112,7 +119,9 @@ class Vllm(Engine[VllmEngineOptions]):
     without = ("torchvision", "torchaudio", "torchcodec")
     proof = f"import os; os.environ.update({TARGET}); import {MODULE}"
     takes = "about four minutes, and 3.5 GB"
-    reads = frozenset({"python", "url", "served_name", "api_key", "context", "cache_gib", "concurrency"})
+    reads = frozenset(
+        {"python", "url", "served_name", "api_key", "same_tokenizer", "context", "cache_gib", "concurrency"}
+    )
     vary: ClassVar = {"concurrency": (1, 8), "context": (256, 512), "cache_gib": (1, 2)}
 
     def offers(self) -> frozenset[Cap]:
@@ -122,6 +131,19 @@ class Vllm(Engine[VllmEngineOptions]):
         why = "leave `engine` out; or export `merged`, which vLLM opens as a model by itself"
         yield Need("adapter", Cap.VLLM, "target-cannot-load", why)
         yield Need("quantizer", Cap.FULLY_TRAINABLE, "target-cannot-load", why)
+
+    def comparing(self) -> Iterable[Finding]:
+        if self.options.same_tokenizer:
+            yield Finding("argument-unused", SAID_OF_OURS, "same_tokenizer", "remove it", at_key=True)
+
+    def foreign(self) -> Iterable[Finding]:
+        """What is started here is the base's own files, which our tokenizer is of."""
+        if self.options.url is not None and not self.options.same_tokenizer:
+            message = "token ids of a model that may have another tokenizer would be read by the base's: other words"
+            fix = (
+                "ask it by `endpoint` with `prompts: messages`; or write `same_tokenizer: true` where it has the base's"
+            )
+            yield Finding("foreign-tokenizer", message, "url", fix)
 
     def versions(self) -> dict[str, str]:
         """Of an environment of your own, what it holds; of a server of your own nothing is known before it is asked."""
@@ -144,6 +166,8 @@ class Vllm(Engine[VllmEngineOptions]):
     def open(self, served: Served) -> Iterator[VllmSubject]:
         """Raises `EnvironmentFault` where vLLM is not installed, `BadInput` where a server of your own lists no such
         model, and `WorkFailed` with the end of its log where ours does not start, or dies."""
+        if self.options.same_tokenizer and not served.foreign:
+            raise BadInput(SAID_OF_OURS, fix="remove it")
         if self.options.url is not None:
             # a whole model that was exported is the tuned one as well
             base = served.trained is None and served.speaks is None

@@ -16,6 +16,7 @@ from tunewright.cli.scaffold import TEMPLATES, new_plugin
 from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.parts import PARTS
+from typed import typed
 
 TESTS = Path(__file__).parents[1]
 ROWS = "where is my parcel\tdelivery\nthe pump is broken\trepair\nI cannot sign in\taccount\nlost parcel\tdelivery\n"
@@ -49,6 +50,17 @@ def plugins(tmp_path_factory):
     return folder, {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture
+def among(plugins, monkeypatch):
+    """The same, in this process and in what it starts: a fork need not import torch again."""
+    folder, environment = plugins
+    for package in environment["PYTHONPATH"].split(os.pathsep):
+        monkeypatch.syspath_prepend(package)
+    path = os.pathsep.join(filter(None, [environment["PYTHONPATH"], os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    return folder, {**os.environ, "PYTHONPATH": path}
+
+
 def test_every_part_has_its_template(plugins):
     assert {path.name.partition(".")[0] for path in TEMPLATES.glob("*.py.txt")} >= set(PARTS)
     folder, _ = plugins
@@ -56,18 +68,18 @@ def test_every_part_has_its_template(plugins):
     assert left == []
 
 
-def test_each_passes_its_own_test_as_it_was_written(plugins):
-    folder, environment = plugins
+def test_each_passes_its_own_test_as_it_was_written(among, monkeypatch):
+    folder, _ = among
+    monkeypatch.chdir(folder)
     tests = sorted(str(path) for path in folder.glob("*/tests/test_*.py"))
     assert len(tests) == len(PARTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    done = typed("-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests, program=pytest.console_main)
     assert done.returncode == 0, done.stdout[-6000:]
     assert f"{len(PARTS)} passed" in done.stdout
 
 
-def test_all_of_them_together_make_a_run_whose_adapter_plain_peft_loads(plugins, tmp_path):
-    folder, environment = plugins
+def test_all_of_them_together_make_a_run_whose_adapter_plain_peft_loads(among, tmp_path, monkeypatch):
+    folder, environment = among
     tiny_model(tmp_path / "base", "llama")
     (tmp_path / "rows.txt").write_text(ROWS)
     (tmp_path / "zed.yaml").write_text(SPEC)
@@ -75,10 +87,10 @@ def test_all_of_them_together_make_a_run_whose_adapter_plain_peft_loads(plugins,
     text = loader.read_text()
     assert 'engine = "transformers"' in text
     loader.write_text(text.replace('engine = "transformers"', 'engine = "zed-engine"'))
-    command = [str(Path(sys.executable).with_name("tunewright")), "run", "zed.yaml", "--json"]
-    environment = {**environment, "TUNEWRIGHT_CACHE": str(tmp_path / "cache")}
+    monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        done = typed("run", "zed.yaml", "--json")
     finally:
         loader.write_text(text)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,3 +219,10 @@ def test_plugins_show_says_what_a_backend_can_do_and_needs(tunewright):
     for capability in ("able to merge", "loadable by vLLM", "loadable by llama.cpp", "saved apart from its base"):
         assert capability in said.partition("capabilities: ")[2]
     assert "calls: peft:LoraConfig" in said
+
+
+def test_the_interpreter_runs_the_command_too():
+    """As `python -m pytest`: the only way to it where no script is on the path."""
+    done = subprocess.run([sys.executable, "-m", "tunewright", "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "quickstart" in done.stdout) == (0, True), done.stderr
+    assert "Usage: python -m tunewright" in done.stdout

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +12,7 @@ from tiny import tiny_model
 from tunewright.errors import Interrupted
 from tunewright.pipeline.interrupts import Interrupts
 from tunewright.project import Project
+from typed import begun, typed
 
 
 def test_outside_of_a_training_the_first_signal_stops_at_once():
@@ -77,33 +75,31 @@ adapter: {kind: lora, r: 4}
 data:
   format: {kind: chat, prompt: "{text}", completion: "{queue}"}
   train: [{kind: csv, path: train.csv}]
-trainer: {kind: sft, epochs: 60, batch_size: 2, learning_rate: 1.0e-3}
+trainer: {kind: sft, epochs: 30, batch_size: 2, learning_rate: 1.0e-3}
 """
 
 
 @pytest.mark.parametrize("signum", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
-def test_the_command_commits_a_checkpoint_and_the_next_one_goes_on(tmp_path, signum):
+def test_the_command_commits_a_checkpoint_and_the_next_one_goes_on(tmp_path, monkeypatch, signum):
     tiny_model(tmp_path / "base", "llama")
     (tmp_path / "train.csv").write_text("text,queue\n" + "".join(f"message {n},queue {n % 2}\n" for n in range(6)))
     (tmp_path / "tiny.yaml").write_text(SPEC)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TUNEWRIGHT_CACHE": str(tmp_path / "cache")}
-    command = [str(Path(sys.executable).with_name("tunewright")), "run", "tiny.yaml", "--out", "root"]
-    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    for line in first.stderr:
-        if "training" in line and "loss" in line:
-            first.send_signal(signum)
-            break
-    said = first.stderr.read()
-    assert first.wait() == 128 + signum, said
+    monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "tiny.yaml", "--out", "root"]
+    with begun(*command) as (process, heard):
+        for line in heard:
+            if "training" in line and "loss" in line:
+                os.kill(process, signum)
+                break
+        said = heard.read()
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signum, said
     assert "with a checkpoint" in said
     assert "the same command goes on from there" in said
     (checkpoint,) = (tmp_path / "root/store/.work").glob("train-*/checkpoints/step-*")
     step = int(checkpoint.name.removeprefix("step-"))
     assert step >= 1
-    again = subprocess.run(
-        [*command, "--set", "trainer.checkpoint_minutes=99"], cwd=tmp_path, env=environment, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    again = typed(*command, "--set", "trainer.checkpoint_minutes=99")
     assert again.returncode == 0, again.stderr
     assert f"goes on from its checkpoint after step {step}" in again.stderr
     assert not list((tmp_path / "root/store/.work").glob("train-*"))

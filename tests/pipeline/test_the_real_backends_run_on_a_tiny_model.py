@@ -44,7 +44,8 @@ ROWS = [("where is my parcel", "delivery"), ("the parcel is late", "delivery"), 
 ROWS += [("my password is lost", "account"), ("when does it arrive", "delivery"), ("sign me in", "account")]
 
 
-@pytest.fixture(scope="module", params=QUANTIZED)
+# unquantized in bf16 is the same way again; without a quantizer, in fp32, full tuning goes it below
+@pytest.fixture(scope="module", params=["nf4", pytest.param("none", marks=pytest.mark.slow)])
 def made(request, tmp_path_factory):
     """(quantizer, folder of the spec, summary) of one whole run."""
     folder = tmp_path_factory.mktemp(request.param)

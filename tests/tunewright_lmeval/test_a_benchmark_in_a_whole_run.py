@@ -83,7 +83,7 @@ def test_a_folder_that_is_not_there_is_said_at_its_line(fake_spec, host):
 @pytest.mark.parametrize("unused", ["format: {kind: fake}", "test: [{kind: fake, path: test.csv}]"])
 def test_rows_that_no_task_reads_are_refused(fake_spec, host, unused):
     (fake_spec.parent / "tasks").mkdir()
-    with pytest.raises(SpecError, match=r"argument-unused.*the tasks bring their own documents"):
+    with pytest.raises(SpecError, match=r"argument-unused.*evaluator `lm-eval` brings questions of its own"):
         project(fake_spec, host, f", {unused}").plan()
 
 

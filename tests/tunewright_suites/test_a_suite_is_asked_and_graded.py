@@ -221,7 +221,6 @@ def test_a_changed_suite_is_another_evaluation(own):
         ({"name": "law"}, "there is no suite `law`"),
         ({"suite": "legal", "path": SpecPath("x", INSTALLED)}, "leave one out"),
         ({"path": SpecPath("nowhere", INSTALLED)}, "there is no file `suite.yaml` in `nowhere`"),
-        ({"name": "legal", "test": [{"kind": "csv", "path": "x"}]}, "leave `test` out"),
     ],
 )
 def test_what_names_no_suite_is_said(options, says):

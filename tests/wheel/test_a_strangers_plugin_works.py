@@ -90,6 +90,7 @@ def call(environment, folder, *words):
 def test_tunewrights_wheel_holds_the_templates_of_new_plugins_and_no_example(wheels):
     names = zipfile.ZipFile(wheels[0]).namelist()
     assert "tunewright/cli/templates/quantizer.py.txt" in names
+    assert "tunewright/cli/projects/domain.yaml.txt" in names
     assert [name for name in names if "acme" in name or "example" in name] == []
 
 

@@ -106,6 +106,20 @@ def validate(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder: it gives the name.")],
+    template: Annotated[
+        str,
+        typer.Option("--template", metavar="NAME", help="plain; or domain, with suites and a gate on forgetting."),
+    ] = "plain",
+) -> None:
+    """Write a project that validates: a commented spec, rows to replace, hooks of version control."""
+    from tunewright.cli.init import new_project
+
+    new_project(folder, template)
+
+
+@app.command()
 def plan(
     spec: SpecArgument,
     override: SetOption = [],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import NamedTuple
 
 SCALES = {"": 1.0, "percent": 0.01, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
@@ -22,8 +23,7 @@ WORDS = {
 }  # fmt: skip
 LETTERS = "|".join(sorted(filter(str.isalpha, WORDS), key=len, reverse=True))  # the longest that fits
 CURRENCY = r"(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf|jpy)\b)"
-FOUND = re.compile(
-    rf"""
+FOUND = rf"""
     (?<![\w.,])                                       # not within a word or another number: `FY30`, `v1.2.3`
     (?P<open>\()? \s* (?P<sign>[-−–+]|\b(?:minus|negative)\s)? \s* {CURRENCY}? \s* (?P<late>[-−])? \s*
     (?P<digits>\d{{1,3}}(?:[,'’ \u00a0\u202f]\d{{3}})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
@@ -31,9 +31,12 @@ FOUND = re.compile(
     (?![\d]|[.,]\d)
     \s* (?:(?P<scale>%|per\ cent\b|{LETTERS})(?![\w]))?
     \s* (?P<close>\))? (?(close)\s*(?:(?P<beyond>%|per\ cent\b|{LETTERS})(?![\w]))?)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
+
+
+@cache  # not at import: that takes longer than `validate` has, which grades nothing
+def _pattern() -> re.Pattern[str]:
+    return re.compile(FOUND, re.VERBOSE | re.IGNORECASE)
 
 
 class Number(NamedTuple):
@@ -59,9 +62,9 @@ def read(text: str) -> Number | None:
     is `minus 12`; a scale may stand within the brackets or behind them.
     """
     for line in text.splitlines():
-        found = {_number(match, line) for match in FOUND.finditer(line.rpartition("=")[2])}
+        found = {_number(match, line) for match in _pattern().finditer(line.rpartition("=")[2])}
         if not found and "=" in line:
-            found = {_number(match, line) for match in FOUND.finditer(line)}
+            found = {_number(match, line) for match in _pattern().finditer(line)}
         if found:
             return found.pop() if len(found) == 1 else None
     return None

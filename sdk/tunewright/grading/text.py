@@ -10,14 +10,20 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
-PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
-OUTSIDE_NUMBERS = re.compile(
+PUNCTUATION = f"[{re.escape(string.punctuation)}]"
+OUTSIDE_NUMBERS = (
     rf"(?<!\d)[{re.escape(string.punctuation.replace('-', ''))}]"  # after what is no digit
     rf"|(?<=\d)[{re.escape(string.punctuation.replace('-', ''))}](?!\d)"  # after a number
     r"|(?<=\w)-(?!\d)|(?<=[^\W\d])-|(?<!\w)-(?!\d)"  # a hyphen that is no sign and in no range
 )
-ARTICLES = re.compile(r"\b(a|an|the)\b")
+ARTICLES = r"\b(a|an|the)\b"
+
+
+@cache  # not at import: that takes longer than `validate` has, which grades nothing
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def normalise(text: str, *, numbers: bool = False) -> str:
@@ -26,8 +32,8 @@ def normalise(text: str, *, numbers: bool = False) -> str:
     SQuAD takes points out of numbers too: to it `2.5 mg` and `25 mg` are one answer. With `numbers`, marks between two
     digits and a minus sign before one stay.
     """
-    bare = (OUTSIDE_NUMBERS if numbers else PUNCTUATION).sub("", text.lower())
-    return " ".join(ARTICLES.sub(" ", bare).split())
+    bare = _pattern(OUTSIDE_NUMBERS if numbers else PUNCTUATION).sub("", text.lower())
+    return " ".join(_pattern(ARTICLES).sub(" ", bare).split())
 
 
 def exact_match(answer: str, references: Sequence[str], *, numbers: bool = False) -> float:

@@ -166,7 +166,10 @@ class Evaluator(Backend[E]):
 
     part: ClassVar[str] = "evaluator"
     consumes: ClassVar[tuple[RowKind, ...]] = ("messages", "completion")
-    """Kinds of the rows that it understands; `()` for one that has items of its own and looks at no row."""
+    """Kinds of the rows that it understands; `()` for one that brings questions of its own.
+
+    Such a one is given no rows, needs no `data.test`, and is refused a `format` or `test`, which nothing would read.
+    """
     asks: ClassVar[bool] = True
     """Whether the model answers in its own words, of at most `max_new_tokens` tokens. Else given texts are scored."""
 
@@ -190,7 +193,7 @@ class Evaluator(Backend[E]):
 
     @abstractmethod
     def items(self, data: Sequence[TestRow]) -> Iterable[Item]:
-        """The questions; ids are unique. An evaluator with items of its own ignores `data`.
+        """The questions; ids are unique. One that `consumes` no rows gets none.
 
         Called before a model is loaded: what cannot be asked is refused here.
         """

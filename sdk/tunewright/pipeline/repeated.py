@@ -24,7 +24,7 @@ def refuse_other_questions(resolved: Resolved) -> None:
         raise BadInput("seeds are compared by what the tuned models answer, and nothing is asked", fix="write `evals:`")
     for evaluator in resolved.evaluators:
         claims = resolved.asked[evaluator.name]
-        if evaluator.consumes and ClaimRows(claims, resolved.spec.seed).settings()["seed"] is not None:
+        if ClaimRows(claims, resolved.spec.seed).settings()["seed"] is not None:
             raise BadInput(
                 f"the seed draws the rows that `{evaluator.name}` asks: under another seed they are others, and "
                 "nothing can be compared",

@@ -124,7 +124,7 @@ class AllRows(NamedTuple):
 def read_all(resolved: Resolved) -> AllRows:
     """Read every row. Raises as `TrainingRows.realise`."""
     seed, shared = resolved.spec.seed, resolved.test.sources
-    own = {f"test of {name}": one for name, one in resolved.asked.items() if one.sources != shared}
+    own = {f"test of {name}": one for name, one in resolved.asked.items() if one.sources not in (shared, ())}
     return AllRows(
         [(training, TrainingRows(training, seed).realise()) for training in resolved.trainings],
         [Claimed(name, one, ClaimRows(one, seed).realise()) for name, one in {"test": resolved.test, **own}.items()],

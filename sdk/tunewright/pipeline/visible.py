@@ -53,8 +53,8 @@ def shown_by(resolved: Resolved, rows: AllRows) -> dict[str, Shown]:
 
 def _items(resolved: Resolved, evaluator: Evaluator, rows: AllRows) -> list[Item]:
     claims = resolved.asked[evaluator.name]
-    read = next(claimed.rows for claimed in rows.claimed if claimed.claims.sources == claims.sources)
-    return list(evaluator.items(test_rows(claims.format, rows_of(read))))
+    read = [rows_of(claimed.rows) for claimed in rows.claimed if claimed.claims.sources == claims.sources]
+    return list(evaluator.items(test_rows(claims.format, read[0] if read else ())))  # else it brings its own
 
 
 def _shown(evaluator: Evaluator, items: Sequence[Item]) -> Shown:

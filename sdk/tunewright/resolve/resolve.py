@@ -174,7 +174,9 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
     for place, evaluator in enumerate(evaluators):
         own = several("evals", place, "test")
         asks = cast(PromptFormat, found.get(("evals", place, "format"), form))
-        asked[evaluator.name] = Claims(asks, own, None, read) if own else test._replace(format=asks)
+        # what brings questions of its own is asked no rows, and is as new as ever when the test rows change
+        rows = test._replace(format=asks) if evaluator.consumes and not own else Claims(asks, own, None, read)
+        asked[evaluator.name] = rows
         asked_by[evaluator.name] = cast(Engine, found.get(("evals", place, "engine"), engine))
     return Resolved(
         spec=spec,

@@ -101,7 +101,7 @@ class Resolved(NamedTuple):
     test: Claims
     evaluators: tuple[Evaluator, ...]
     asked: Mapping[str, Claims]
-    """The rows of each evaluator, by its name."""
+    """The rows of each evaluator, by its name: none, where it brings questions of its own."""
     asked_by: Mapping[str, Engine]
     """The engine that each evaluator asks with, by the evaluator's name."""
     baselines: tuple[Baseline, ...]

@@ -308,9 +308,17 @@ def _longest(form: PromptFormat, rows: tuple[Row, ...]) -> tuple[int, str]:
 
 def _evidence(resolved: Resolved) -> Iterator[Problem]:
     """Evaluations need rows, gates need scores."""
-    if any(not claims.sources for claims in resolved.asked.values()):
-        message = "the evaluations have no rows to ask: `data.test` is empty"
+    rowless = [one.name for one in resolved.evaluators if one.consumes and not resolved.asked[one.name].sources]
+    if rowless:
+        asking = ", ".join(f"`{name}`" for name in rowless)
+        message = f"there are no rows to ask in {asking}: `data.test` is empty"
         yield Problem("no-test-data", message, resolved.document.at(("evals",)), "add `data.test:`")
+    for evaluator in resolved.evaluators:
+        for field in () if evaluator.consumes else ("format", "test"):
+            if getattr(evaluator.options, field, None):
+                message = f"evaluator `{evaluator.kind}` brings questions of its own: `{field}` is not read"
+                finding = Finding("argument-unused", message, field, "remove it", at_key=True)
+                yield resolved.problem(evaluator, finding)
     metrics = resolved.facts.metrics
     for gate in resolved.gates:
         for metric in sorted(gate.metrics() - metrics):

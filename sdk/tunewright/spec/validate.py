@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -14,6 +15,7 @@ from tunewright.spec.problems import Problem
 from tunewright.spec.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 _CODES = {
@@ -145,7 +147,9 @@ class _Mistake(NamedTuple):
         if kind == "literal_error":
             words = _allowed(str((self.detail.get("ctx") or {}).get("expected", "")))
             return did_you_mean(value, words) if isinstance(value, str) else f"known: {', '.join(words)}"
-        if kind == "list_type" and value is not None:
+        if value is None:
+            return self.filled()
+        if kind == "list_type":
             return "put it in a list: `[…]`"
         if kind in ("bool_type", "bool_parsing"):
             word = _WORDS_OF_YES_AND_NO.get(str(value).lower(), "")
@@ -154,9 +158,19 @@ class _Mistake(NamedTuple):
             return "write it without quotes" if _is_number(value) else ""
         return self.quoted(value) if kind in ("string_type", "path_type") else ""
 
+    def filled(self) -> str:
+        """Of what is empty: that it may be left out, and what it is then."""
+        name = str(self.key[-1]) if self.key else ""
+        field = _field(self.model, (*self.inner, name))
+        if field is None or field.is_required():
+            return "write a value"
+        simple = isinstance(field.default, str | int | float)
+        default = f": it is `{json.dumps(field.default)}` then" if simple else ""
+        return f"write a value, or leave `{name}` out{default}"
+
     def quoted(self, value: Any) -> str:
         """Where a text is needed: what YAML took for something else, in quotes."""
-        if value is None or isinstance(value, list):
+        if isinstance(value, list):
             return ""
         place = self.document.at(self.key)
         lines = self.document.sources.get(place.file, ())
@@ -192,6 +206,19 @@ def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> Collecti
         info = model.model_fields.get(str(step))
         model = next(_models(info.annotation), model) if info else model
     return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _field(model: type[BaseModel], location: Key) -> FieldInfo | None:
+    """The field at the end of a way through mappings and lists, by the name that a spec gives it."""
+    found = None
+    for step in location:
+        if isinstance(step, int):
+            continue
+        found = next((one for name, one in model.model_fields.items() if step == (one.alias or name)), None)
+        if found is None:
+            return None
+        model = next(_models(found.annotation), model)
+    return found
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -32,8 +32,7 @@ class EvaluatorExercise(Exercise):
         self.rows = held_out(self.fields)
 
     def run(self, made: Evaluator, desk: Desk, report: Report) -> Any:
-        if made.consumes:
-            self.rows = held_out(self.fields, made.consumes[0])
+        self.rows = held_out(self.fields, made.consumes[0]) if made.consumes else []
         items = list(made.items(self.rows))
         if not report.expect(bool(items), "bad-contract", "`items` asks nothing of the sample: give it other `rows`"):
             return {}
