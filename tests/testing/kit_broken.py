@@ -795,7 +795,7 @@ class BeginsElsewhere(sound.Adapter):
     def wrap(self, model, parent):
         model = super().wrap(model, parent)
         if parent is None:
-            sound.teach(model)
+            model.table = {"parcel": {"billing": 1.0}}
         return model
 
 
@@ -863,9 +863,10 @@ class AlwaysAsksItself(sound.Held):
 
 
 @breaks("bad-contract")
-class RefersToSomeRows(sound.Held):
+class RefersToMoreRows(sound.Held):
     def reference(self, job):
-        return Reference(super().reference(job).train[1:])
+        found = super().reference(job).train
+        return Reference([*found, found[0]])
 
 
 @breaks("resume-differs")
