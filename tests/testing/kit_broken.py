@@ -866,7 +866,7 @@ class AlwaysAsksItself(sound.Held):
 class RefersToMoreRows(sound.Held):
     def reference(self, job):
         found = super().reference(job).train
-        return Reference([*found, found[0]])
+        return Reference([*found, *found[:1]])
 
 
 @breaks("resume-differs")
