@@ -115,7 +115,8 @@ class Lora(PeftMethod[LoraOptions]):
         llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
         beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
         neutral = {Cap.NEUTRAL} if self._begins_at_nothing() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *neutral})
+        by_token = {Cap.BY_TOKEN} if not (self.options.dropout or self._has(arguments.NOT_BY_TOKEN)) else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *by_token, *neutral})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")

@@ -21,7 +21,7 @@ AT_ONCE = 8192
 OF_TRAINING = frozenset({
     "kind", "max_length", "epochs", "max_steps", "batch_size", "accumulation", "learning_rate", "loraplus_lr_ratio",
     "schedule", "warmup_steps", "optimizer", "weight_decay", "max_grad_norm", "neftune_alpha", "checkpointing",
-    "eval_every", "patience", "keep", "args",
+    "eval_every", "patience", "keep", "order", "args",
     # of the losses over what the model and the reference say
     "beta", "loss", "loss_weights", "label_smoothing", "desirable_weight", "undesirable_weight",
 })  # fmt: skip
@@ -54,6 +54,7 @@ class Referring(TrlTrainer[O]):
                 held = trainer.said(trainer.eval_dataset, job.validation) if job.validation else ()
                 return Reference(trainer.said(trainer.train_dataset, job.train), held)
             finally:
+                trainer.fuse().uninstall()
                 release(trainer)
 
 

@@ -73,7 +73,8 @@ OTHERWISE = {
     "epochs": 3.0, "max_steps": 2, "batch_size": 3, "accumulation": 2, "learning_rate": 0.5, "loraplus_lr_ratio": 4.0,
     "schedule": "cosine", "warmup_steps": 1, "optimizer": "sgd", "weight_decay": 0.1, "max_grad_norm": 0.0,
     "neftune_alpha": 5.0, "checkpointing": True, "eval_every": 1, "patience": 3, "keep": "last", "beta": 0.7,
-    "loss": ["ipo", "robust"], "loss_weights": [0.5, 2.0], "label_smoothing": 0.2, "max_length": 7,
+    "order": "by_prefix", "loss": ["ipo", "robust"], "loss_weights": [0.5, 2.0], "label_smoothing": 0.2,
+    "max_length": 7,
 }  # fmt: skip
 """Another value of every option of DPO that only the training reads."""
 FURTHER = {
@@ -97,9 +98,14 @@ def test_what_only_the_training_reads_changes_no_bit_and_no_key() -> None:
     assert trainer("kto", weights).refers(0) == trainer("kto", {}).refers(0)
 
 
-@pytest.mark.parametrize("args", [{"ld_alpha": 0.5}, {"precompute_ref_batch_size": 1}, {"use_weighting": True}])
-def test_what_the_reference_reads_is_in_its_key(args: dict[str, Any]) -> None:
-    assert trainer("dpo", {"args": args}).refers(0) != trainer("dpo", {}).refers(0)
+@pytest.mark.parametrize(
+    "options",
+    [{"args": {"ld_alpha": 0.5}}, {"args": {"precompute_ref_batch_size": 1}}, {"args": {"use_weighting": True}},
+     {"prefix_sharing": "off"}],
+    ids=str,
+)  # fmt: skip
+def test_what_the_reference_reads_is_in_its_key(options: dict[str, Any]) -> None:
+    assert trainer("dpo", options).refers(0) != trainer("dpo", {}).refers(0)
 
 
 def test_neighbours_of_kto_are_the_seeds_and_the_batch_sizes() -> None:
@@ -107,7 +113,7 @@ def test_neighbours_of_kto_are_the_seeds_and_the_batch_sizes() -> None:
         return trainer("kto", options).refers(seed)
 
     assert len({repr(one) for one in (key(), key(seed=1), key(batch_size=4), key(loss="apo_zero_unpaired"))}) == 4
-    alone = {"loss": "apo_zero_unpaired"}  # which has no such term
+    alone = {"loss": "apo_zero_unpaired", "args": {"precompute_ref_batch_size": 4}}  # which has no such term
     assert key(**alone) == key(seed=1, **alone) == key(batch_size=4, **alone)
     numbers = [asked("kto", adapted(), seed=seed, batch_size=size, **alone) for seed, size in ((0, 4), (1, 4), (0, 3))]
     assert numbers[0] == numbers[1] == numbers[2]
@@ -115,7 +121,7 @@ def test_neighbours_of_kto_are_the_seeds_and_the_batch_sizes() -> None:
 
 
 @pytest.mark.parametrize("quantizer", [NoQuantizer, Nf4])
-@pytest.mark.parametrize("options", [{}, {"init": "gaussian", "rslora": True, "r": 3, "dropout": 0.5}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"init": "gaussian", "rslora": True, "r": 3}], ids=str)
 def test_a_fresh_adapter_says_what_its_base_says(tmp_path: Path, quantizer: Any, options: dict[str, Any]) -> None:
     """To the bit: the run asks the bare base, and any adapter without effect is trained against that."""
 
@@ -153,10 +159,10 @@ def test_the_start_of_loftq_is_not_what_its_base_says(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_rows_changes_no_bit() -> None:
-    rows = pair_rows(30)
+    rows, by_four = pair_rows(30), {"precompute_ref_batch_size": 4}
     mixed = random.Random(1).sample(rows, len(rows))
     found, other = (
-        dict(zip((row.row_id for row in some), asked("dpo", adapted(), some).train, strict=True))
+        dict(zip((row.row_id for row in some), asked("dpo", adapted(), some, args=by_four).train, strict=True))
         for some in (rows, mixed)
     )
     assert found == other

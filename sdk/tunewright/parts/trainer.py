@@ -192,6 +192,8 @@ class TrainJob(NamedTuple):
     emit: Callable[[dict[str, Json]], None]
     derived: Mapping[str, Argument] = {}
     """What the trainer's own `derive` gave for this spec: arguments that depend on the other parts."""
+    decided: Mapping[str, Argument] = {}
+    """What its own `decide` gave for this spec."""
     resume: Checkpoint | None = None
     """Where an interrupted training of the very same job goes on; the outcome is that of one that was not."""
     commit: Callable[[Path, int], None] = _keep_none
@@ -247,7 +249,7 @@ class Trainer(Backend[O]):
         """Ask `job.model` about the rows of `job` before anything is learnt; `train` gets it as `job.reference`.
 
         The model is the one that the training begins at, or its bare base where the adapter method's fresh weights have
-        no effect on it. Nothing is `derived` for this job. Asked of a trainer whose `refers` gives something.
+        no effect on it. Nothing is `derived` or `decided` for this job. Asked only where `refers` gives something.
         """
         raise NotImplementedError(f"trainer `{self.kind}` says that it refers, and has no `reference`")
 

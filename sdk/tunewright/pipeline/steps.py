@@ -130,8 +130,8 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
         refer = Refer(resolved.loader, resolved.quantizer, on, trainer, spec.model.dtype, spec.seed, given)
         yield Step(training.suffix("reference"), refer, read, device)
         read = {**read, "reference": training.suffix("reference")}
-    derived = trainer.derive(resolved.facts_for(trainer))
-    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, derived, given)
+    facts = resolved.facts_for(trainer)
+    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, facts, given)
     yield Step(made.trained, train, read, device)
     return made
 

@@ -224,6 +224,7 @@ class TrainerExercise(InWorld):
             scratch=desk.give("scratch"),
             emit=events.append,
             derived=made.derive(facts),
+            decided=made.decide(facts),
             **more,
         )
 
@@ -271,7 +272,7 @@ class TrainerExercise(InWorld):
 
         def ask(trainer: Trainer, seed: int) -> Reference:
             job = self._job(trainer, begun(), rows, desk, [])
-            return trainer.reference(job._replace(seed=seed, derived={}))
+            return trainer.reference(job._replace(seed=seed, derived={}, decided={}))
 
         def came_to(reference: Reference | None) -> str:
             model = begun()
