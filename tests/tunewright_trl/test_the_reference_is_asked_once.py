@@ -139,6 +139,15 @@ def test_a_fresh_adapter_says_what_its_base_says(tmp_path: Path, quantizer: Any,
     assert set(vars(bare)) == attributes
 
 
+def test_what_is_to_be_trained_has_no_say() -> None:
+    """A head that wants a gradient would be scored by another kernel, which in bf16 rounds otherwise."""
+
+    def model() -> Any:
+        return llama().to(torch.bfloat16)
+
+    assert asked("dpo", model(), pair_rows(4)) == asked("dpo", model().requires_grad_(False), pair_rows(4))
+
+
 @pytest.mark.parametrize(
     "options",
     [{"init": "pissa"}, {"init": "olora"}, {"init": "loftq"}, {"init": "orthogonal"}, {"dora": True},
