@@ -102,7 +102,7 @@ def given_to(job: TrainJob, columns: Sequence[str], *, validation: bool) -> Mapp
 
 @contextlib.contextmanager
 def untrained(model: Any) -> Iterator[None]:
-    """No parameter wants a gradient: else a base that is trained whole would be scored by another kernel."""
+    """No parameter wants a gradient: else the head of a bare base would be scored by TRL's kernel for trained ones."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.requires_grad_(False)
     try:

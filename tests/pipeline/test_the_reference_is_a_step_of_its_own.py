@@ -91,7 +91,7 @@ def trained(summary):
     return json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())["digest"]
 
 
-def test_it_is_asked_once_for_every_run_that_agrees_in_what_it_reads(spec, host):
+def test_it_is_asked_once_for_every_run_that_agrees_in_what_it_reads(spec, host, monkeypatch):
     first = run(spec, host)
     assert first["status"] == "passed", first["why"]
     names = [step["name"] for step in first["steps"]]
@@ -101,7 +101,10 @@ def test_it_is_asked_once_for_every_run_that_agrees_in_what_it_reads(spec, host)
     assert (cached["reference"], cached["train"]) == (True, False)
     shouted = run(spec, host, "trainer.shout=true")
     assert statuses(shouted)["reference"] == "done"
-    assert trained(shouted) != trained(first)  # what it said is what was trained against
+    assert trained(shouted) != trained(first)
+    monkeypatch.delattr(its.FakeReferring, "reference")  # what was said is given to the training: it asks nothing
+    again = run(spec, host, "trainer.learning_rate=0.1", "seed=8")
+    assert (statuses(again)["reference"], statuses(again)["train"]) == ("cached", "done"), again["why"]
 
 
 def test_a_trainer_without_one_has_no_such_step(fake_spec, fake_host):
