@@ -46,6 +46,8 @@ NOT_MERGED = ("lora_bias", "alora_invocation_tokens")
 NOT_BY_TOKEN = ("alora_invocation_tokens",)
 # what PEFT's layers over packed weights of other libraries refuse, or leave out without a word
 NOT_BESIDE = ("alora_invocation_tokens", "target_parameters", "use_qalora")
+# what only says which layers get an adapter
+ONLY_WHERE = frozenset({"exclude_modules", "layers_pattern", "layers_to_transform"})
 VLLM_MAX_RANK = 512
 
 

@@ -114,8 +114,9 @@ class Lora(PeftMethod[LoraOptions]):
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
         llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
         beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
+        neutral = {Cap.NEUTRAL} if self._begins_at_nothing() else set()
         by_token = {Cap.BY_TOKEN} if not (self.options.dropout or self._has(arguments.NOT_BY_TOKEN)) else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *by_token})
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *by_token, *neutral})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
@@ -231,6 +232,16 @@ class Lora(PeftMethod[LoraOptions]):
         """Whether B A x is all that it adds to a layer: what else it can be needs the weights, or another forward."""
         begins_plain = self.options.init in ("default", *PLAIN)
         return begins_plain and not self.options.dora and not self._has(arguments.NOT_BESIDE)
+
+    def _begins_at_nothing(self) -> bool:
+        """Whether fresh weights leave every answer as it is, to the bit: B is zero, and zero is all that is added.
+
+        Not so `orthogonal` (B A is zero but for rounding), starts in the base's weights (taken off again, but for
+        rounding) or in what 4 bits lost, DoRA (it divides by a length that it multiplies by), whole modules and rows of
+        embeddings beside (copies, maybe of another type).
+        """
+        plain = self.options.init in ("default", "gaussian") and not self.options.dora
+        return plain and not self.options.modules_to_save and arguments.ONLY_WHERE.issuperset(self.options.args)
 
     def _targets(self, model: Any) -> list[str]:
         """The names of the modules that get an adapter. Raises `BadOption` for any name that is none of the model's."""

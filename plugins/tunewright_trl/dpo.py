@@ -9,8 +9,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from tunewright.parts.base import Facts, Finding, Json, To
 from tunewright_trl.idle import nothing
-from tunewright_trl.loop import TrlTrainer
 from tunewright_trl.options import ORDERED, READ, REFERENCE, VARY, OrderedOptions
+from tunewright_trl.referring import Referring
 
 Loss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
@@ -44,7 +44,7 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses that read `label_smoothing`: in TRL 1.16 the sigmoid does not."""
 
 
-class Dpo(TrlTrainer[DpoOptions]):
+class Dpo(Referring[DpoOptions]):
     """Trains on pairs. The reference is the model as it came to this stage; what it says is worked out beforehand."""
 
     kind: ClassVar[str] = "dpo"

@@ -26,6 +26,7 @@ from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
 from tunewright_trl import weights
 from tunewright_trl.fused import Fused, install
 from tunewright_trl.order import ByLength, ByPrefix
+from tunewright_trl.referring import batches, given_to, untrained
 from tunewright_trl.sharing import not_by_model
 from tunewright_trl.watch import Watch
 
@@ -232,24 +233,42 @@ class Prepared(Held):
         return dataset
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-        """TRL's own reference pass, in memory: TRL would keep it in a file by a name that knows nothing of the run."""
+        """What the reference says of the rows: what the job brings, else TRL's own pass over them, in memory. TRL would
+        keep it in a file by a name that knows nothing of the run."""
         columns = self.reference_columns()
         if set(columns) <= set(dataset.column_names):
             return dataset  # an evaluation again
+        given = given_to(self.watch.job, columns, validation=name == "eval")
+        found = self._asked(dataset) if given is None else [given[row_id] for row_id in dataset["row_id"]]
+        for column in columns:
+            dataset = dataset.add_column(column, [said[column] for said in found])
+        return dataset
+
+    def _asked(self, dataset: Any) -> list[dict[str, float]]:
+        """What the model says of every row, by `reference_columns`. The batches are this pass's own: the numbers depend
+        on no batch size of the training, nor on its order."""
         self._put_back()  # before the reference is asked: it must be what the first step begins with
         self.fuse()
-        collate, size = self.data_collator, batch_size  # type: ignore[attr-defined]
-        found: list[tuple[Any, ...]] = []
-        for start in range(0, len(dataset), size):
-            rows = [dataset[place] for place in range(start, min(start + size, len(dataset)))]
-            batch = {name: value for name, value in collate(rows).items() if name != "row_ids"}
-            device = self.accelerator.device  # type: ignore[attr-defined]
-            found.append(self._reference({name: value.to(device) for name, value in batch.items()}))
-            done = min(start + size, len(dataset))
-            self.watch.emit({"event": "progress", "what": "asking the reference", "done": done, "of": len(dataset)})
-        for place, column in enumerate(columns):
-            dataset = dataset.add_column(column, torch.cat([part[place].float().cpu() for part in found]).tolist())
-        return dataset
+        rows, device = list(dataset), self.accelerator.device  # type: ignore[attr-defined]
+        found: list[dict[str, float]] = [{}] * len(rows)
+        done = 0
+        for places in batches(rows, self.args.precompute_ref_batch_size):
+            batch = self.data_collator([rows[place] for place in places])  # type: ignore[attr-defined]
+            with untrained(self.model):
+                said = self._reference({name: value.to(device) for name, value in batch.items() if name != "row_ids"})
+            numbers = [part.float().tolist() for part in said if part is not None]
+            for place, *of_row in zip(places, *numbers, strict=True):
+                found[place] = dict(zip(self.reference_columns(), of_row, strict=True))
+            done += len(places)
+            self.watch.emit({"event": "progress", "what": "asking the reference", "done": done, "of": len(rows)})
+        return found
+
+    def said(self, dataset: Any, rows: Sequence[AnyRow]) -> list[dict[str, float]]:
+        """What the reference said of these rows, in their order."""
+        columns = self.reference_columns()
+        numbers = (dataset[column] for column in columns)
+        by_id = dict(zip(dataset["row_id"], zip(*numbers, strict=True), strict=True))
+        return [dict(zip(columns, by_id[row.row_id], strict=True)) for row in rows]
 
     def _reference(self, batch: dict[str, Any]) -> Any:
         """What the model says as it came. TRL would ask the adapter `ref`, into which it copies of the trained one what

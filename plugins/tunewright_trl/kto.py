@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tunewright.parts.base import Json, To
-from tunewright_trl.loop import TrlTrainer
 from tunewright_trl.options import REFERENCE, LoopOptions
+from tunewright_trl.referring import Referring
 
 
 class KtoOptions(LoopOptions):
@@ -36,7 +37,7 @@ class KtoOptions(LoopOptions):
     ] = 1.0
 
 
-class Kto(TrlTrainer[KtoOptions]):
+class Kto(Referring[KtoOptions]):
     """Trains on single answers that were wanted or not. The reference is the model as it came to this stage."""
 
     kind: ClassVar[str] = "kto"
@@ -50,3 +51,8 @@ class Kto(TrlTrainer[KtoOptions]):
     held = "HeldKto"
     rate = 1e-6
     rate_from = "TRL's default for KTO"
+
+    def refers(self, seed: int) -> Mapping[str, Json] | None:
+        """As of every trainer; and what lends each row its neighbour's answer, where the loss reads that."""
+        lent = {"batch_size": self.options.batch_size, "seed": seed} if self.options.loss == "kto" else None
+        return {**(super().refers(seed) or {}), "lent": lent}

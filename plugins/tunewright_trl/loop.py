@@ -130,7 +130,7 @@ class TrlTrainer(Trainer[O]):
                 validation=tuple(watch.validation),
             )
         finally:
-            _release(trainer)
+            release(trainer)
 
     def _trainer(self, job: TrainJob, watch: Any) -> Held:
         """TRL's trainer over the job's rows. Raises `BadInput` where TRL refuses what it is given."""
@@ -181,7 +181,7 @@ def _run(trainer: Held, job: TrainJob) -> None:
     job.emit({"event": "prefixes", "computed": fused.computed, "of": fused.given, "unshared": fused.unshared})
 
 
-def _release(trainer: Held) -> None:
+def release(trainer: Held) -> None:
     """Give the optimizer's memory back before the model goes on to be saved and evaluated."""
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.callback_handler.optimizer = trainer.callback_handler.lr_scheduler = None

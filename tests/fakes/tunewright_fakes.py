@@ -48,7 +48,7 @@ from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
 from tunewright.parts.quantizer import stored
-from tunewright.parts.trainer import TrainerOptions, TrainOutcome
+from tunewright.parts.trainer import Reference, TrainerOptions, TrainOutcome
 
 STOP = "\x03"
 TEMPLATE = "one control character a role, \\x03 after each message"
@@ -201,7 +201,7 @@ class FakeAdapter(AdapterMethod):
     kind, Options = "fake", FakeAdapterOptions
 
     def offers(self):
-        return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.VLLM})
+        return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.NEUTRAL, Cap.VLLM})
 
     def wrap(self, model, parent):
         if parent is not None:
@@ -369,6 +369,37 @@ class FakeTrainer(Trainer):
         )
 
 
+class RefersOptions(FakeTrainerOptions):
+    kind: str = "refers"
+    shout: Annotated[bool, Field(description="The reference is asked in capitals.")] = False
+
+
+class FakeReferring(FakeTrainer):
+    """A vote counts by how much the model said of the row before it was trained."""
+
+    kind, Options = "refers", RefersOptions
+    reads = frozenset({"fail", "shout"})
+
+    def refers(self, seed):
+        return {"shout": self.options.shout}
+
+    def reference(self, job):
+        return Reference([self.said(job, row) for row in job.train], [self.said(job, row) for row in job.validation])
+
+    def said(self, job, row):
+        text = job.tokenizer.decode(row.ids, special=True)
+        length = len(job.model.answer(text)) + len(text) / 100
+        return {"length": length * 2 if self.options.shout else length}
+
+    def train(self, job):
+        return super().train(job if job.reference else job._replace(reference=self.reference(job)))
+
+    def learn(self, job, row):
+        length = job.reference.train[job.train.index(row)]["length"]
+        weighed = self.options.model_copy(update={"learning_rate": self.options.learning_rate * length})
+        FakeTrainer(weighed).learn(job, row)
+
+
 class FakeSubject:
     def __init__(self, model, identity, tokenizer=None):
         self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
@@ -509,4 +540,5 @@ def tunewright_backends() -> dict[str, Any]:
     table = {f"{part}/fake": f"tunewright_fakes:{fake.__name__}" for part, fake in fakes.items()}
     # the trained form is always exported, by the exporter of that name
     made = {"quantizer/made": "tunewright_fakes:FakeMade", "exporter/made": "tunewright_fakes:FakeMadeExporter"}
-    return {**table, **made, "exporter/adapter": "tunewright_fakes:FakeExporter"}
+    further = {"trainer/refers": "tunewright_fakes:FakeReferring", "exporter/adapter": "tunewright_fakes:FakeExporter"}
+    return {**table, **made, **further}

@@ -33,6 +33,7 @@ from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
+from tunewright.parts.trainer import Reference
 
 COUNT = itertools.count()
 
@@ -790,6 +791,15 @@ class CountsTooMany(sound.Adapter):
 
 
 @breaks("capability-lies")
+class BeginsElsewhere(sound.Adapter):
+    def wrap(self, model, parent):
+        model = super().wrap(model, parent)
+        if parent is None:
+            model.table = {"parcel": {"billing": 1.0}}
+        return model
+
+
+@breaks("capability-lies")
 class TrainsAll(sound.Adapter):
     def count(self, model):
         return 7, 7
@@ -823,6 +833,40 @@ class TrainsACopy(sound.Tuner):
         model = sound.fakes.Model()
         model.table = {}
         return super().train(job._replace(model=model))
+
+
+@breaks("reference-differs")
+class HidesAnOption(sound.Held):
+    def refers(self, seed):
+        return {}
+
+
+@breaks("reference-differs")
+class DrawsItsReference(sound.Held):
+    def said(self, job, row):
+        return {"length": super().said(job, row)["length"] + job.seed}
+
+
+@breaks("reference-differs")
+class AsksOtherwiseInTraining(sound.Held):
+    def train(self, job):
+        if job.reference is None:
+            asked = self.reference(job).train
+            job = job._replace(reference=Reference([{"length": one["length"] + 1.0} for one in asked]))
+        return super().train(job)
+
+
+@breaks("reference-ignored")
+class AlwaysAsksItself(sound.Held):
+    def train(self, job):
+        return super().train(job._replace(reference=None))
+
+
+@breaks("bad-contract")
+class RefersToMoreRows(sound.Held):
+    def reference(self, job):
+        found = super().reference(job).train
+        return Reference([*found, *found[:1]])
 
 
 @breaks("resume-differs")

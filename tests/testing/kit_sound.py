@@ -214,6 +214,18 @@ class Tuner(fakes.FakeTrainer):
         return super().train(job)
 
 
+class HeldOptions(TunerOptions):
+    kind: str = "sound"
+    shout: Annotated[bool, Field(description="The reference is asked in capitals.")] = False
+
+
+class Held(fakes.FakeReferring):
+    """A trainer with a reference."""
+
+    kind, Options = "sound", HeldOptions
+    reads = frozenset({"shout"})
+
+
 class QuizOptions(EvaluatorOptions):
     kind: str = "sound"
     strict: Annotated[bool, Field(description="White space counts.")] = False
@@ -305,7 +317,7 @@ class Copy(fakes.FakeExporter):
         return super().export(trained, out)
 
 
-SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Quiz, Tasks, Surprise, Bound, Copy)
+SOUND = (Source, Loader, Quantizer, Adapter, Engine, Rows, Format, Tuner, Held, Quiz, Tasks, Surprise, Bound, Copy)
 HAVE_A_WORLD = ("loader", "quantizer", "adapter", "engine", "trainer", "exporter")
 
 

@@ -37,7 +37,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
 
     def run(
         kind: str = "sft", model: Any = None, rows: Any = None, seed: int = 0, *, validation: Any = (),
-        stop_after: int | None = None, resume: bool = False, **options: Any,
+        stop_after: int | None = None, resume: bool = False, reference: Any = None, **options: Any,
     ) -> Trained:  # fmt: skip
         events: list[dict[str, Any]] = []
         scratch = tmp_path / "scratch"
@@ -57,6 +57,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
             derived=made.derive(facts),
             decided=made.decide(facts),
             resume=found and Checkpoint(found.folder, found.step),
+            reference=reference,
             commit=store.commit,
             stopping=lambda: sum(event["event"] == "train" for event in events) == stop_after,
         )

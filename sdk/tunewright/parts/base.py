@@ -222,6 +222,7 @@ class Cap(StrEnum):
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
     BESIDE = "able to learn beside weights that it cannot read"  # an adapter method that needs a layer's output alone
+    NEUTRAL = "without effect on its base until it is trained"  # an adapter method whose fresh weights change no answer
     BY_TOKEN = "computed for each token by itself, and alike each time"  # an adapter method, in training too
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
@@ -373,15 +374,17 @@ class Backend(ABC, Generic[O]):
     @final
     def signature(self) -> str:
         """Digest of everything about this backend that can change a result: options, arguments, versions, code."""
-        return digest_json(
-            {
-                "backend": f"{self.part}/{self.kind}",
-                "options": self.settings(),
-                "arguments": {name: argument.value for name, argument in self.arguments().items()},
-                "libraries": self.versions(),
-                "code": code_digest(type(self).__module__),
-            }
-        )
+        arguments = {name: argument.value for name, argument in self.arguments().items()}
+        return digest_json({**self.provenance(), "options": self.settings(), "arguments": arguments})
+
+    @final
+    def provenance(self) -> dict[str, Json]:
+        """What it is whatever its options: its kind, the versions of its libraries, its code."""
+        return {
+            "backend": f"{self.part}/{self.kind}",
+            "libraries": self.versions(),
+            "code": code_digest(type(self).__module__),
+        }
 
     @final
     def settings(self) -> dict[str, Json]:

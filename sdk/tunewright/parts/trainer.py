@@ -167,6 +167,14 @@ class Checkpoint(NamedTuple):
     step: int
 
 
+class Reference(NamedTuple):
+    """What a model said of rows before it was trained on them: a mapping a row, in the rows' order, of numbers by the
+    trainer's own names for them, as `{"chosen": -31.2, "rejected": -29.8}`."""
+
+    train: Sequence[Mapping[str, float]]
+    validation: Sequence[Mapping[str, float]] = ()
+
+
 def _keep_none(folder: Path, step: int) -> None:
     """Without a store, checkpoints lead nowhere."""
 
@@ -190,6 +198,8 @@ class TrainJob(NamedTuple):
     """Where an interrupted training of the very same job goes on; the outcome is that of one that was not."""
     commit: Callable[[Path, int], None] = _keep_none
     """`commit(folder, step)` publishes a folder of `scratch` as the checkpoint after optimizer step `step`."""
+    reference: Reference | None = None
+    """What the trainer's own `reference` gave for these rows, here or in an earlier run; None has it ask by itself."""
     stopping: Callable[[], bool] = bool
     """Asked after each optimizer step: once true, commit a checkpoint and return."""
 
@@ -226,6 +236,22 @@ class Trainer(Backend[O]):
     def packs(self) -> bool:
         """Whether `text` rows are joined and cut into rows of `max_length` tokens before they are trained on."""
         return False
+
+    def refers(self, seed: int) -> Mapping[str, Json] | None:
+        """What of its options and of the seed decides over its `reference`; None where it holds a model to none.
+
+        Everything that may change a number belongs in: what is asked once serves every run that agrees in this, in the
+        rows and in the model. So leave out what only the training reads, as a learning rate.
+        """
+        return None
+
+    def reference(self, job: TrainJob) -> Reference:
+        """Ask `job.model` about the rows of `job` before anything is learnt; `train` gets it as `job.reference`.
+
+        The model is the one that the training begins at, or its bare base where the adapter method's fresh weights have
+        no effect on it. Nothing is `derived` or `decided` for this job. Asked only where `refers` gives something.
+        """
+        raise NotImplementedError(f"trainer `{self.kind}` says that it refers, and has no `reference`")
 
     @abstractmethod
     def train(self, job: TrainJob) -> TrainOutcome:

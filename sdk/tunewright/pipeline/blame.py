@@ -124,7 +124,8 @@ def blame(first: Kept, later: Kept) -> Blamed:
     ones, twos = first.keys, later.keys
     same = [name for name in twos if ones.get(name) == twos[name]]
     other = [name for name in dict.fromkeys([*ones, *twos]) if name not in same]
-    reach = [name for name in other if name.startswith(("fetch", "prepare", "quantize", "merge", "train", TUNED))]
+    reaching = ("fetch", "prepare", "quantize", "merge", "reference", "train", TUNED)
+    reach = [name for name in other if name.startswith(reaching)]
     unnamed = "" if differing or rows or not reach else (
         f"`{reach[0]}` is another step, and nothing that has a name differs: its code was changed without a new "
         "version, in Tunewright or in a plugin"

@@ -39,10 +39,12 @@ class TrainingRows:
         return (self.format, *self.train, *held)
 
     def settings(self) -> dict[str, Any]:
-        """What else decides over them."""
+        """What else decides over them: the seed only where it has a say."""
         held = self.validation
+        sources = self.train if isinstance(held, Split) else (*self.train, *held)
+        drawn = isinstance(held, Split) or self.test is not None or any(draws(source) for source in sources)
         return {
-            "seed": self.seed,
+            "seed": self.seed if drawn else None,
             "validation": held.model_dump(mode="json") if isinstance(held, Split) else len(held),
             "test": self.test and self.test.model_dump(mode="json"),
             **_parted_by(self.same, held, self.test),

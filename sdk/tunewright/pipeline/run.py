@@ -25,6 +25,7 @@ from tunewright.pipeline.summary import summarize
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.prepare import Prepare
 from tunewright.pipeline.tasks.quantize import Quantize
+from tunewright.pipeline.tasks.reference import Refer
 from tunewright.pipeline.tasks.train import Misfit, Train
 from tunewright.pipeline.trackers import Trackers
 from tunewright.secrets import redact
@@ -106,7 +107,8 @@ class Run:
         hits, done = self._sound_hits(), dict[str, Artifact]()
         with Interrupts() as interrupts:
             for step in self.plan.steps:
-                if isinstance(step.task, (Fetch, Prepare, Quantize)):
+                ready = isinstance(step.task, Refer) and done.keys() >= set(step.inputs.values())
+                if ready or isinstance(step.task, (Fetch, Prepare, Quantize)):
                     done[step.name], _ = self._step(step, hits, done, events, interrupts)
                 self._look_ahead(step, hits, done)
         disk.remove(self.folder)

@@ -27,6 +27,7 @@ from tunewright.pipeline.tasks.package import Package
 from tunewright.pipeline.tasks.parity import Parity
 from tunewright.pipeline.tasks.prepare import Prepare
 from tunewright.pipeline.tasks.quantize import QUANTIZE, Quantize
+from tunewright.pipeline.tasks.reference import Refer
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.search import Search
 from tunewright.pipeline.tasks.train import Train
@@ -121,10 +122,17 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
         parent = {"parent": before.trained}
     else:
         given = taken_up(adapter).get("parent")
+    made = Made(model, training.suffix("train"), training.suffix("prepare"))
+    read = {"model": model, "rows": made.rows, **parent}
+    if trainer.refers(spec.seed) is not None:
+        afresh = given is None and not parent
+        on = None if afresh and Cap.NEUTRAL in adapter.offers() else adapter
+        refer = Refer(resolved.loader, resolved.quantizer, on, trainer, spec.model.dtype, spec.seed, given)
+        yield Step(training.suffix("reference"), refer, read, device)
+        read = {**read, "reference": training.suffix("reference")}
     facts = resolved.facts_for(trainer)
     train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, facts, given)
-    made = Made(model, training.suffix("train"), training.suffix("prepare"))
-    yield Step(made.trained, train, {"model": model, "rows": made.rows, **parent}, device)
+    yield Step(made.trained, train, read, device)
     return made
 
 

@@ -43,6 +43,7 @@ CAPS: Mapping[str, frozenset[Cap]] = {
             Cap.MERGES,
             Cap.BESIDE,
             Cap.BY_TOKEN,
+            Cap.NEUTRAL,
             Cap.LORA,
             Cap.VLLM,
             Cap.LLAMACPP,

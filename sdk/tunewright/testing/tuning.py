@@ -16,12 +16,13 @@ from tunewright.data.mask import tokenize
 from tunewright.data.pack import pack
 from tunewright.parts import AdapterMethod, Cap, Trainer
 from tunewright.parts.base import Facts
-from tunewright.parts.trainer import AnyRow, Checkpoint, PairRow, TokenRow, TrainJob, TrainOutcome
+from tunewright.parts.trainer import AnyRow, Checkpoint, PairRow, Reference, TokenRow, TrainJob, TrainOutcome
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
 from tunewright.testing.bases import InWorld
 from tunewright.testing.compare import alike, difference
 from tunewright.testing.desk import Desk, unwatched
+from tunewright.testing.referring import check_reference
 from tunewright.testing.rows import GARBAGE
 from tunewright.testing.samples import ROWS, Fields, example
 from tunewright.testing.state import RANDOM, TORCH
@@ -50,7 +51,11 @@ class AdapterExercise(InWorld):
         world, adapts = self.world, Cap.ADAPTS in made.offers()
         base = world.fresh()
         before = tensors(base)
+        bare = world.say(base) if Cap.NEUTRAL in made.offers() else None
         model = made.wrap(base, None)
+        if bare is not None:
+            says = "it offers NEUTRAL, and with fresh weights the model answers otherwise than its base, to the bit"
+            report.expect(not difference(bare, world.say(model)), "capability-lies", says)
         untaught = made.digest(model)
         world.teach(model)
         digest, count = made.digest(model), made.count(model)
@@ -186,6 +191,7 @@ class TrainerExercise(InWorld):
         if not self.taken_up:  # once is enough: every further option is another training
             self.taken_up = True
             self._taken_up(made, outcome, digest, rows, desk, report)
+            self._referring(made, rows, desk, report)
         return {"digest": digest, "order": outcome.row_order, "losses": [list(pair) for pair in outcome.losses],
                 "steps": outcome.steps, "observed": dict(outcome.observed)}  # fmt: skip
 
@@ -255,6 +261,25 @@ class TrainerExercise(InWorld):
         if _came_to(outcome, again) != _came_to(whole, digest):
             # unless not even two trainings in one go are alike, which is said by itself
             report.expect(_came_to(*trained()) != _came_to(whole, digest), "resume-differs", says)
+
+    def _referring(self, made: Trainer, rows: Sequence[AnyRow], desk: Desk, report: Report) -> None:
+        """What it says of the rows before training depends on what it says, and is what it is trained against."""
+
+        def begun() -> Any:
+            model = self.world.method.wrap(self.world.fresh(), None)
+            random.seed(0)
+            return model
+
+        def ask(trainer: Trainer, seed: int) -> Reference:
+            job = self._job(trainer, begun(), rows, desk, [])
+            return trainer.reference(job._replace(seed=seed, derived={}, decided={}))
+
+        def came_to(reference: Reference | None) -> str:
+            model = begun()
+            outcome = made.train(self._job(made, model, rows, desk, [], reference=reference))
+            return _came_to(outcome, self.world.method.digest(model))
+
+        check_reference(made, len(rows), ask, came_to, report)
 
     def _told(self, outcome: TrainOutcome, events: Sequence[dict[str, Any]], report: Report) -> None:
         says = f"it made {outcome.steps} steps and emitted {len(events)} train events: emit one a step"

@@ -48,6 +48,8 @@ CODES: Mapping[str, str] = {
     "columns-not-declared": "a format reads a column that it does not name",
     "prompt-differs": "a format asks otherwise in training than in use",
     "resume-differs": "interrupted and taken up from its own checkpoint, it ends otherwise than in one go",
+    "reference-differs": "a trainer's reference depends on what no key holds, or is not what it trains against",
+    "reference-ignored": "a trainer takes no notice of the reference that it is given",
     "trains-nothing": "a trainer leaves the model that it was given as it was",
     "base-changed": "a trainer changes what the adapter method froze",
     "outcome-untrue": "a trainer's steps, tokens or losses are not what happened",

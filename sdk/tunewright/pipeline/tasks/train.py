@@ -14,6 +14,7 @@ from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob
+from tunewright.pipeline import referred
 from tunewright.pipeline.meter import machine
 from tunewright.pipeline.saved import Saved
 from tunewright.pipeline.step import Context, Task
@@ -39,6 +40,7 @@ class Train(Task):
     """One training of one adapter (or of the whole model) on the prepared rows.
 
     With the port `parent`, what that step trained is trained on; else what the adapter's `parent` names; else afresh.
+    With the port `reference`, what that step asked of the rows is given to the trainer.
     """
 
     version = 2
@@ -73,7 +75,7 @@ class Train(Task):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         base = base_folder(inputs["model"])
-        parent = self._parent(inputs)
+        parent = parent_of(self.parent, inputs)
         # before minutes are spent on loading: a torn checkpoint is said now
         checkpoints = Checkpoints(context.scratch, context.key)
         resume = _newest(checkpoints, context)
@@ -81,19 +83,21 @@ class Train(Task):
             context.emit({"event": "resumed", "resumed_from": resume.step})
             disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
         self.loader.seed(self.seed)
-        model = self._wrapped(self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
+        model = wrapped(self.adapter, self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
         before = self.adapter.digest(model)
+        train, held = read_rows(inputs["rows"]), read_rows(inputs["rows"], HELD)
         job = TrainJob(
             model=model,
             tokenizer=self.loader.tokenizer(base),
-            train=read_rows(inputs["rows"]),
-            validation=read_rows(inputs["rows"], HELD),
+            train=train,
+            validation=held,
             seed=self.seed,
             scratch=context.scratch,
             emit=context.emit,
             derived=self.derived,
             decided=self.decided,
             resume=resume,
+            reference=referred.read(inputs["reference"], train, held) if "reference" in inputs else None,
             commit=checkpoints.commit,
             stopping=context.interrupts.stopping,
         )
@@ -128,20 +132,29 @@ class Train(Task):
 
     def refuse_base(self, base: Artifact) -> None:
         """Where the spec's parent was altered, or is of another base than this, fetched one."""
-        if self.parent is not None:
-            self.parent.check(base.json(RECORD)["identity"])
+        refuse_parent(self.parent, base)
 
-    def _parent(self, inputs: Mapping[str, Artifact]) -> Path | None:
-        if "parent" in inputs:
-            return inputs["parent"].path / TRAINED
-        self.refuse_base(inputs["model"])
-        return None if self.parent is None else self.parent.folder
 
-    def _wrapped(self, model: Any, parent: Path | None) -> Any:
-        try:
-            return self.adapter.wrap(model, parent)
-        except BadOption as error:
-            raise Misfit(error.finding) from error
+def parent_of(given: Saved | None, inputs: Mapping[str, Artifact]) -> Path | None:
+    """What a training goes on from: what the step of the port `parent` trained, or what the spec names; proven."""
+    if "parent" in inputs:
+        return inputs["parent"].path / TRAINED
+    refuse_parent(given, inputs["model"])
+    return None if given is None else given.folder
+
+
+def refuse_parent(given: Saved | None, base: Artifact) -> None:
+    """Raise `Refused` where the spec's parent was altered, or is of another base than this, fetched one."""
+    if given is not None:
+        given.check(base.json(RECORD)["identity"])
+
+
+def wrapped(adapter: AdapterMethod, model: Any, parent: Path | None) -> Any:
+    """The model that a training begins at. Raises `Misfit` where the adapter cannot be put on it."""
+    try:
+        return adapter.wrap(model, parent)
+    except BadOption as error:
+        raise Misfit(error.finding) from error
 
 
 def _resumed(scratch: Path) -> list[int]:
