@@ -101,7 +101,7 @@ def test_each_beginning_is_read_once_and_the_head_once_a_place(tiny_folder, fami
     # up to 7 tokens in common are read again
     assert len(beginnings) <= tokens <= len(beginnings) + 7 * len(rows) // 4
     assert tokens < sum(map(len, fed)) / (2 if make is alike else 20)
-    places = {tuple([*row.prompt, *row.answer[:at]]) for row in rows for at in range(len(row.answer))}
+    places = {(*row.prompt, *row.answer[:at]) for row in rows for at in range(len(row.answer))}
     assert len(places) <= sum(asked[2:]) < sum(len(row.answer) for row in rows)
 
 
