@@ -483,11 +483,18 @@ def _knows(model: Any, ids: Sequence[int]) -> bool:
     if model.config.get_text_config()._attn_implementation != "sdpa":  # others cap scores, or have sinks
         return False
     if model not in _KNOWN:
-        tried = list(ids[: 2 * SHARED])
-        half = len(tried) // 2
-        plain = model(input_ids=torch.tensor([tried], device=model.device), use_cache=False).logits[0, -1].float()
-        kept = feed(model, [Piece(tried[:half], 0, ())]).kept
-        last = torch.tensor(tried[-1:], device=model.device)
-        found = Batch(model, [Piece(tried[half:-1], half, (kept,))], 1).step(last)[0].float()
-        _KNOWN[model] = bool((found - plain).norm() <= CLOSE * plain.norm())
+        try:
+            _KNOWN[model] = _agrees(model, list(ids[: 2 * SHARED]))
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, AttributeError, RuntimeError, LookupError):
+            _KNOWN[model] = False  # its code takes no `branches`, or asks of a cache what ours has not
     return _KNOWN[model]
+
+
+def _agrees(model: Any, ids: list[int]) -> bool:
+    half, row = len(ids) // 2, torch.tensor([ids], device=model.device)
+    plain = model(input_ids=row, use_cache=False).logits[0, -1].float()
+    kept = feed(model, [Piece(ids[:half], 0, ())]).kept
+    found = Batch(model, [Piece(ids[half:-1], half, (kept,))], 1).step(row[0, -1:])[0].float()
+    return bool((found - plain).norm() <= CLOSE * plain.norm())

@@ -147,21 +147,26 @@ def test_segments_are_let_go_of_when_the_last_row_below_is_done(tiny_folder):
     assert max(held) < len(computed) / 2
 
 
-@pytest.mark.parametrize("attention", ["eager", "a model that keeps its attention to itself"])
-def test_a_model_that_does_not_share_is_asked_in_padded_batches(tiny_folder, attention, monkeypatch):
+KEEPS = "keeps its attention to itself"
+
+
+@pytest.mark.parametrize("model", ["another attention", KEEPS, "takes no argument more"])
+def test_a_model_that_does_not_share_is_asked_in_padded_batches(tiny_folder, model, monkeypatch):
     with open_tiny(tiny_folder(), batch_tokens=2000) as subject:
         expected = plainly(subject, deep(), 8)
-        if attention == "eager":
+        if model == "another attention":
             subject.model.set_attn_implementation("eager")
         else:
             forward = subject.model.base_model.forward
-            keeps = lambda branches=None, **given: forward(**given)  # noqa: E731
-            monkeypatch.setattr(subject.model.base_model, "forward", keeps)
-            monkeypatch.setattr(branches, "cache_argument", lambda model: "cache")
-            monkeypatch.setattr(greedy, "cache_argument", lambda model: "cache")
+
+            def own(input_ids, attention_mask=None, position_ids=None, use_cache=None, cache=None, **others):
+                if others.pop("branches", None) and model != KEEPS:
+                    raise TypeError("got an unexpected keyword argument 'branches'")
+                return forward(input_ids, attention_mask, position_ids, use_cache=use_cache, cache=cache)
+
+            monkeypatch.setattr(subject.model.base_model, "forward", own)
         assert not branches.sharing(subject.model, 100, list(range(5, 30)))
         assert [answer.ids for answer in subject.complete(deep(), 8)] == expected
-    assert subject is not None
 
 
 def test_a_batch_has_room_for_its_segments_and_each_rows_longest():
