@@ -77,7 +77,7 @@ class TransformersSubject:
     ) -> list[Completion]:
         """One answer a prompt, in order, of at most `limit` tokens.
 
-        `together` computes what all prompts begin with once, and answers in batches; without it each prompt goes
+        `together` computes what prompts begin with once, and answers in batches; without it each prompt goes
         through the library's own `generate` alone. In fp32 both give the same tokens; in bf16 a batch may round
         otherwise. Raises `BadInput` where a prompt is empty, or prompt and answer do not fit into the model's context.
         """
@@ -100,9 +100,9 @@ class TransformersSubject:
     ) -> list[list[float]]:
         """For each row the log-probability in nats of each token of its answer, from fp32 logits.
 
-        `together` reads the rows in batches of like lengths and runs the LM head where an answer is predicted alone;
-        without it each row goes through the model's own forward alone. In fp32 both are equal to 1e-5; in bf16 a batch
-        may round otherwise. Raises `BadInput` where a prompt is empty or a row is longer than the model's context,
+        `together` reads what rows begin with once and runs the LM head where an answer is predicted alone; without it
+        each row goes through the model's own forward alone. In fp32 both are equal to 1e-5; in bf16 a batch may round
+        otherwise. Raises `BadInput` where a prompt is empty or a row is longer than the model's context,
         `WorkFailed` where the model gives what is no finite number.
         """
         from tunewright_transformers import score

@@ -1,22 +1,20 @@
-"""Greedy decoding of many prompts: what they share is computed once, the rest in batches of like lengths.
+"""Greedy decoding of many prompts: what some of them begin with is computed once, and rows are decoded in batches.
 
-A batch is laid out as `[shared prefix][padding][a row's own tokens][its answer]`. Padding is masked and takes no
-position, so a row's numbers are those that it has alone, apart from the order of floating-point sums.
+Where a model's attention is not ours to arrange, they share nothing: a batch of like lengths is laid out as
+`[padding][a row's tokens][its answer]`. Padding is masked and takes no position, so a row's numbers are those that it
+has alone, apart from the order of floating-point sums.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor
 from transformers.cache_utils import DynamicLayer
 
-SHARED = 8
-"""Fewest common tokens for which a pass of their own pays."""
+from tunewright_transformers.branches import Batch, Grown, Tree, cache_argument, sharing
 
 # settings of a model's generation config that change which token is likeliest, and that only `generate` knows
 SHAPING = (
@@ -36,31 +34,6 @@ def batchable(model: Any) -> bool:
 
 def _keeps_keys(model: Any) -> bool:
     return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
-
-
-class Shared(NamedTuple):
-    """What all rows begin with: how many tokens, and their keys and values for one row (None where there are none)."""
-
-    tokens: int
-    prefix: DynamicCache | None
-
-    def of(self, model: Any, rows: int) -> DynamicCache:
-        """A cache for a batch of so many rows, which may grow."""
-        cache = DynamicCache(config=model.config) if self.prefix is None else copy.deepcopy(self.prefix)
-        cache.batch_repeat_interleave(rows)
-        return cache
-
-    def go_on(self, backbone: Any, inputs: torch.Tensor, mask: torch.Tensor) -> Any:
-        """The backbone's output for what follows the shared tokens of `inputs`, [rows, longest - shared, H]."""
-        if self.prefix is None:
-            return backbone(input_ids=inputs, attention_mask=mask, use_cache=False)
-        return _run(backbone, inputs[:, self.tokens :], mask, self.of(backbone, len(inputs)))
-
-
-def share(model: Any, questions: Sequence[list[int]], limit: int) -> Shared:
-    """Compute what the questions begin with, where that pays; `limit` is how many tokens follow one at the most."""
-    tokens = shareable(model, questions, limit) if _keeps_keys(model) else 0
-    return Shared(tokens, _prefix(model, questions[0][:tokens]) if tokens else None)
 
 
 @torch.no_grad()
@@ -90,11 +63,14 @@ def in_batches(
     model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
 ) -> list[list[int]]:
     """All questions, in batches of at most `budget` tokens each; answers in the questions' order."""
-    shared = share(model, questions, limit)
+    longest = max(questions, key=len, default=[])
+    if sharing(model, len(longest) + limit, longest):
+        return _in_branches(model, questions, limit, stops, budget, progress)
     answers: list[list[int]] = [[] for _ in questions]
     done = 0
     for rows in batches([len(question) for question in questions], limit, budget):
-        found = _answer(model, shared, [questions[row] for row in rows], limit, stops)
+        said, mask = padded([questions[row] for row in rows], model.device)
+        found = _decode(_Plain(model, said, mask), model, said, limit, stops)
         for row, answer in zip(rows, found, strict=True):
             answers[row] = answer
         done += len(rows)
@@ -102,20 +78,24 @@ def in_batches(
     return answers
 
 
-def shareable(model: Any, questions: Sequence[list[int]], limit: int) -> int:
-    """How many first tokens to compute once: those common to all, but each row keeps one of its own.
-
-    0 where sharing does not pay, and where a window is shorter than the longest row: a window counts the padding
-    between prefix and row, so rows would see less of the prefix than they do alone.
-    """
-    if len(questions) < 2:
-        return 0
-    shortest = min(map(len, questions))
-    common = next((at for at, ids in enumerate(zip(*questions, strict=False)) if len(set(ids)) > 1), shortest)
-    common = min(common, shortest - 1)
-    longest = max(map(len, questions)) + limit
-    windows = [layer.sliding_window for layer in DynamicCache(config=model.config).layers if layer.is_sliding]
-    return common if common >= SHARED and longest <= min(windows, default=longest) else 0
+def _in_branches(
+    model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
+) -> list[list[int]]:
+    """The same, what questions begin with computed once. The last token of each stays its own: it asks for the next."""
+    grown = Grown(model, Tree([question[:-1] for question in questions]))
+    answers: list[list[int]] = [[] for _ in questions]
+    done = 0
+    for rows in grown.tree.batches(1 + limit, budget):
+        for _ in grown.grow(rows):
+            pass
+        said, _ = padded([questions[row] for row in rows], model.device)
+        batch = Batch(model, [grown.own(row) for row in rows], limit)
+        found = _decode(batch, model, said, limit, stops)
+        for row, answer in zip(rows, found, strict=True):
+            answers[row] = answer
+        done += len(rows)
+        progress(done)
+    return answers
 
 
 def batches(lengths: Sequence[int], limit: int, budget: int) -> Iterator[list[int]]:
@@ -127,12 +107,28 @@ def batches(lengths: Sequence[int], limit: int, budget: int) -> Iterator[list[in
         order = order[size:]
 
 
-def _prefix(model: Any, ids: list[int]) -> DynamicCache:
-    """Keys and values of the shared tokens, for one row."""
-    cache = DynamicCache(config=model.config)
-    inputs = torch.tensor([ids], device=model.device)
-    _run(model.base_model, inputs, torch.ones_like(inputs), cache)
-    return cache
+class _Plain:
+    """Rows in a cache of the library's, padded on the left."""
+
+    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
+        self.model, self.mask = model, mask[:, :-1]
+        self.cache = DynamicCache(config=model.config)
+        # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position
+        # of each row would copy its weight once a row.
+        if ids.shape[1] > 1:
+            _run(model.base_model, ids[:, :-1], self.mask, self.cache)
+
+    def step(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
+        self.mask = torch.cat([self.mask, torch.ones_like(inputs[:, None])], 1)
+        logits: torch.Tensor = _run(self.model, inputs[:, None], self.mask, self.cache).logits[:, -1]
+        return logits
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        kept = torch.tensor(rows, device=self.model.device)
+        self.cache.batch_select_indices(kept)
+        self.mask = self.mask[kept]
 
 
 def _run(model: Any, inputs: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> Any:
@@ -142,31 +138,21 @@ def _run(model: Any, inputs: torch.Tensor, mask: torch.Tensor, cache: DynamicCac
     of tokens that count before it.
     """
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-    passed = {_cache_argument(model): cache}
+    passed = {cache_argument(model): cache}
     return model(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True, **passed)
 
 
-def _cache_argument(model: Any) -> str:
-    """transformers 5.24 renamed it."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
-def _answer(
-    model: Any, shared: Shared, questions: Sequence[list[int]], limit: int, stops: Collection[int]
+def _decode(
+    batch: Batch | _Plain, model: Any, said: torch.Tensor, limit: int, stops: Collection[int]
 ) -> list[list[int]]:
-    """One batch. Rows that have ended leave it, so that a long answer does not make the short ones wait."""
-    said, mask = _padded(questions, shared.tokens, model.device)
-    cache = shared.of(model, len(questions))
+    """One batch, of which all but the last token of `said` [rows, longest] has been fed. Rows that have ended leave it,
+    so that a long answer does not make the short ones wait."""
     penalty = getattr(model.generation_config, "repetition_penalty", None) or 1.0
     shape = RepetitionPenaltyLogitsProcessor(penalty) if penalty != 1.0 else lambda ids, scores: scores
-    answers: list[list[int]] = [[] for _ in questions]
-    # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position of
-    # each row would copy its weight once a row.
-    if said.shape[1] - shared.tokens > 1:
-        _run(model.base_model, said[:, shared.tokens : -1], mask[:, :-1], cache)
-    going, inputs = list(range(len(questions))), said[:, -1:]
+    answers: list[list[int]] = [[] for _ in said]
+    going, chosen = list(range(len(said))), said[:, -1]
     for _ in range(limit):
-        chosen = shape(said, _run(model, inputs, mask, cache).logits[:, -1].float()).argmax(-1)
+        chosen = shape(said, batch.step(chosen).float()).argmax(-1)
         tokens = chosen.tolist()
         for row, token in zip(going, tokens, strict=True):
             answers[row].append(token)
@@ -174,22 +160,20 @@ def _answer(
         if not stay:
             break
         if len(stay) < len(going):
-            kept = torch.tensor(stay, device=model.device)
-            cache.batch_select_indices(kept)
-            said, mask, chosen = said[kept], mask[kept], chosen[kept]
+            batch.select(stay)
+            said, chosen = said[stay], chosen[stay]
             going = [going[place] for place in stay]
-        inputs = chosen[:, None]
-        said, mask = torch.cat([said, inputs], 1), torch.cat([mask, torch.ones_like(inputs)], 1)
+        said = torch.cat([said, chosen[:, None]], 1)
     return answers
 
 
-def _padded(questions: Sequence[list[int]], shared: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, [rows, longest]. A row is padded after the prefix with a token that it already holds.
+def padded(questions: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, [rows, longest], padded on the left with a token that the row holds.
 
     So the set of a row's tokens, from which the repetition penalty is computed, stays its own.
     """
     width = max(map(len, questions))
     pads = [width - len(question) for question in questions]
-    ids = [[*q[:shared], *[q[0]] * pad, *q[shared:]] for q, pad in zip(questions, pads, strict=True)]
-    mask = [[*[1] * shared, *[0] * pad, *[1] * (width - shared - pad)] for pad in pads]
+    ids = [[*[question[0]] * pad, *question] for question, pad in zip(questions, pads, strict=True)]
+    mask = [[*[0] * pad, *[1] * (width - pad)] for pad in pads]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

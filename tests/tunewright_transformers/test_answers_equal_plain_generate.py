@@ -1,4 +1,4 @@
-"""Batches, padding and the shared prefix are for speed: in fp32 every answer equals the library's, asked alone."""
+"""Batches, padding and shared beginnings are for speed: in fp32 every answer equals the library's, asked alone."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from tiny import FAMILIES, backend
 from tunewright.errors import BadInput
 from tunewright.parts.engine import Served
-from tunewright_transformers import greedy
+from tunewright_transformers import branches, greedy
 from tunewright_transformers.engine import TransformersEngine
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_transformers.unquantized import NoQuantizer
@@ -67,26 +67,117 @@ def test_degenerate_sets_of_prompts(tiny_folder, texts):
 
 
 def test_one_prompt_that_another_begins_with(tiny_folder):
-    """The shorter row is the shared prefix as a whole: it must keep a token of its own to be answered."""
+    """The shorter row is shared as a whole: it must keep a token of its own to be answered."""
     with open_tiny(tiny_folder()) as subject:
         long = subject.tokenizer.encode("where is my parcel and when does it arrive at the shop")
         questions = [long[:12], long, long[:-3]]
         alone = greedy.one_by_one(subject.model, questions, 8, {2}, lambda done: None)
-        assert greedy.shareable(subject.model, questions, 8) == 11
+        assert [segment.end for segment in branches.Tree([each[:-1] for each in questions]).segments] == [11, 22]
         assert greedy.in_batches(subject.model, questions, 8, {2}, 4096, lambda done: None) == alone
 
 
-def test_the_prefix_is_computed_once(tiny_folder, monkeypatch):
+def deep():
+    """Two instructions, under each two documents, of each some questions, one of them twice; and a stray."""
+    long = {"returns": "the card was declined at the shop " * 3, "billing": "where is my parcel and when " * 2}
+    found = [
+        [
+            {"role": "system", "content": told},
+            {"role": "user", "content": f"{kind}: {long[kind]}"},
+            {"role": "user", "content": text},
+        ]
+        for told in (SYSTEM["content"], "say which queue it is, billing or delivery_status " * 2)
+        for kind in long
+        for text in ("does it arrive", "does it arrive at the shop and when", "why", "why", "billing é ü " * 4)
+    ]
+    return [*found, [{"role": "user", "content": "x y"}]][::-1]
+
+
+def fed(subject):
+    """Shapes of what the backbone is given from now on."""
     seen = []
-    run = greedy._run
-    monkeypatch.setattr(greedy, "_run", lambda *given: seen.append(given[1].shape) or run(*given))
-    with open_tiny(tiny_folder(), batch_tokens=200) as subject:
-        questions = [subject._question(prompt, 0, 4) for prompt in ask(RAGGED)]
-        shared = greedy.shareable(subject.model, questions, 4)
-        subject.complete(ask(RAGGED), 4)
-    assert shared > 20
-    assert seen[0] == (1, shared)
-    assert all(width < max(map(len, questions)) - shared for _, width in seen[1:])
+    embed = subject.model.base_model.embed_tokens
+    embed.register_forward_pre_hook(lambda layer, given: seen.append(tuple(given[0].shape)))
+    return seen
+
+
+CASES = [*((family, None) for family in (*FAMILIES, "qwen3")), ("mistral", 512), ("qwen2", 512)]
+
+
+@pytest.mark.parametrize(
+    ("family", "window", "budget"),
+    [*((*case, 8192) for case in CASES), ("llama", None, 60), ("llama", None, 700), ("qwen3", None, 700)],
+)
+def test_prompts_that_share_in_groups(tiny_folder, family, window, budget):
+    with open_tiny(tiny_folder(family, window=window), batch_tokens=budget) as subject:
+        subject.tokenizer = replace(subject.tokenizer, stops=STOPS)
+        expected = plainly(subject, deep(), 10)
+        tree = branches.Tree([subject._question(prompt, 0, 10)[:-1] for prompt in deep()])
+        subject.complete(deep(), 1)  # tries the model, once
+        seen = fed(subject)
+        assert [answer.ids for answer in subject.complete(deep(), 10)] == expected
+    assert max(len(tree.path(row)) for row in tree.order) > 2
+    assert len({tuple(ids) for ids in expected}) > 8
+    assert len({len(ids) for ids in expected}) > 3
+    together = sum(end - begin for begin, end, _, _ in tree.segments)
+    own = sum(len(tree.rows[row]) - tree.depth(row) for row in tree.order)
+    steps = sum(map(len, expected))
+    assert sum(rows * width for rows, width in seen) == together + own + steps, "each token once, and no padding"
+    assert (len(seen) < 30) == (budget == 8192)
+
+
+@pytest.mark.parametrize("pieces", [(1, 1), (40, 25), (2048, 256)])
+def test_however_passes_and_blocks_are_cut(tiny_folder, monkeypatch, pieces):
+    with open_tiny(tiny_folder()) as subject:
+        expected = plainly(subject, deep(), 6)
+        for name, tokens in zip(("AT_ONCE", "ONE_MASK"), pieces, strict=True):
+            monkeypatch.setattr(branches, name, tokens)
+        assert [answer.ids for answer in subject.complete(deep(), 6)] == expected
+
+
+def test_segments_are_let_go_of_when_the_last_row_below_is_done(tiny_folder):
+    with open_tiny(tiny_folder()) as subject:
+        questions = [subject._question(prompt, 0, 4)[:-1] for prompt in deep()]
+        grown = branches.Grown(subject.model, branches.Tree(questions))
+        held, computed = [], []
+        with torch.no_grad():
+            for rows in grown.tree.batches(1, 60):
+                computed += [place for places, _ in grown.grow(rows) for place in places]
+                held.append(len(grown.kept))
+    assert sorted(computed) == list(range(len(grown.tree.segments)))
+    assert max(held) < len(computed) / 2
+
+
+KEEPS = "keeps its attention to itself"
+
+
+@pytest.mark.parametrize("model", ["another attention", KEEPS, "takes no argument more"])
+def test_a_model_that_does_not_share_is_asked_in_padded_batches(tiny_folder, model, monkeypatch):
+    with open_tiny(tiny_folder(), batch_tokens=2000) as subject:
+        expected = plainly(subject, deep(), 8)
+        if model == "another attention":
+            subject.model.set_attn_implementation("eager")
+        else:
+            forward = subject.model.base_model.forward
+
+            def own(input_ids, attention_mask=None, position_ids=None, use_cache=None, cache=None, **others):
+                if others.pop("branches", None) and model != KEEPS:
+                    raise TypeError("got an unexpected keyword argument 'branches'")
+                return forward(input_ids, attention_mask, position_ids, use_cache=use_cache, cache=cache)
+
+            monkeypatch.setattr(subject.model.base_model, "forward", own)
+        assert not branches.sharing(subject.model, 100, list(range(5, 30)))
+        assert [answer.ids for answer in subject.complete(deep(), 8)] == expected
+
+
+def test_a_batch_has_room_for_its_segments_and_each_rows_longest():
+    stem, deeper = list(range(100, 120)), list(range(200, 230))
+    rows = [[*stem, 1], [*stem, 2, 3], [*stem, *deeper, 4], [*stem, *deeper, 5, 6, 7], [9] * 40]
+    tree = branches.Tree(rows)
+    assert tree.order == [4, 0, 1, 2, 3]
+    assert list(tree.batches(10, 10_000)) == [[4, 0, 1, 2, 3]]
+    assert list(tree.batches(10, 20 + 2 * 12)) == [[4], [0, 1], [2], [3]]
+    assert list(tree.batches(10, 50 + 2 * 13)) == [[4], [0, 1], [2, 3]]
+    assert list(tree.batches(10, 5)) == [[4], [0], [1], [2], [3]], "a row longer than the budget still gets its turn"
 
 
 def test_the_models_own_repetition_penalty_is_kept(tiny_folder):
@@ -102,10 +193,10 @@ def test_the_models_own_repetition_penalty_is_kept(tiny_folder):
 
 def test_padding_adds_no_token_to_a_row_that_the_penalty_would_see():
     questions = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 8, 10, 11]]
-    ids, mask = greedy._padded(questions, 2, "cpu")
+    ids, mask = greedy.padded(questions, "cpu")
     assert [set(row) for row in ids.tolist()] == [set(question) for question in questions]
     assert [[i for i, m in zip(*row, strict=True) if m] for row in zip(ids, mask, strict=True)] == questions
-    assert mask[1].tolist() == [1, 1, 0, 0, 0, 1]
+    assert mask[1].tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_settings_that_only_generate_knows_are_left_to_it(tiny_folder):
