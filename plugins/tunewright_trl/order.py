@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from tunewright.data.prefixes import Ids, shuffled
+from tunewright.data.prefixes import shuffled
 
 SHARED = 8
 """Fewest tokens more that a common beginning must have than another one, for its rows to be kept together."""
@@ -83,7 +83,7 @@ class ByPrefix(Drawn):
     order of the batches, is drawn anew for every epoch.
     """
 
-    def __init__(self, rows: Sequence[Ids], batch_size: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[Sequence[int]], batch_size: int, seed: int) -> None:
         super().__init__(len(rows), batch_size, seed)
         self.ids = rows
 
