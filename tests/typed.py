@@ -6,10 +6,11 @@ A start of its own takes longer than most commands do; what a fresh process impo
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -49,7 +50,12 @@ def begun(*words: str) -> Iterator[tuple[int, IO[str]]]:
             heard.close()
             _run(main, words, nothing, nothing, os.fdopen(write, "wb"))
         os.close(write)
-        yield child, heard
+        try:
+            yield child, heard
+        except BaseException:
+            with suppress(ProcessLookupError):  # a test that failed, or took too long, leaves nothing behind
+                os.kill(child, signal.SIGKILL)
+            raise
 
 
 def _run(program: Callable[[], object], words: tuple[str, ...], *streams: IO[bytes]) -> None:

@@ -78,18 +78,10 @@ def check(found):
             assert one["resumed_from"][0] >= 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "case", "at"),
-    [
-        ("sft", [], 7),
-        pytest.param("dpo", ["trainer.accumulation=2"], 4, marks=pytest.mark.slow),
-        pytest.param("sft", [], 2, marks=pytest.mark.slow),
-    ],
-)
-def test_in_the_first_epoch_and_in_the_second(folder, kind, case, at):
-    """By default in the second, where the order of the rows of two epochs must be taken up."""
-    (found,) = rounds(asked(folder, kind, case, 1, at=at))
-    check(found)
+def test_in_the_first_epoch_and_in_the_second(folder):
+    first, second = asked(folder, "sft", [], 1, at=2), asked(folder, "dpo", ["trainer.accumulation=2"], 1, at=4)
+    for found in rounds(first, second):
+        check(found)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ adapter: {kind: lora, r: 4}
 data:
   format: {kind: chat, prompt: "{text}", completion: "{queue}"}
   train: [{kind: csv, path: train.csv}]
-trainer: {kind: sft, epochs: 30, batch_size: 2, learning_rate: 1.0e-3}
+trainer: {kind: sft, epochs: 60, batch_size: 2, learning_rate: 1.0e-3}
 """
 
 

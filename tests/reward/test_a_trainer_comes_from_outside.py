@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tiny import tiny_model
 from tunewright.host import Host
+from tunewright.pipeline.run import Run
 from tunewright.project import Project
 
 # a folder of its own: pytest puts that of each test file on the path, and the plugin would be found by every test
@@ -67,23 +69,7 @@ def test_the_plugin_is_sixty_lines():
     assert len((HERE / "tunewright_reward.py").read_text().splitlines()) <= 60
 
 
-@pytest.fixture
-def collated(monkeypatch):
-    """The token ids of every text that the library's collator is given, as JSON."""
-    from trl.trainer.reward_trainer import DataCollatorForPreference
-
-    seen, passed = set(), DataCollatorForPreference.torch_call
-
-    def spy(self, examples):
-        for example in examples:
-            seen.update(json.dumps(example[side]) for side in ("chosen_ids", "rejected_ids"))
-        return passed(self, examples)
-
-    monkeypatch.setattr(DataCollatorForPreference, "torch_call", spy)
-    return seen
-
-
-def test_it_runs_from_the_spec_to_the_package_on_the_proven_tokens(spec, collated):
+def test_it_runs_from_the_spec_to_the_package(spec):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -100,10 +86,28 @@ def test_it_runs_from_the_spec_to_the_package_on_the_proven_tokens(spec, collate
     chosen = rewards(tuned, tokenizer, [(text, queue) for text, queue, _ in ROWS])
     rejected = rewards(tuned, tokenizer, [(text, other) for text, _, other in ROWS])
     assert all(better > worse for better, worse in zip(chosen, rejected, strict=True))
-    proven = [json.loads(line) for line in (Path(summary["run_dir"]) / "steps/prepare/rows.jsonl").open()]
-    assert collated == {json.dumps(row["prompt"] + row[side]) for row in proven for side in ("chosen", "rejected")}
     again = Project.from_spec(spec).run(spec.parent / "root").summary
     assert {step["status"] for step in again["steps"]} == {"cached"}
+
+
+def test_what_it_trains_on_are_the_proven_tokens(spec, monkeypatch):
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
+    seen, passed = set(), DataCollatorForPreference.torch_call
+
+    def spy(self, examples):
+        for example in examples:
+            seen.update(json.dumps(example[side]) for side in ("chosen_ids", "rejected_ids"))
+        return passed(self, examples)
+
+    monkeypatch.setattr(DataCollatorForPreference, "torch_call", spy)
+    plan = Project.from_spec(spec).plan()
+    upto = [step.name for step in plan.steps].index("train") + 1
+    with Run.open(dataclasses.replace(plan, steps=plan.steps[:upto]), spec.parent / "root") as run:
+        run.execute()
+    lines = (spec.parent / "root" / "latest" / "steps/prepare/rows.jsonl").read_text().splitlines()
+    proven = [json.loads(line) for line in lines]
+    assert seen == {json.dumps(row["prompt"] + row[side]) for row in proven for side in ("chosen", "rejected")}
 
 
 def test_rows_of_another_kind_are_refused(spec):
