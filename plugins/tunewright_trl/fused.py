@@ -21,6 +21,7 @@ from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, 
 
 from tunewright_transformers.prefix import tree_of
 from tunewright_transformers.tree_attention import Attending, Layout, run
+from tunewright_trl.lean import LeanLayers
 from tunewright_trl.logprob import FrozenHeadLogProb
 from tunewright_trl.low_rank import LowRankLayers
 
@@ -40,7 +41,8 @@ class Fused:
     left_alone: str = ""
     unshared: str = ""
     attending: Attending | None = None
-    low_rank: LowRankLayers | None = None
+    lighter: tuple[LowRankLayers | LeanLayers, ...] = ()
+    """Layers that run with less work, or keep less."""
     scored: int = 0
     """Positions at which the LM head ran."""
     padded: int = 0
@@ -57,8 +59,8 @@ class Fused:
         if self.attending is not None:
             self.attending.stop()
             self.attending = None
-        if self.low_rank is not None:
-            self.low_rank.stop()
+        for layers in self.lighter:
+            layers.stop()
 
 
 def install(model: Any, unshared: str = "beginnings are not to be shared") -> Fused:
@@ -73,7 +75,7 @@ def install(model: Any, unshared: str = "beginnings are not to be shared") -> Fu
     if not fused.left_alone:
         base.forward = types.MethodType(_forward(fused, settings), base)
         fused.attending = None if unshared else Attending(base)
-        fused.low_rank = LowRankLayers(model)
+        fused.lighter = (LowRankLayers(model), LeanLayers(model))
     return fused
 
 
