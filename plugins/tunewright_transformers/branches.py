@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -105,7 +105,8 @@ class Tree:
             if batch and shared + (len(batch) + 1) * (own + further) > budget:
                 yield batch
                 batch, more, own = [], set(self.path(row)), len(self.rows[row]) - self.depth(row)
-            batch, above, longest = [*batch, row], more, own
+            batch.append(row)
+            above, longest = more, own
         if batch:
             yield batch
 
@@ -302,7 +303,7 @@ def feed(model: Any, pieces: Sequence[Piece]) -> Pass:
             **{cache_argument(backbone): Cache(layers=layers)},
         )
     lengths = [len(piece.ids) for piece in pieces]
-    starts = [sum(lengths[:place]) for place in range(len(pieces))]
+    starts = list(accumulate(lengths[:-1], initial=0))
     kept = Kept([layer.keys[0] for layer in layers], [layer.values[0] for layer in layers])
     return Pass(made.last_hidden_state[0], kept, starts)
 
@@ -338,12 +339,14 @@ def _block(path: Path, begin: int, lengths: Sequence[int], before: int, device: 
 def passes(pieces: Sequence[Piece]) -> Iterator[list[int]]:
     """Places of the pieces, in their order, in passes of `AT_ONCE` tokens or of one piece. Empty pieces are in none."""
     some: list[int] = []
+    tokens = 0
     for place, piece in enumerate(pieces):
-        if some and sum(len(pieces[each].ids) for each in some) + len(piece.ids) > AT_ONCE:
+        if some and tokens + len(piece.ids) > AT_ONCE:
             yield some
-            some = []
+            some, tokens = [], 0
         if piece.ids:
             some.append(place)
+            tokens += len(piece.ids)
     if some:
         yield some
 
@@ -364,9 +367,9 @@ class Grown:
         Yields those of each pass, in the order in which they lie in it; none is computed twice.
         """
         tree = self.tree
-        needed = sorted({place for row in rows for place in tree.path(row)})
+        needed = {place for row in rows for place in tree.path(row)}
         self.kept = {place: kept for place, kept in self.kept.items() if place in needed}
-        missing = [place for place in needed if place not in self.kept]
+        missing = sorted(needed - self.kept.keys())
         for _, some in groupby(sorted(missing, key=self._level), key=self._level):
             level = list(some)
             pieces = [self._piece(place) for place in level]
