@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention as attention
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from tunewright_transformers.trie import ordered, segments
+from tunewright.data.prefixes import ordered, segments
 
 SHARED = 8
 """Fewest common tokens for which a piece of their own pays."""

@@ -1,4 +1,4 @@
-"""What rows begin with in common is found at every depth, counted, and kept together by chance."""
+"""Rows that begin alike are kept together by chance, and what that saves is counted."""
 
 from __future__ import annotations
 
@@ -15,28 +15,6 @@ ROWS = st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=12)
 
 def draw(count: int) -> list[int]:
     return random.Random(count).sample(range(count), count)
-
-
-@reproducible
-@given(ROWS, st.integers(1, 4))
-def test_a_segment_is_common_to_its_rows_and_to_no_other(rows: list[list[int]], least: int) -> None:
-    found = segments(rows, least)
-    for place, one in enumerate(found):
-        beginning = rows[one.rows[0]][: one.end]
-        assert [row for row, ids in enumerate(rows) if ids[: one.end] == beginning] == sorted(one.rows)
-        assert one.end - one.begin >= least
-        assert len(one.rows) > 1
-        assert one.begin == (0 if one.parent is None else found[one.parent].end)
-        assert one.parent is None or one.parent < place
-
-
-@reproducible
-@given(ROWS)
-def test_at_least_one_token_the_segments_are_the_whole_tree(rows: list[list[int]]) -> None:
-    """Counted by hand: a set of all beginnings."""
-    tree = {tuple(row[: length + 1]) for row in rows for length in range(len(row))}
-    spared = sum((one.end - one.begin) * (len(one.rows) - 1) for one in segments(rows, 1))
-    assert sum(map(len, rows)) - spared == len(tree)
 
 
 @reproducible
