@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor
-from transformers.cache_utils import DynamicLayer
 
-from tunewright_transformers.branches import Batch, Grown, Tree, cache_argument, sharing
+from tunewright_transformers.beginnings import Tree
+from tunewright_transformers.branches import sharing
+from tunewright_transformers.grown import Grown
+from tunewright_transformers.kept import cache_argument, keeps_keys
+from tunewright_transformers.row_batch import Batch
 
 # settings of a model's generation config that change which token is likeliest, and that only `generate` knows
 SHAPING = (
@@ -29,11 +32,7 @@ Progress = Callable[[int], None]
 def batchable(model: Any) -> bool:
     """Whether every layer keeps keys and values, which can be shared and padded, and the model asks no more."""
     asks = any(getattr(model.generation_config, name, None) for name in SHAPING)
-    return not asks and _keeps_keys(model)
-
-
-def _keeps_keys(model: Any) -> bool:
-    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+    return not asks and keeps_keys(model)
 
 
 @torch.no_grad()

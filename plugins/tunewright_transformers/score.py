@@ -16,8 +16,11 @@ import torch
 
 from tunewright.errors import WorkFailed
 from tunewright.parts.engine import Continuation
-from tunewright_transformers.branches import Grown, Pass, Tree, feed, passes, sharing
+from tunewright_transformers.beginnings import Tree
+from tunewright_transformers.branches import sharing
 from tunewright_transformers.greedy import batches
+from tunewright_transformers.grown import Grown
+from tunewright_transformers.passes import Pass, feed, passes
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits held in fp32 at once: 64 MiB, whatever the vocabulary."""

@@ -8,8 +8,10 @@ import torch
 from tiny import FAMILIES, backend
 from tunewright.errors import BadInput
 from tunewright.parts.engine import Served
-from tunewright_transformers import branches, greedy
+from tunewright_transformers import branches, greedy, passes
+from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.engine import TransformersEngine
+from tunewright_transformers.grown import Grown
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_transformers.unquantized import NoQuantizer
 
@@ -72,7 +74,7 @@ def test_one_prompt_that_another_begins_with(tiny_folder):
         long = subject.tokenizer.encode("where is my parcel and when does it arrive at the shop")
         questions = [long[:12], long, long[:-3]]
         alone = greedy.one_by_one(subject.model, questions, 8, {2}, lambda done: None)
-        assert [segment.end for segment in branches.Tree([each[:-1] for each in questions]).segments] == [11, 22]
+        assert [segment.end for segment in Tree([each[:-1] for each in questions]).segments] == [11, 22]
         assert greedy.in_batches(subject.model, questions, 8, {2}, 4096, lambda done: None) == alone
 
 
@@ -111,7 +113,7 @@ def test_prompts_that_share_in_groups(tiny_folder, family, window, budget):
     with open_tiny(tiny_folder(family, window=window), batch_tokens=budget) as subject:
         subject.tokenizer = replace(subject.tokenizer, stops=STOPS)
         expected = plainly(subject, deep(), 10)
-        tree = branches.Tree([subject._question(prompt, 0, 10)[:-1] for prompt in deep()])
+        tree = Tree([subject._question(prompt, 0, 10)[:-1] for prompt in deep()])
         subject.complete(deep(), 1)  # tries the model, once
         seen = fed(subject)
         assert [answer.ids for answer in subject.complete(deep(), 10)] == expected
@@ -125,19 +127,19 @@ def test_prompts_that_share_in_groups(tiny_folder, family, window, budget):
     assert (len(seen) < 30) == (budget == 8192)
 
 
-@pytest.mark.parametrize("pieces", [(1, 1), (40, 25), (2048, 256)])
-def test_however_passes_and_blocks_are_cut(tiny_folder, monkeypatch, pieces):
+@pytest.mark.parametrize("sizes", [(1, 1), (40, 25), (2048, 256)])
+def test_however_passes_and_blocks_are_cut(tiny_folder, monkeypatch, sizes):
     with open_tiny(tiny_folder()) as subject:
         expected = plainly(subject, deep(), 6)
-        for name, tokens in zip(("AT_ONCE", "ONE_MASK"), pieces, strict=True):
-            monkeypatch.setattr(branches, name, tokens)
+        for name, tokens in zip(("AT_ONCE", "ONE_MASK"), sizes, strict=True):
+            monkeypatch.setattr(passes, name, tokens)
         assert [answer.ids for answer in subject.complete(deep(), 6)] == expected
 
 
 def test_segments_are_let_go_of_when_the_last_row_below_is_done(tiny_folder):
     with open_tiny(tiny_folder()) as subject:
         questions = [subject._question(prompt, 0, 4)[:-1] for prompt in deep()]
-        grown = branches.Grown(subject.model, branches.Tree(questions))
+        grown = Grown(subject.model, Tree(questions))
         held, computed = [], []
         with torch.no_grad():
             for rows in grown.tree.batches(1, 60):
@@ -172,7 +174,7 @@ def test_a_model_that_does_not_share_is_asked_in_padded_batches(tiny_folder, mod
 def test_a_batch_has_room_for_its_segments_and_each_rows_longest():
     stem, deeper = list(range(100, 120)), list(range(200, 230))
     rows = [[*stem, 1], [*stem, 2, 3], [*stem, *deeper, 4], [*stem, *deeper, 5, 6, 7], [9] * 40]
-    tree = branches.Tree(rows)
+    tree = Tree(rows)
     assert tree.order == [4, 0, 1, 2, 3]
     assert list(tree.batches(10, 10_000)) == [[4, 0, 1, 2, 3]]
     assert list(tree.batches(10, 20 + 2 * 12)) == [[4], [0, 1], [2], [3]]
