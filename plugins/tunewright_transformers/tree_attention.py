@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tunewright_transformers.attention import PLAIN, register
 from tunewright_transformers.prefix import Block, Tree
 
-NAME, PLAIN, ARGUMENT = "tunewright_tree", "sdpa", "prefix_tree"
+TREE, ARGUMENT = "tunewright_tree", "prefix_tree"
 SCORES_AT_ONCE = 1 << 23
 """Attention scores held in fp32 at once: 32 MiB."""
 WIDE = 192
@@ -234,31 +234,11 @@ def attend(
     return TreeAttention.apply(*flat, layout, scale)[None], None
 
 
-ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
-# what is not asked with a tree is masked as ever
-ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS[PLAIN])
-
-
-class Attending:
-    """While it lasts, the attention of `model` can be given a tree; without one it is what it was.
-
-    Raises `ValueError` where the model's attention is not transformers' `sdpa`.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self._config = model.config.get_text_config()
-        self.heads: int = self._config.num_attention_heads
-        if self._config._attn_implementation != PLAIN:
-            raise ValueError(f"its attention is `{self._config._attn_implementation}`")
-        self._config._attn_implementation = NAME  # also in the backward, where checkpointing runs layers again
-
-    def stop(self) -> None:
-        """Put back what was there."""
-        self._config._attn_implementation = PLAIN
+register(TREE, attend, masked=True)  # what is not asked with a tree is masked as ever
 
 
 def run(backbone: Any, tree: Tree, layout: Layout) -> torch.Tensor:
-    """The hidden states [N, H] of a tree's tokens, from a model on whose attention `Attending` is."""
+    """The hidden states [N, H] of a tree's tokens, from a model that is `Attending` by `TREE`."""
     device = backbone.device
     ids, positions = tree.ids.to(device)[None], tree.positions.to(device)[None]
     # a mask of four dimensions is passed through as it is: none of N × N tokens is made

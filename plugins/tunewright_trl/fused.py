@@ -19,8 +19,9 @@ import torch
 from trl.kernels.chunked_logprob import _use_triton
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, _ChunkedLogProbFunction
 
+from tunewright_transformers.attention import Attending
 from tunewright_transformers.prefix import tree_of
-from tunewright_transformers.tree_attention import Attending, Layout, run
+from tunewright_transformers.tree_attention import TREE, Layout, run
 from tunewright_trl.lean import LeanLayers
 from tunewright_trl.logprob import FrozenHeadLogProb
 from tunewright_trl.low_rank import LowRankLayers
@@ -74,7 +75,8 @@ def install(model: Any, unshared: str = "beginnings are not to be shared") -> Fu
     fused = Fused(base, trl_forward, _reason_to_leave(base, settings, unshared), unshared)
     if not fused.left_alone:
         base.forward = types.MethodType(_forward(fused, settings), base)
-        fused.attending = None if unshared else Attending(base)
+        # on until `uninstall`: checkpointing runs layers again in the backward
+        fused.attending = None if unshared else Attending(base, TREE)
         fused.lighter = (LowRankLayers(model), LeanLayers(model))
     return fused
 
