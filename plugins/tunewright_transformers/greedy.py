@@ -1,8 +1,8 @@
 """Greedy decoding of many prompts: what some of them begin with is computed once, and rows are decoded in batches.
 
-Where a model's attention is not ours to arrange, they share nothing: a batch of like lengths is laid out as
-`[padding][a row's tokens][its answer]`. Padding is masked and takes no position, so a row's numbers are those that it
-has alone, apart from the order of floating-point sums.
+Where a model's attention is not ours to arrange, they share only what all begin with: a batch of like lengths is laid
+out as `[that beginning][padding][a row's own tokens][its answer]`. Padding is masked and takes no position, so a row's
+numbers are those that it has alone, apart from the order of floating-point sums.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.branches import sharing
+from tunewright_transformers.common import Common, common, go_on
 from tunewright_transformers.grown import Grown
-from tunewright_transformers.kept import cache_argument, keeps_keys
+from tunewright_transformers.kept import keeps_keys
 from tunewright_transformers.row_batch import Batch
 
 # settings of a model's generation config that change which token is likeliest, and that only `generate` knows
@@ -65,11 +66,12 @@ def in_batches(
     longest = max(questions, key=len, default=[])
     if sharing(model, len(longest) + limit, longest):
         return _in_branches(model, questions, limit, stops, budget, progress)
+    shared = common(model, questions, limit)
     answers: list[list[int]] = [[] for _ in questions]
     done = 0
     for rows in batches([len(question) for question in questions], limit, budget):
-        said, mask = padded([questions[row] for row in rows], model.device)
-        found = _decode(_Plain(model, said, mask), model, said, limit, stops)
+        said, mask = padded([questions[row] for row in rows], model.device, shared.tokens)
+        found = _decode(_Plain(model, said, mask, shared), model, said, limit, stops)
         for row, answer in zip(rows, found, strict=True):
             answers[row] = answer
         done += len(rows)
@@ -107,20 +109,20 @@ def batches(lengths: Sequence[int], limit: int, budget: int) -> Iterator[list[in
 
 
 class _Plain:
-    """Rows in a cache of the library's, padded on the left."""
+    """Rows in a cache of the library's, padded before what is their own."""
 
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
+    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, shared: Common) -> None:
         self.model, self.mask = model, mask[:, :-1]
-        self.cache = DynamicCache(config=model.config)
+        self.cache = shared.cache(model, len(ids))
         # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position
         # of each row would copy its weight once a row.
-        if ids.shape[1] > 1:
-            _run(model.base_model, ids[:, :-1], self.mask, self.cache)
+        if ids.shape[1] - shared.tokens > 1:
+            go_on(model.base_model, ids[:, shared.tokens : -1], self.mask, self.cache)
 
     def step(self, inputs: torch.Tensor) -> torch.Tensor:
         """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
         self.mask = torch.cat([self.mask, torch.ones_like(inputs[:, None])], 1)
-        logits: torch.Tensor = _run(self.model, inputs[:, None], self.mask, self.cache).logits[:, -1]
+        logits: torch.Tensor = go_on(self.model, inputs[:, None], self.mask, self.cache).logits[:, -1]
         return logits
 
     def select(self, rows: Sequence[int]) -> None:
@@ -128,17 +130,6 @@ class _Plain:
         kept = torch.tensor(rows, device=self.model.device)
         self.cache.batch_select_indices(kept)
         self.mask = self.mask[kept]
-
-
-def _run(model: Any, inputs: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> Any:
-    """The output of `model`, or of its backbone, for further tokens; the cache grows by them.
-
-    `inputs` are token ids [rows, new]; `mask` is 1 where a token counts [rows, past + new]. A position is the number
-    of tokens that count before it.
-    """
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-    passed = {cache_argument(model): cache}
-    return model(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True, **passed)
 
 
 def _decode(
@@ -166,13 +157,13 @@ def _decode(
     return answers
 
 
-def padded(questions: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, [rows, longest], padded on the left with a token that the row holds.
+def padded(questions: Sequence[list[int]], device: Any, shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, [rows, longest], padded after the `shared` first tokens with a token that the row holds.
 
     So the set of a row's tokens, from which the repetition penalty is computed, stays its own.
     """
     width = max(map(len, questions))
     pads = [width - len(question) for question in questions]
-    ids = [[*[question[0]] * pad, *question] for question, pad in zip(questions, pads, strict=True)]
-    mask = [[*[0] * pad, *[1] * (width - pad)] for pad in pads]
+    ids = [[*q[:shared], *[q[0]] * pad, *q[shared:]] for q, pad in zip(questions, pads, strict=True)]
+    mask = [[*[1] * shared, *[0] * pad, *[1] * (width - shared - pad)] for pad in pads]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

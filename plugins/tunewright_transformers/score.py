@@ -1,9 +1,9 @@
 """How likely given answers are, token by token: what rows begin with is computed once, the LM head where it is needed.
 
 So the choices of a question are a tree of continuations: its prompt is computed once, and a choice of one token costs
-a number of the logits there. Where a model's attention is not ours to arrange, rows share nothing and go in batches of
-like lengths, padded on the right, where causal attention never looks back from. Either way a row's numbers are those
-that it has alone, apart from the order of floating-point sums.
+a number of the logits there. Where a model's attention is not ours to arrange, rows share what all prompts begin with,
+and go in batches of like lengths, padded on the right, where causal attention never looks back from. Either way a row's
+numbers are those that it has alone, apart from the order of floating-point sums.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tunewright.errors import WorkFailed
 from tunewright.parts.engine import Continuation
 from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.branches import sharing
+from tunewright_transformers.common import Common, common, go_on
 from tunewright_transformers.greedy import batches
 from tunewright_transformers.grown import Grown
 from tunewright_transformers.passes import Pass, feed, passes
@@ -48,13 +49,15 @@ def scores(model: Any, rows: Sequence[Continuation], budget: int | None, progres
     longest = max((_all(row) for row in rows), key=len, default=[])
     if head is not None and sharing(model, len(longest), longest):
         return _in_branches(model, head, rows, budget or 1, progress)
+    answer = max((len(row.answer) for row in rows), default=0)
+    shared = Common() if head is None else common(model, [row.prompt for row in rows], answer)
     lengths = [len(_all(row)) for row in rows]
     parted = [[place] for place in range(len(rows))] if head is None else batches(lengths, 0, budget or 1)
     found: list[list[float]] = [[] for _ in rows]
     done = 0
     for places in parted:
         some = [rows[place] for place in places]
-        scored = [_alone(model, some[0])] if head is None else _batch(model, head, some)
+        scored = [_alone(model, some[0])] if head is None else _batch(model, head, shared, some)
         for place, values in zip(places, scored, strict=True):
             found[place] = _finite(values, rows[place], place)
         done += len(places)
@@ -162,11 +165,16 @@ def _fed(row: Continuation) -> list[int]:
     return _all(row)[:-1] or row.prompt
 
 
-def _batch(model: Any, head: Head, rows: Sequence[Continuation]) -> list[list[float]]:
-    """One batch: the backbone over all of it, the head over the positions that predict an answer."""
+def _batch(model: Any, head: Head, shared: Common, rows: Sequence[Continuation]) -> list[list[float]]:
+    """One batch: the backbone over what is not shared, the head over the positions that predict an answer."""
     inputs, mask = _padded(rows, model.device)
-    hidden = model.base_model(input_ids=inputs, attention_mask=mask, use_cache=False).last_hidden_state
-    spans = [torch.arange(len(row.answer), device=model.device) + len(row.prompt) - 1 for row in rows]
+    if shared.kept is None:
+        hidden = model.base_model(input_ids=inputs, attention_mask=mask, use_cache=False).last_hidden_state
+    else:
+        cache = shared.cache(model, len(rows))
+        hidden = go_on(model.base_model, inputs[:, shared.tokens :], mask, cache).last_hidden_state
+    first = [len(row.prompt) - 1 - shared.tokens for row in rows]
+    spans = [torch.arange(at, at + len(row.answer), device=model.device) for at, row in zip(first, rows, strict=True)]
     wanted = torch.cat([hidden[place, span] for place, span in enumerate(spans)])
     targets = [token for row in rows for token in row.answer]
     values = iter(_by_chunks(head, wanted, list(enumerate(targets))))

@@ -171,6 +171,36 @@ def test_a_model_that_does_not_share_is_asked_in_padded_batches(tiny_folder, mod
         assert [answer.ids for answer in subject.complete(deep(), 8)] == expected
 
 
+def gemma2():
+    """Its attention caps scores: so low that one which does not would answer otherwise."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2, "pad_token_id": 2}
+    torch.manual_seed(0)
+    attention = {"attn_logit_softcapping": 1.0, "sliding_window": 512, "tie_word_embeddings": False}
+    return Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, **attention)).eval()
+
+
+@pytest.mark.parametrize("capped", [False, True], ids=["eager", "gemma2"])
+def test_where_rows_do_not_branch_what_all_begin_with_is_computed_once(tiny_folder, capped):
+    with open_tiny(tiny_folder(), batch_tokens=200) as subject:
+        subject.tokenizer = replace(subject.tokenizer, stops=STOPS)
+        if capped:
+            subject.model = gemma2()
+        else:
+            subject.model.set_attn_implementation("eager")
+        expected = plainly(subject, ask(RAGGED), 12)
+        questions = [subject._question(prompt, 0, 12) for prompt in ask(RAGGED)]
+        shared = Tree(questions).segments[0].end
+        seen = fed(subject)
+        assert [answer.ids for answer in subject.complete(ask(RAGGED), 12)] == expected
+    assert len({tuple(ids) for ids in expected}) > 3
+    assert shared > 20
+    assert seen[0] == (1, shared)
+    assert all(width < max(map(len, questions)) - shared for _, width in seen[1:])
+
+
 def test_a_batch_has_room_for_its_segments_and_each_rows_longest():
     stem, deeper = list(range(100, 120)), list(range(200, 230))
     rows = [[*stem, 1], [*stem, 2, 3], [*stem, *deeper, 4], [*stem, *deeper, 5, 6, 7], [9] * 40]
@@ -193,12 +223,13 @@ def test_the_models_own_repetition_penalty_is_kept(tiny_folder):
         assert [answer.ids for answer in subject.complete(ask(RAGGED), 12)] == expected
 
 
-def test_padding_adds_no_token_to_a_row_that_the_penalty_would_see():
+@pytest.mark.parametrize("shared", [0, 2])
+def test_padding_adds_no_token_to_a_row_that_the_penalty_would_see(shared):
     questions = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 8, 10, 11]]
-    ids, mask = greedy.padded(questions, "cpu")
+    ids, mask = greedy.padded(questions, "cpu", shared)
     assert [set(row) for row in ids.tolist()] == [set(question) for question in questions]
     assert [[i for i, m in zip(*row, strict=True) if m] for row in zip(ids, mask, strict=True)] == questions
-    assert mask[1].tolist() == [0, 0, 0, 1, 1, 1]
+    assert mask[1].tolist() == ([1, 1, 0, 0, 0, 1] if shared else [0, 0, 0, 1, 1, 1])
 
 
 def test_settings_that_only_generate_knows_are_left_to_it(tiny_folder):

@@ -118,6 +118,20 @@ def test_a_choice_of_one_token_costs_nothing_of_its_own(tiny_folder):
         )
 
 
+def test_where_rows_do_not_branch_what_all_prompts_begin_with_is_read_once(tiny_folder):
+    with open_tiny(tiny_folder(), batch_tokens=300) as subject:
+        subject.model.set_attn_implementation("eager")
+        rows = alike(subject.tokenizer)
+        expected = [plainly(subject.model, row) for row in rows]
+        read = []
+        subject.model.base_model.embed_tokens.register_forward_hook(lambda layer, given, made: read.append(made.shape))
+        assert subject.score(rows) == [pytest.approx(want, **EXACT) for want in expected]
+    (one, shared), *batches = (shape[:2] for shape in read[2:])  # after the two that try the head
+    assert (one, sum(count for count, _ in batches)) == (1, len(rows))
+    assert shared > 30
+    assert all(width < max(len(row.prompt) + len(row.answer) for row in rows) - shared for _, width in batches)
+
+
 def test_rows_beyond_a_window_share_nothing(tiny_folder):
     with open_tiny(tiny_folder("mistral", window=16), batch_tokens=300) as subject:
         rows = alike(subject.tokenizer)
