@@ -32,11 +32,9 @@ def why_not(
             return str(error) or type(error).__name__
         whole = plain()
     distance = apart(found, whole)
-    if allowed is None:
-        allowed = EXACT.get(whole.dtype, ROUGH)
-    return (
-        "" if distance <= allowed else f"the model answers otherwise over a tree: {distance:.1g} apart, in relative L2"
-    )
+    if distance <= (EXACT.get(whole.dtype, ROUGH) if allowed is None else allowed):
+        return ""
+    return f"the model answers otherwise over a tree: {distance:.1g} apart, in relative L2"
 
 
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -68,9 +68,11 @@ def test_degenerate_sets_of_prompts(tiny_folder, texts):
         assert [answer.ids for answer in answers] == plainly(subject, ask(texts), 6)
 
 
-def test_one_prompt_that_another_begins_with(tiny_folder):
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_one_prompt_that_another_begins_with(tiny_folder, attention):
     """The shorter row is shared as a whole: it must keep a token of its own to be answered."""
     with open_tiny(tiny_folder()) as subject:
+        subject.model.set_attn_implementation(attention)
         long = subject.tokenizer.encode("where is my parcel and when does it arrive at the shop")
         questions = [long[:12], long, long[:-3]]
         alone = greedy.one_by_one(subject.model, questions, 8, {2}, lambda done: None)
