@@ -1,0 +1,42 @@
+"""Tunewright's side: the backends that a spec names, called as a run calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.host import Host
+from tunewright.parts import Cap, Facts
+from tunewright.parts.trainer import AnyRow, TrainJob
+
+ADAPTER = {"kind": "lora", "r": 16, "alpha": 32, "targets": "attention+mlp"}
+QUANTIZERS = {"none": {"kind": "none"}, "nf4": {"kind": "nf4", "double_quant": True}}
+
+
+class Ours:
+    """Loads by the loader, wraps by the adapter method, trains by the trainer."""
+
+    def __init__(self, base: Path, quantizer: str, dtype: str, rank: int = ADAPTER["r"]) -> None:  # type: ignore[assignment]
+        self.host, self.base = Host(), base
+        self.loader = self.host.make("loader", {"kind": "transformers"})
+        compute = {"compute_dtype": dtype} if quantizer == "nf4" else {}
+        self.quantizer = self.host.make("quantizer", {**QUANTIZERS[quantizer], **compute})
+        self.method = self.host.make("adapter", {**ADAPTER, "r": rank, "alpha": 2 * rank})
+        self.tokenizer = self.loader.tokenizer(base)
+        self.model = self.method.wrap(self.loader.model(base, self.quantizer, dtype, "train"), None)
+
+    def train(self, rows: Sequence[AnyRow], settings: Mapping[str, Any], scratch: Path) -> dict[str, int]:
+        """One training on `rows`; `settings` are of the loop. Tells the tokens that it says it trained on."""
+        options = {"kind": settings["kind"], **{_OURS[name]: settings[name] for name in _OURS if name in settings}}
+        trainer = self.host.make("trainer", {**options, **settings.get("ours", {})})
+        derived = trainer.derive(Facts(offers={"adapter": frozenset({Cap.ADAPTS})}))
+        job = TrainJob(self.model, self.tokenizer, rows, (), 0, scratch, lambda event: None, derived)
+        done = trainer.train(job)
+        return {"tokens": done.tokens, "supervised": done.supervised}
+
+
+_OURS = {
+    "batch": "batch_size", "rate": "learning_rate", "epochs": "epochs", "warmup": "warmup_steps",
+    "schedule": "schedule",
+}  # fmt: skip
