@@ -47,14 +47,14 @@ format: $(READY)
 reference: $(READY)  ## docs/reference and the published schema, from the code
 	@$(BIN)/python -m tunewright.reference
 
-bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md: make bench [FIGURES="sft-8 dpo"]
+bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md
 	@test -x $(BASE)/bin/python || $(PYTHON) -m venv $(BASE)
 	@$(BASE)/bin/python -m pip install --quiet --constraint constraints.txt .
 	@$(BASE)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
-	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python --record build/bench/validate.json
+	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python --record build/bench/figures/validate.json
 	$(BIN)/python tests/bench/hostile_time.py
-	PYTHONPATH=tests $(BIN)/python -m bench.training $(FIGURES)
+	PYTHONPATH=tests $(BIN)/python -m bench.training
 
 profile: $(READY)  ## where the time of one training step goes
 	@PYTHONPATH=tests $(BIN)/python -m bench.training.profile

@@ -66,13 +66,12 @@ class Sitting:
 
     def job(self, name: str, figure: Figure, rows: dict[str, Any]) -> dict[str, Any]:
         """What every side of a figure is told."""
+        loop = {"kind": figure.kind, "batch": figure.batch, **dict(figure.settings)}
         return {
             "does": figure.does, "figure": name, "job": figure.job, "base": rows["base"], "file": rows["file"],
             "dtype": self.dtype, "quantizer": figure.quantizer, "data": self.given.data, "questions": QUESTIONS,
             "every": LOOK_EVERY, "from": LOOK_FROM, "target": TARGET,
-            "settings": {
-                "kind": figure.kind, "batch": figure.batch, **dict(figure.settings), "ours": json.loads(self.given.ours),
-            },
+            "settings": {**loop, "ours": json.loads(self.given.ours)},
         }  # fmt: skip
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -102,7 +101,7 @@ class Sitting:
 
     def _trained(self, figure: Figure) -> dict[str, Any]:
         """An adapter that answers as a tuned one does, with terminators: trained by Tunewright, made once."""
-        learnt = Figure("adapter", figure.job, (), batch=16, steps=1 if self.given.quick else 40)
+        learnt = Figure("adapter", figure.job, (), batch=16, steps=1 if self.given.quick else 26)
         rows = self.rows("adapter", learnt)
         name = f"adapter-{figure.job}-{learnt.steps}-{self.dtype}-{Path(rows['base']).name}"
         job = {**self.job("adapter", learnt, rows), "does": "adapter", "folder": str(self.work / name)}

@@ -68,9 +68,9 @@ class Clock:
             self.log(logs)
             return logged(handler, args, state, control, logs)
 
-        with _replaced(CallbackHandler, on_train_begin=on_train_begin, on_step_end=on_step_end, on_log=on_log):
-            with self._asking_the_reference():
-                yield self
+        listening = _replaced(CallbackHandler, on_train_begin=on_train_begin, on_step_end=on_step_end, on_log=on_log)
+        with listening, self._asking_the_reference():
+            yield self
 
     @contextmanager
     def _asking_the_reference(self) -> Iterator[None]:

@@ -118,8 +118,8 @@ def _factor(value: float | None, measure: str) -> str:
 
 def _shares(records: Mapping[str, Record]) -> list[str]:
     lines = [
-        "The limit: what the job's mathematics need when what rows share is computed once, at the speed of this machine's",
-        "own matrix products (the probe), and the share of that speed that each side reaches.",
+        "The limit: what the job's mathematics need when what rows share is computed once, at the speed of the",
+        "machine's own matrix products (the probe), and the share of that speed that each side reaches.",
         "",
         "| figure | needed | at the probe's speed | share reached |",
         "|---|---|---|---|",
@@ -150,23 +150,22 @@ def _how(name: str, record: Record) -> str:
 
 
 def _machine(record: Record) -> str:
+    if "machine" not in record:
+        return f"{record['runs']} runs a side, {record['cores']} cores."
     one = record["machine"]
     speeds = ", ".join(f"{name} {flops / 1e12:.2f} TFLOP/s" for name, flops in one["flops"].items())
     flags = ", ".join(one["flags"]) or "no flags known"
     versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items())
     return (
         f"{one['device']} with {flags}; {one['cores']} cores, {one['threads']} threads; a product of {one['gemm']}³ in "
-        f"{speeds}; weights in {record.get('dtype', 'none')}; {versions}."
+        f"{speeds}; weights in {record['dtype']}; {versions}."
     )
 
 
 def _validate(record: Record) -> str:
-    base, ours = record["imports"], record["validate"]
-    found = f"{ours / base:.2f}×"
-    return _row((
-        "`validate`, one spec", f"{ours * 1000:.0f} ms", "importing what such a command imports", f"{base * 1000:.0f} ms",
-        f"**{found}**", "at most 1.8×", "", "",
-    ))  # fmt: skip
+    ours, base = (f"{record[name] * 1000:.0f} ms" for name in ("validate", "imports"))
+    ratio = f"**{record['validate'] / record['imports']:.2f}×**"
+    return _row(("`validate`, one spec", ours, "the imports of such a command", base, ratio, "at most 1.8×", "", ""))
 
 
 def _row(cells: Sequence[str]) -> str:
