@@ -75,7 +75,10 @@ def test_a_share_is_of_the_speed_of_the_machine():
 
 # --- the same work
 
-DONE = {"rows": 8, "tokens": 900, "supervised": 50, "check": {"loss": 2.0, "norm": 10.0}, "answers": [[1, 2], [3]]}
+DONE = {
+    "rows": 8, "tokens": 900, "supervised": 50, "referenced": 0, "check": {"loss": 2.0, "norm": 10.0},
+    "answers": [[1, 2], [3]],
+}  # fmt: skip
 
 
 def test_sides_that_agree_within_rounding_did_the_same():
@@ -87,6 +90,7 @@ def test_sides_that_agree_within_rounding_did_the_same():
     [
         ({"tokens": 899}, "tokens: 900 and 899"),
         ({"supervised": 58}, "supervised: 50 and 58"),
+        ({"referenced": 16}, "referenced: 0 and 16"),
         ({"check": {"loss": 2.001, "norm": 10.0}}, "loss of the first step"),
         ({"check": {"loss": 2.0, "norm": 10.01}}, "norm of the first step"),
         ({"check": {"loss": float("nan"), "norm": 10.0}}, "loss of the first step"),
@@ -231,13 +235,14 @@ def test_every_side_of_a_training_does_the_same_work_and_is_timed_by_one_clock(t
     rows = [row(number, answer, prompt=[5, 6, 20 + number]) for number, answer in enumerate(answers)]
     data.write(data.pairs(rows) if kind == "dpo" else rows, tmp_path / "rows.jsonl")
     job = {
-        "base": str(tiny_model(tmp_path / "base")), "file": str(tmp_path / "rows.jsonl"), "quantizer": "none", "dtype": "fp32",
-        "settings": {"kind": kind, "batch": 2},
+        "base": str(tiny_model(tmp_path / "base")), "file": str(tmp_path / "rows.jsonl"), "quantizer": "none",
+        "dtype": "fp32", "settings": {"kind": kind, "batch": 2},
     }  # fmt: skip
     sides = ("tunewright", "trl", "trl-tuned", *(["peft"] if kind == "sft" else []))
     ours, *others = (train({**job, "side": side}, tmp_path / side) for side in sides)
     assert len(ours["steps"]) == 3
     assert (ours["reference_seconds"] > 0) == (kind == "dpo")
+    assert ours["referenced"] == (2 * len(rows) if kind == "dpo" else 0)
     assert ours["seconds"] == pytest.approx(sum(ours["steps"]) + ours["reference_seconds"])
     for other in others:
         assert work.unlike(ours, other, "fp32") == []

@@ -28,6 +28,8 @@ class Clock:
         self.norms: list[float] = []
         self.reference = 0.0
         """Seconds in which a reference model was asked before the first step."""
+        self.referenced = 0
+        """Sequences that a reference model was asked for, whenever."""
         self._last: float | None = None
 
     def begin(self) -> None:
@@ -79,10 +81,11 @@ class Clock:
 
         asked = DPOTrainer.compute_ref_log_probs
 
-        def compute_ref_log_probs(*args: Any, **kwargs: Any) -> Any:
+        def compute_ref_log_probs(trainer: Any, model: Any, inputs: Any) -> Any:
             start = _now()
+            self.referenced += len(inputs["input_ids"])
             try:
-                return asked(*args, **kwargs)
+                return asked(trainer, model, inputs)
             finally:
                 if self._last is None:
                     self.reference += _now() - start

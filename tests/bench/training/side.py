@@ -84,6 +84,7 @@ def train(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
         "seconds": sum(clock.seconds) + clock.reference,
         "steps": clock.seconds,
         "reference_seconds": clock.reference,
+        "referenced": clock.referenced,
         "losses": clock.losses,
         "check": {"loss": checked.losses[0], "norm": checked.norms[0]},
         **given,

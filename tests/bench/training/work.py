@@ -12,12 +12,12 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
 def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str) -> list[str]:
     """What differs between two rounds, in words; nothing where both did the same.
 
-    Compared is what both tell: tokens read and tokens that bore a loss, loss and gradient norm of one step on the same
-    rows with the same adapter, answers token by token.
+    Compared is what both tell: tokens read and tokens that bore a loss, sequences that a reference was asked for, loss
+    and gradient norm of one step on the same rows with the same adapter, answers token by token.
     """
     found = [
         f"{name}: {ours[name]} and {theirs[name]}"
-        for name in ("rows", "tokens", "supervised")
+        for name in ("rows", "tokens", "supervised", "referenced")
         if name in ours and name in theirs and ours[name] != theirs[name]
     ]
     if "check" in ours and "check" in theirs:
