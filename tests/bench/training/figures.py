@@ -59,6 +59,7 @@ FIGURES = {
         ("trl", "trl-tuned", "peft"),
         batch=32,
         steps=2,
+        rounds=2,
         aims=(("speed", "trl", 12, 25), ("speed", "trl-tuned", 10, 20), ("memory", "trl", 1 / 0.4, 1 / 0.3)),
     ),
     "nf4-32": Figure(
@@ -67,6 +68,7 @@ FIGURES = {
         ("trl", "trl-tuned"),
         batch=32,
         steps=2,
+        rounds=2,
         quantizer="nf4",
         aims=(("speed", "trl-tuned", 6, 12),),
     ),
@@ -93,6 +95,7 @@ FIGURES = {
         ("trl", "trl-tuned"),
         kind="cpt",
         steps=2,
+        rounds=2,
         aims=(("speed", "trl-tuned", 1.2, 2),),
     ),
     "eval-77": Figure(

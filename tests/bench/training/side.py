@@ -79,12 +79,14 @@ def train(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
         side.train(chosen[:CHECK], {**job["settings"], "batch": CHECK, "rate": RATE}, scratch / "check")
     with clock.running():
         given = side.train(chosen, {**job["settings"], "rate": RATE}, scratch / "timed")
+    # TRL's default asks the reference within its loss, which no method tells: both completions of every pair
+    within = 2 * len(chosen) if job["settings"]["kind"] == "dpo" and job["side"] == "trl" else 0
     return {
         "rows": len(chosen),
         "seconds": sum(clock.seconds) + clock.reference,
         "steps": clock.seconds,
         "reference_seconds": clock.reference,
-        "referenced": clock.referenced,
+        "referenced": clock.referenced or within,
         "losses": clock.losses,
         "check": {"loss": checked.losses[0], "norm": checked.norms[0]},
         **given,
