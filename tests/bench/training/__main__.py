@@ -82,7 +82,7 @@ class Sitting:
         if figure.does == "ask":
             job["questions"] = self.count(figure)
         if self.given.quick and figure.does == "until":
-            job.update(every=1, questions=8, target=0.0, **{"from": 1})
+            job.update({"every": 1, "from": 3, "questions": 8, "target": 0.0})  # after the warm-up
         rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in figure.sides}
         for number in range(1 if self.given.quick else self.given.rounds or figure.rounds):
             for side in figure.sides:

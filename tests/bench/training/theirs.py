@@ -1,6 +1,6 @@
 """The other sides: TRL as it comes, TRL tuned by hand, and transformers with peft, as a script would call them.
 
-What is set beside a side's defaults, and why, is said in `SETTINGS`; it stands in docs/benchmarks.md.
+What is set beside a side's defaults, and why, stands in docs/benchmarks.md, which a reader of figures sees.
 """
 
 from __future__ import annotations
@@ -16,15 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tunewright.parts.trainer import AnyRow
 
-SETTINGS = {
-    "trl": "TRL's defaults (activation checkpointing, rows in random order, fp32 adapters on bf16 weights with "
-    "autocast, the reference asked in every step of DPO). Without instructions for bf16, `bf16=False`; on a 4-bit base "
-    "its adapters are then put back into fp32, since bf16 would take a hundred times as long.",
-    "trl-tuned": "TRL without activation checkpointing, adapters in the weights' own type and no autocast, "
-    "`group_by_length`, fused AdamW, `precompute_ref_log_probs`; batches beyond 8 rows as accumulated batches of 8, "
-    "which CPUs are quicker at.",
-    "peft": "transformers' `Trainer` with a `PeftModel` and padded batches: its defaults, which checkpoint nothing.",
-}
 MICRO = 8
 """Rows of a batch at most where TRL is tuned for a CPU: its caches hold no more. A GPU gets the whole batch."""
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
