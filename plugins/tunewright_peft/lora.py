@@ -114,7 +114,8 @@ class Lora(PeftMethod[LoraOptions]):
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
         llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
         beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside})
+        by_token = {Cap.BY_TOKEN} if not (self.options.dropout or self._has(arguments.NOT_BY_TOKEN)) else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *by_token})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")

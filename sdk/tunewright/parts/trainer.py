@@ -184,6 +184,8 @@ class TrainJob(NamedTuple):
     emit: Callable[[dict[str, Json]], None]
     derived: Mapping[str, Argument] = {}
     """What the trainer's own `derive` gave for this spec: arguments that depend on the other parts."""
+    decided: Mapping[str, Argument] = {}
+    """What its own `decide` gave for this spec."""
     resume: Checkpoint | None = None
     """Where an interrupted training of the very same job goes on; the outcome is that of one that was not."""
     commit: Callable[[Path, int], None] = _keep_none
