@@ -71,7 +71,7 @@ class Sitting:
             "does": figure.does, "figure": name, "job": figure.job, "base": rows["base"], "file": rows["file"],
             "dtype": self.dtype, "quantizer": figure.quantizer, "data": self.given.data, "questions": QUESTIONS,
             "every": LOOK_EVERY, "from": LOOK_FROM, "target": TARGET,
-            "settings": {**loop, "ours": json.loads(self.given.ours)},
+            "settings": {**loop, "ours": {**dict(figure.ours), **json.loads(self.given.ours)}},
         }  # fmt: skip
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -90,7 +90,11 @@ class Sitting:
                 rounds[side].append(self.child({**job, "side": side}))
                 took = time.monotonic() - began
                 seconds = rounds[side][-1]["seconds"]
-                print(f"{name}, round {number + 1}, {side:<11}{seconds:8.1f} s  ({took:.0f} s in all)", flush=True)
+                why = rounds[side][-1].get("unshared")
+                said = f"  no beginnings shared: {why}" if why else ""
+                print(
+                    f"{name}, round {number + 1}, {side:<11}{seconds:8.1f} s  ({took:.0f} s in all){said}", flush=True
+                )
         ours = rounds["tunewright"][0]
         unlike = {side: work.unlike(ours, some[0], self.dtype) for side, some in rounds.items()}
         return {

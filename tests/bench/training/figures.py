@@ -34,6 +34,8 @@ class Figure:
     """(measure, side, at least, aim): by which factor. Of seconds and bytes, how many times fewer."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Of the loop, beside its batch and kind."""
+    ours: tuple[tuple[str, Any], ...] = ()
+    """Options of Tunewright's trainer that a spec of such rows would set."""
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ FIGURES = {
         steps=2,
         rounds=2,
         aims=(("speed", "trl-tuned", 3, 5),),
+        ours=(("order", "by_prefix"),),
     ),
     "pubmedqa": Figure(
         "CPT, rows that share nothing (PubMedQA), batch 8",

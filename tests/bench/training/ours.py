@@ -26,14 +26,21 @@ class Ours:
         self.tokenizer = self.loader.tokenizer(base)
         self.model = self.method.wrap(self.loader.model(base, self.quantizer, dtype, "train"), None)
 
-    def train(self, rows: Sequence[AnyRow], settings: Mapping[str, Any], scratch: Path) -> dict[str, int]:
-        """One training on `rows`; `settings` are of the loop. Tells the tokens that it says it trained on."""
+    def train(self, rows: Sequence[AnyRow], settings: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+        """One training on `rows`; `settings` are of the loop. Tells the tokens that it says it trained on, how many of
+        them were computed, and why beginnings were not shared, if they were not."""
         options = {"kind": settings["kind"], **{_OURS[name]: settings[name] for name in _OURS if name in settings}}
         trainer = self.host.make("trainer", {**options, **settings.get("ours", {})})
         derived = trainer.derive(Facts(offers={"adapter": frozenset({Cap.ADAPTS})}))
-        job = TrainJob(self.model, self.tokenizer, rows, (), 0, scratch, lambda event: None, derived)
-        done = trainer.train(job)
-        return {"tokens": done.tokens, "supervised": done.supervised}
+        events: list[dict[str, Any]] = []
+        done = trainer.train(TrainJob(self.model, self.tokenizer, rows, (), 0, scratch, events.append, derived))
+        shared = next((event for event in events if event["event"] == "prefixes"), {})
+        return {
+            "tokens": done.tokens,
+            "supervised": done.supervised,
+            "computed": shared.get("computed"),
+            "unshared": shared.get("unshared", ""),
+        }
 
 
 _OURS = {
