@@ -27,6 +27,8 @@ class Sitting:
     """One machine, one set of options, any number of figures."""
 
     def __init__(self, given: argparse.Namespace) -> None:
+        given.data = str(Path(given.data).resolve())
+        given.model = given.model and str(Path(given.model).resolve())
         self.given = given
         self.work = Path(given.work)
         self.machine: dict[str, Any] = self.child({"does": "probe"})
