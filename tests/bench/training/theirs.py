@@ -43,15 +43,18 @@ class Theirs:
     def train(self, rows: Sequence[AnyRow], settings: Mapping[str, Any], scratch: Path) -> dict[str, int]:
         """One training on `rows`; tells the tokens that it was given in its batches."""
         given = {"tokens": 0, "supervised": 0}
+        before = {name: parameter.detach().clone() for name, parameter in self._trained()}
         trainer = getattr(self, f"_{settings['kind']}")(rows, settings, scratch)
-        if self.quantizer != "none" and self.dtype == "fp32":  # TRL casts to bf16 whatever the CPU can
-            for parameter in trainer.model.parameters():
-                if parameter.requires_grad:
-                    parameter.data = parameter.data.float()
+        if self.quantizer != "none" and self.dtype == "fp32":  # TRL casts to bf16, and rounds, whatever the CPU can
+            for name, parameter in self._trained():
+                parameter.data = before[name]
         trainer.data_collator = _counting(trainer.data_collator, given)
         trainer.train()
         self._as_before()
         return given
+
+    def _trained(self) -> list[tuple[str, Any]]:
+        return [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
 
     def _as_before(self) -> None:
         """Take off what TRL's trainers put on the model: the next one would put a second on top, or refuse."""
