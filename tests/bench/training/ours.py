@@ -22,7 +22,9 @@ class Ours:
         self.loader = self.host.make("loader", {"kind": "transformers"})
         compute = {"compute_dtype": dtype} if quantizer == "nf4" else {}
         self.quantizer = self.host.make("quantizer", {**QUANTIZERS[quantizer], **compute})
-        self.method = self.host.make("adapter", {**ADAPTER, "r": rank, "alpha": 2 * rank})
+        # by itself it is bf16 on a 4-bit base; every side trains it in fp32 where the machine multiplies by that alone
+        own = {"dtype": "fp32"} if dtype == "fp32" else {}
+        self.method = self.host.make("adapter", {**ADAPTER, "r": rank, "alpha": 2 * rank, **own})
         self.tokenizer = self.loader.tokenizer(base)
         self.model = self.method.wrap(self.loader.model(base, self.quantizer, dtype, "train"), None)
 
