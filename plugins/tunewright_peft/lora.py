@@ -265,12 +265,14 @@ class Lora(PeftMethod[LoraOptions]):
 
     def _dtype(self, model: Any) -> Any:
         """bf16 halves what an adapter keeps, and is what TRL casts adapters of packed bases to; fp16 would overflow.
+        Where the weights that stay unpacked are in fp32, the spec wants fp32, or the machine has nothing else.
 
         What begins in the base's weights is as large as they are: bf16 would round away what is learned on top.
         """
         import torch
 
         kept = next(p.dtype for p in model.parameters() if p.is_floating_point())
-        halved = (is_packed(model) or kept == torch.bfloat16) and not self._in_weights
+        sixteen = kept != torch.float32 if is_packed(model) else kept == torch.bfloat16
+        halved = sixteen and not self._in_weights
         automatic = torch.bfloat16 if halved else torch.float32
         return {"auto": automatic, "bf16": torch.bfloat16, "fp32": torch.float32}[self.options.dtype]
