@@ -53,6 +53,7 @@ class Dpo(TrlTrainer[DpoOptions]):
     accepts: ClassVar[str] = "trl:DPOConfig"
     fixed: ClassVar[dict[str, Json]] = REFERENCE
     held = "HeldDpo"
+    sequences = 2
     rate = 1e-6
     rate_from = "TRL's default for DPO"
 

@@ -9,7 +9,9 @@ from tunewright.digest import digest_json
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts import Argument, Cap, Need
 from tunewright.parts.base import Facts, Finding, Json, O
+from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
+from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
 from tunewright_trl.idle import idle
 from tunewright_trl.options import AT_RUN, READ, VARY
@@ -32,6 +34,8 @@ class TrlTrainer(Trainer[O]):
     at_run: ClassVar[dict[str, str]] = AT_RUN
     vary: ClassVar[dict[str, tuple[Json, Json]]] = VARY
     held: ClassVar[str]
+    sequences: ClassVar[int] = 1
+    """What a row is computed as."""
     rate: ClassVar[float]
     rate_from: ClassVar[str]
 
@@ -63,6 +67,14 @@ class TrlTrainer(Trainer[O]):
         return {
             **found, "eval_strategy": Argument("steps", "spec", field), "eval_steps": Argument(every, "spec", field)
         }  # fmt: skip
+
+    def regime(self, shape: Shape, trained: Trainable, device: str, validation: bool) -> Regime:
+        """What TRL, the optimizer and our LM head keep."""
+        return memory.regime(self.options, self.sequences, shape, trained, device, validation)
+
+    def levers(self) -> Iterable[Lever]:
+        """Smaller batches that are accumulated, an 8-bit optimizer, checkpointing."""
+        return memory.levers(self.options, self.sequences > 1)
 
     def _rate(self, adapts: bool) -> Argument:
         written = self.options.learning_rate

@@ -56,7 +56,7 @@ A complete trainer, one row a step:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -65,6 +65,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from tunewright.parts.base import Argument, Backend, Json, LibraryOptions, O, Unkeyed
 from tunewright.parts.loader import Tokenizer
+from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import RowKind
 
 
@@ -224,6 +225,15 @@ class Trainer(Backend[O]):
     def packs(self) -> bool:
         """Whether `text` rows are joined and cut into rows of `max_length` tokens before they are trained on."""
         return False
+
+    def regime(self, shape: Shape, trained: Trainable, device: str, validation: bool) -> Regime | None:
+        """What a step of it takes on `device`, on a base of this shape, where `trained` learns, with rows for
+        `validation` or without; None where it cannot tell: the forecast of memory then does without."""
+        return None
+
+    def levers(self) -> Iterable[Lever]:
+        """The options of its own that save memory, from what they are now: `plan --fit` tries them."""
+        return ()
 
     @abstractmethod
     def train(self, job: TrainJob) -> TrainOutcome:
