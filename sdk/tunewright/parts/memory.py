@@ -150,12 +150,13 @@ class Regime(NamedTuple):
 class Batch(NamedTuple):
     """What is computed at once, at most: `rows` sequences of up to `longest` tokens, `supervised` positions that are
     scored. `computed` counts the tokens that go through the model: rows × longest, fewer where what rows begin with
-    alike is computed once."""
+    alike is computed once. `padded` where rows of several lengths make a mask."""
 
     rows: int
     longest: int
     supervised: int
     computed: int
+    padded: bool = True
 
 
 class Harm(IntEnum):

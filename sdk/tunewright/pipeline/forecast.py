@@ -2,7 +2,7 @@
 
 A step's forecast is a sum of terms, each of which says where it comes from. What a quantizer, an adapter method or a
 trainer knows, it tells through its contract (`tunewright.parts.memory`); what every such model does alike stands here.
-The four numbers that no config tells are fitted: `tests/bench/memory.py` measures them, docs/explanation/memory.md has
+The few numbers that no config tells are fitted: `tests/bench/memory.py` measures them, docs/explanation/memory.md has
 the figures.
 
 Activations are those that the backward pass of transformers' own layers reads, counted with torch's saved-tensor hooks
@@ -16,10 +16,14 @@ from typing import NamedTuple
 
 from tunewright.parts.memory import BYTES, INNER, INPUT, MIDDLE, Batch, Regime, Shape, Trainable
 
-FLOOR = {"cpu": 620_000_000, "cuda": 600_000_000}
+FLOOR = {"cpu": 600_000_000, "cuda": 600_000_000}
 """Bytes of a process that has imported its libraries and holds no model; of a GPU, its context (not measured)."""
 SLACK = {"cpu": 1.9, "cuda": 1.05}
-"""What the allocator makes of activations: between them lie holes that temporary tensors left."""
+"""What the allocator makes of activations: between them lie holes that temporary tensors left. On a CPU that is glibc's
+with its moving threshold: with a fixed one (`MALLOC_MMAP_THRESHOLD_`) it is 1.0, and a step takes far longer."""
+RECOMPUTED = {"cpu": 1.3, "cuda": 0.0}
+"""What checkpointing leaves, as a share of all that would be kept without it: each layer that is computed again leaves
+holes as well. Where the allocator leaves none, the layers' inputs and one layer are all."""
 WORK = 1.0
 """How many times the tensors of one layer's MLP and its input are there at once while its gradients are computed."""
 READ = 500_000_000
@@ -55,13 +59,18 @@ class Peak(NamedTuple):
 
 class Base(NamedTuple):
     """A base as it is loaded: its shape, the type of its unquantized numbers, bytes of its weights in memory and in
-    its files, and those of its widest layer while that is unpacked."""
+    its files, and those of its widest layer while that is unpacked.
+
+    Tensors of the files' own type are the mapped files. So where a base is packed while it is loaded, the files stay
+    mapped for its embeddings' sake: `mapped` bytes of pages that were read and that nobody needs.
+    """
 
     shape: Shape
     dtype: str
     weights: int
     stored: int
     unpacked: int
+    mapped: int = 0
 
 
 def loading(base: Base, device: str) -> Peak:
@@ -78,21 +87,22 @@ def training(base: Base, trained: Trainable, regime: Regime, batch: Batch, devic
     once that is gone, the gradients of the last layer. The optimizer's step has neither.
     """
     shape, each = base.shape, BYTES[base.dtype]
-    per_token = kept_per_token(shape, trained, each, padded=batch.rows > 1)
+    per_token = kept_per_token(shape, trained, each, padded=batch.padded)
+    activations = batch.computed * per_token
     if regime.checkpointing:
-        activations = batch.computed * (shape.layers * shape.hidden * each + per_token // shape.layers)
-    else:
-        activations = batch.computed * per_token
+        alone = batch.computed * (shape.layers * shape.hidden * each + per_token // shape.layers)
+        activations = max(alone, round(activations * RECOMPUTED[device] / SLACK[device]))
     activations += batch.computed * shape.hidden * (4 + 2 * each)  # after the last layer: the final norm
     activations += attention_mask(batch, each)
     head = logits(shape, regime, batch, each)
     layer = round(WORK * batch.computed * (3 * shape.inner + 2 * shape.hidden) * each) + base.unpacked
     moment = Term("logits", head) if head >= layer else Term("gradients of a layer", layer)
-    passing = (Term("activations", round(SLACK[device] * activations)), moment)
+    passing: tuple[Term, ...] = (Term("activations", round(SLACK[device] * activations)), moment)
     if sum(term.bytes for term in passing) < regime.step:
         passing = (Term("optimizer's step", regime.step),)
     own = Term("trained weights" if trained.whole else "adapter", trained.bytes)
-    kept = (Term("gradients", trained.bytes), Term("optimizer", regime.states), Term("best weights", regime.copies))
+    kept = (Term("gradients", trained.bytes), Term("optimizer", regime.states), Term("best weights", regime.copies),
+            Term("files, still mapped", base.mapped if device == "cpu" else 0, gives_way=True))
     weights = () if trained.whole else (Term("weights", base.weights),)
     return Peak("train", _some((_floor(device), *weights, own, *kept, *passing)))
 
@@ -103,7 +113,8 @@ def asking(base: Base, trained: Trainable | None, tokens: int, device: str) -> P
     cache = tokens * 2 * shape.kv_heads * shape.head * shape.layers * each
     layer = tokens * (3 * shape.inner + 4 * shape.hidden) * each + base.unpacked
     adapter = 0 if trained is None or trained.whole else trained.bytes
-    terms = (_floor(device), Term("weights", base.weights), Term("adapter", adapter))
+    mapped = Term("files, still mapped", base.mapped if device == "cpu" else 0, gives_way=True)
+    terms = (_floor(device), Term("weights", base.weights), Term("adapter", adapter), mapped)
     return Peak("evaluate", _some((*terms, Term("keys and values", cache), Term("a layer at work", layer))))
 
 
@@ -129,7 +140,7 @@ def kept_per_token(shape: Shape, trained: Trainable, each: int, padded: bool) ->
 
 def attention_mask(batch: Batch, each: int) -> int:
     """Of a padded batch: who sees whom, as truth values and as numbers to add."""
-    return batch.rows * batch.longest**2 * (1 + each) if batch.rows > 1 else 0
+    return batch.rows * batch.longest**2 * (1 + each) if batch.padded else 0
 
 
 def logits(shape: Shape, regime: Regime, batch: Batch, each: int) -> int:

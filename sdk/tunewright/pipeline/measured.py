@@ -20,11 +20,11 @@ ENOUGH = 5
 
 
 class Bar(NamedTuple):
-    """By what a forecast is to be multiplied to get the least and the most; `count` steps of this root have a say."""
+    """By what a forecast is to be multiplied to get the least and the most; `seen` steps of this root have a say."""
 
     low: float
     high: float
-    count: int
+    seen: int
 
     def around(self, size: int) -> tuple[int, int]:
         """Bytes, at least and at most."""

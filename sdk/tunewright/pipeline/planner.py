@@ -14,7 +14,7 @@ from tunewright.data.mask import sequences
 from tunewright.errors import BadInput
 from tunewright.parts import AdapterMethod, Quantizer
 from tunewright.parts.base import Cap
-from tunewright.parts.memory import Batch, Regime, Shape, Trainable
+from tunewright.parts.memory import BYTES, Batch, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import AnyExample, Feedback, Preference, Text, texts
 from tunewright.parts.trainer import AnyRow
 from tunewright.pipeline.forecast import Base, Peak, asking, loading, merging, training
@@ -36,6 +36,8 @@ A_TOKEN = 3
 """Bytes of text that at least make a token."""
 A_MESSAGE = 8
 """Tokens that a template puts around a message."""
+TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+"""A config.json's names of types, and the spec's."""
 READABLE = 50_000_000
 """Bytes of prepared rows that are read for a plan; of more, their totals are taken."""
 COUNTED, GUESSED, BOUND = "tokens as prepared", "tokens guessed from the texts", "rows of max_length"
@@ -49,11 +51,14 @@ class Lengths(NamedTuple):
     supervised: int
     rows: int
     basis: str
+    even: bool = False
+    """Whether all are of one length, as packed rows are."""
 
     def batch(self, regime: Regime, computed: int | None = None) -> Batch:
         """The heaviest batch. `computed` where fewer tokens go through the model than rows × longest."""
         rows = min(regime.rows, self.rows) * regime.sequences
-        return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest)
+        padded = rows > 1 and not self.even
+        return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest, padded)
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,11 @@ def base_of(config: Mapping[str, Any] | None, quantizer: Quantizer, dtype: str) 
     if Cap.MAKES in quantizer.offers():
         return Base(shape, dtype, weights, weights, quantizer.unpacked_bytes(shape, dtype))
     named = str((config or {}).get("dtype") or (config or {}).get("torch_dtype") or "bfloat16")
-    stored = shape.parameters * (4 if named == "float32" else 2)
-    return Base(shape, dtype, weights, stored, quantizer.unpacked_bytes(shape, dtype))
+    of_files = TYPES.get(named, "bf16")
+    stored = shape.parameters * BYTES[of_files]
+    packed, heads = weights < shape.parameters * BYTES[dtype], 1 if shape.tied else 2
+    mapped = stored - heads * shape.embedding * BYTES[dtype] if packed and of_files == dtype else 0
+    return Base(shape, dtype, weights, stored, quantizer.unpacked_bytes(shape, dtype), mapped)
 
 
 def trainable_on(base: Base, quantizer: Quantizer, adapter: AdapterMethod) -> Trainable | None:
@@ -178,7 +186,8 @@ def lengths_of(rows: Sequence[AnyRow]) -> Lengths:
     """Of rows as they are read."""
     read = [one for row in rows for one in sequences(row).values()]
     longest = max((one.tokens for one in read), default=1)
-    return Lengths(longest, max((one.supervised for one in read), default=1), len(rows), COUNTED)
+    return Lengths(longest, max((one.supervised for one in read), default=1), len(rows), COUNTED,
+                   all(one.tokens == longest for one in read))
 
 
 def _of_totals(prepared: Artifact) -> Lengths:
@@ -201,7 +210,7 @@ def guess(one: Training, learnt: Learnt) -> Lengths:
 def bound(one: Training) -> Lengths:
     """Of rows of which nothing is known: all are as long as they may be, and every token bears a loss."""
     most = one.trainer.options.max_length
-    return Lengths(most, most, 1 << 30, BOUND)
+    return Lengths(most, most, 1 << 30, BOUND, one.trainer.packs)
 
 
 def _size(example: AnyExample) -> tuple[int, int]:
@@ -257,7 +266,7 @@ def _told(one: Foreseen, bounds: Bar) -> dict[str, Any]:
         for peak in one.peaks
     ]
     told = {"step": one.step, "device": one.device, "basis": one.basis, "unknown": one.unknown}
-    return {**told, "measured": bounds.count, "phases": phases}
+    return {**told, "measured": bounds.seen, "phases": phases}
 
 
 def foretold(made: Plan, changed: Resolved, store: Store) -> Fit:
