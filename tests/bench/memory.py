@@ -239,7 +239,7 @@ def fit(peaks: dict[Setting, dict[str, int]]) -> dict[str, float]:
 
 def _set(free: dict[str, float]) -> None:
     global _logit
-    model.SLACK["cpu"], model.RECOMPUTED["cpu"], model.WORK = free["SLACK"], free["RECOMPUTED"], free["WORK"]
+    model.SLACK["cpu"], model.RECOMPUTED["cpu"], model.WORK["cpu"] = free["SLACK"], free["RECOMPUTED"], free["WORK"]
     _logit = int(free["BYTES_A_LOGIT"])
 
 

@@ -18,14 +18,15 @@ from tunewright.parts.memory import BYTES, INNER, INPUT, MIDDLE, Batch, Regime, 
 
 FLOOR = {"cpu": 600_000_000, "cuda": 600_000_000}
 """Bytes of a process that has imported its libraries and holds no model; of a GPU, its context (not measured)."""
-SLACK = {"cpu": 1.9, "cuda": 1.05}
+SLACK = {"cpu": 1.6, "cuda": 1.05}
 """What the allocator makes of activations: between them lie holes that temporary tensors left. On a CPU that is glibc's
 with its moving threshold: with a fixed one (`MALLOC_MMAP_THRESHOLD_`) it is 1.0, and a step takes far longer."""
-RECOMPUTED = {"cpu": 1.3, "cuda": 0.0}
+RECOMPUTED = {"cpu": 0.85, "cuda": 0.0}
 """What checkpointing leaves, as a share of all that would be kept without it: each layer that is computed again leaves
 holes as well. Where the allocator leaves none, the layers' inputs and one layer are all."""
-WORK = 1.0
-"""How many times the tensors of one layer's MLP and its input are there at once while its gradients are computed."""
+WORK = {"cpu": 0.0, "cuda": 1.0}
+"""How many times the tensors of one layer's MLP and its input are there at once while its gradients are computed. On a
+CPU they lie in the holes."""
 READ = 500_000_000
 """Bytes that a merge takes beyond the libraries and the largest file (`tests/bench/merge_memory.py` holds it)."""
 LARGEST_FILE = 5_000_000_000
@@ -95,7 +96,7 @@ def training(base: Base, trained: Trainable, regime: Regime, batch: Batch, devic
     activations += batch.computed * shape.hidden * (4 + 2 * each)  # after the last layer: the final norm
     activations += attention_mask(batch, each)
     head = logits(shape, regime, batch, each)
-    layer = round(WORK * batch.computed * (3 * shape.inner + 2 * shape.hidden) * each) + base.unpacked
+    layer = round(WORK[device] * batch.computed * (3 * shape.inner + 2 * shape.hidden) * each) + base.unpacked
     moment = Term("logits", head) if head >= layer else Term("gradients of a layer", layer)
     passing: tuple[Term, ...] = (Term("activations", round(SLACK[device] * activations)), moment)
     if sum(term.bytes for term in passing) < regime.step:
