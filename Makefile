@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -54,6 +54,9 @@ bench: $(READY)  ## figures: ratios within one run, in an environment with nothi
 	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
 	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python
 	$(BIN)/python tests/bench/hostile_time.py
+
+memory: $(READY)  ## the forecast of memory against sixteen trainings: a quarter of an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/memory.py
 
 $(GPTQ)/.ready: pyproject.toml constraints.txt constraints-gptq.txt
 	@test -x $(GPTQ)/bin/python || $(PYTHON) -m venv $(GPTQ)

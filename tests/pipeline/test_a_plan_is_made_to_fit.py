@@ -14,7 +14,14 @@ from tunewright.spec.problems import SpecError
 BATCH = Lever(Harm.NOTHING, "slower", ({"rows": 4}, {"rows": 2}, {"rows": 1}))
 STATES = Lever(Harm.STATES, "rounded states", ({"states": "small"},))
 TIME = Lever(Harm.TIME, "a third longer", ({"again": True},))
-WEIGHT = {"rows=4": 10, "rows=2": 20, "rows=1": 25, "states=small": 5, "again=true": 30, "quantization={kind: tight}": 40}
+WEIGHT = {
+    "rows=4": 10,
+    "rows=2": 20,
+    "rows=1": 25,
+    "states=small": 5,
+    "again=true": 30,
+    "quantization={kind: tight}": 40,
+}
 """What each line saves of 100."""
 
 

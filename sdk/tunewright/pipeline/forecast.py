@@ -102,8 +102,12 @@ def training(base: Base, trained: Trainable, regime: Regime, batch: Batch, devic
     if sum(term.bytes for term in passing) < regime.step:
         passing = (Term("optimizer's step", regime.step),)
     own = Term("trained weights" if trained.whole else "adapter", trained.bytes)
-    kept = (Term("gradients", trained.bytes), Term("optimizer", regime.states), Term("best weights", regime.copies),
-            Term("files, still mapped", base.mapped if device == "cpu" else 0, gives_way=True))
+    kept = (
+        Term("gradients", trained.bytes),
+        Term("optimizer", regime.states),
+        Term("best weights", regime.copies),
+        Term("files, still mapped", base.mapped if device == "cpu" else 0, gives_way=True),
+    )
     weights = () if trained.whole else (Term("weights", base.weights),)
     return Peak("train", _some((_floor(device), *weights, own, *kept, *passing)))
 

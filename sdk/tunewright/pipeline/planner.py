@@ -186,8 +186,13 @@ def lengths_of(rows: Sequence[AnyRow]) -> Lengths:
     """Of rows as they are read."""
     read = [one for row in rows for one in sequences(row).values()]
     longest = max((one.tokens for one in read), default=1)
-    return Lengths(longest, max((one.supervised for one in read), default=1), len(rows), COUNTED,
-                   all(one.tokens == longest for one in read))
+    return Lengths(
+        longest,
+        max((one.supervised for one in read), default=1),
+        len(rows),
+        COUNTED,
+        all(one.tokens == longest for one in read),
+    )
 
 
 def _of_totals(prepared: Artifact) -> Lengths:

@@ -87,7 +87,9 @@ class AdapterExercise(InWorld):
         shape, held = Shape.of(config), trained_bytes(model)
         told = None if shape is None else made.trainable(shape, self.world.dtype, False)
         if told is not None and held:
-            says = f"`trainable` tells {told.bytes:,} bytes of what is trained, which are {held:,}: a forecast goes by it"
+            says = (
+                f"`trainable` tells {told.bytes:,} bytes of what is trained, which are {held:,}: a forecast goes by it"
+            )
             report.expect(told.bytes == held, "memory-untrue", says)
 
     def _part_alone(self, before: Any, model: Any, saved: Path, report: Report) -> None:

@@ -64,7 +64,9 @@ def weight_bytes(model: Any) -> int:
     """Bytes of a model's parameters and what else its state holds, as scales; what is one memory counts once. 0 for
     what is no torch model."""
     named = getattr(model, "state_dict", None)
-    held = {tensor.data_ptr(): tensor.nbytes for tensor in named().values() if hasattr(tensor, "nbytes")} if named else {}
+    held = (
+        {tensor.data_ptr(): tensor.nbytes for tensor in named().values() if hasattr(tensor, "nbytes")} if named else {}
+    )
     return sum(held.values())
 
 
