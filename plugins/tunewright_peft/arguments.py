@@ -42,6 +42,8 @@ UNSAFE = frozenset({
 NOT_FOR_VLLM = ("lora_bias", "trainable_token_indices", "alora_invocation_tokens", "target_parameters")
 NOT_FOR_LLAMACPP = (*NOT_FOR_VLLM, "fan_in_fan_out", "use_qalora")
 NOT_MERGED = ("lora_bias", "alora_invocation_tokens")
+# what makes a token's update depend on where others stand in its row
+NOT_BY_TOKEN = ("alora_invocation_tokens",)
 # what PEFT's layers over packed weights of other libraries refuse, or leave out without a word
 NOT_BESIDE = ("alora_invocation_tokens", "target_parameters", "use_qalora")
 VLLM_MAX_RANK = 512

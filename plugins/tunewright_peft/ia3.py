@@ -70,7 +70,7 @@ class Ia3(PeftMethod[Ia3Options]):
     }
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.ADAPTS, Cap.MERGES})
+        return frozenset({Cap.ADAPTS, Cap.MERGES, Cap.BY_TOKEN})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")

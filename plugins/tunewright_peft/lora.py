@@ -116,7 +116,8 @@ class Lora(PeftMethod[LoraOptions]):
         vllm = {Cap.VLLM} if self._loadable_by_vllm() else set()
         llamacpp = {Cap.LLAMACPP} if self._loadable_by_llamacpp() else set()
         beside = {Cap.BESIDE} if self._reads_outputs_alone() else set()
-        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside})
+        by_token = {Cap.BY_TOKEN} if not (self.options.dropout or self._has(arguments.NOT_BY_TOKEN)) else set()
+        return frozenset({Cap.ADAPTS, Cap.LORA, *merges, *vllm, *llamacpp, *beside, *by_token})
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")
@@ -271,11 +272,12 @@ class Lora(PeftMethod[LoraOptions]):
         for linear in adapted:
             tensors[(options.r, linear.inputs)] += shape.layers
             tensors[(linear.outputs, options.r)] += shape.layers
-        kept = sum(options.r * each for _ in adapted)
-        if copied:  # and dropout's mask of a byte a number
-            kept += sum(linear.inputs * (each + (options.dropout > 0)) for linear in adapted)
-        reads = frozenset() if copied else frozenset(linear.name for linear in adapted)
-        return Trainable(tensors, each, reads, kept=shape.layers * kept)
+        # and dropout's mask of a byte a number
+        copies = sum(linear.inputs * (each + (options.dropout > 0)) for linear in adapted) if copied else 0
+        return Trainable(
+            tensors, each, frozenset(linear.name for linear in adapted),
+            kept=shape.layers * options.r * each * len(adapted), copied=shape.layers * copies,
+        )  # fmt: skip
 
     def _dtype(self, model: Any) -> Any:
         """bf16 halves what an adapter keeps, and is what TRL casts adapters of packed bases to; fp16 would overflow.

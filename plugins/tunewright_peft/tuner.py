@@ -15,7 +15,7 @@ from tunewright.spec.suggest import did_you_mean
 from tunewright_peft.arguments import OURS
 from tunewright_peft.method import PeftMethod
 from tunewright_peft.targets import INNER, KNOWN, OTHERS, missing, no_target, refuse_missing, refuse_unreached
-from tunewright_peft.tuners import LOADS, REFUSED, TUNERS, Known
+from tunewright_peft.tuners import DRAWS, LOADS, REFUSED, TUNERS, Known
 
 TYPE, TARGETS, TOKENS = "peft_type", "target_modules", "token_indices"
 EVERY = "all-linear"  # PEFT's word for all linear layers but the head
@@ -49,7 +49,12 @@ class Tuner(PeftMethod[TunerOptions]):
 
     def offers(self) -> frozenset[Cap]:
         merges = {Cap.MERGES} if self._known and self._known.merges else set()
-        return frozenset({Cap.ADAPTS, *merges})
+        return frozenset({Cap.ADAPTS, *merges, *self._by_token()})
+
+    def _by_token(self) -> set[Cap]:
+        """All known tuners sit in single layers; some draw by chance in training, or are told to."""
+        dropped = [name for name, value in self.options.args.items() if "dropout" in name and value]
+        return {Cap.BY_TOKEN} if self._known and not dropped and self.peft_type not in DRAWS else set()
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.TRAINABLE, "base-not-trainable")

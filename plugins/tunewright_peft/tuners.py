@@ -117,6 +117,9 @@ TUNERS: Mapping[str, Known] = {
 }
 """Tuners that put weights into the model's own modules, and train with nothing but a loss."""
 
+DRAWS = frozenset({"PVERA"})
+"""Tuners whose update is drawn from a distribution in training: PEFT's tuners/pvera/layer.py."""
+
 _PROMPTS = "it puts virtual tokens before the prompt, which no engine here does: the model would answer without them"
 REFUSED: Mapping[str, str] = {
     "LORA": "it is the kind `lora`",

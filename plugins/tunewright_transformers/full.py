@@ -44,7 +44,7 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
     reads = frozenset({"dtype"})
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.VLLM, Cap.LLAMACPP, Cap.MERGES})  # a whole model, as any other
+        return frozenset({Cap.VLLM, Cap.LLAMACPP, Cap.MERGES, Cap.BY_TOKEN})  # a whole model, as any other
 
     def needs(self) -> Iterable[Need]:
         yield Need("quantizer", Cap.FULLY_TRAINABLE, "base-not-trainable", "train an adapter, or drop the quantization")

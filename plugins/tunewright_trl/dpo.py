@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from tunewright.parts.base import Facts, Finding, Json, To
 from tunewright_trl.idle import nothing
 from tunewright_trl.loop import TrlTrainer
-from tunewright_trl.options import REFERENCE, LoopOptions
+from tunewright_trl.options import ORDERED, READ, REFERENCE, VARY, OrderedOptions
 
 Loss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
@@ -18,7 +18,7 @@ Loss = Literal[
 ]  # fmt: skip
 
 
-class DpoOptions(LoopOptions):
+class DpoOptions(OrderedOptions):
     """`{kind: dpo, beta: 0.1, loss: sigmoid}`."""
 
     kind: str = "dpo"
@@ -52,6 +52,8 @@ class Dpo(TrlTrainer[DpoOptions]):
     consumes = ("preference",)
     accepts: ClassVar[str] = "trl:DPOConfig"
     fixed: ClassVar[dict[str, Json]] = REFERENCE
+    reads = READ | ORDERED.keys()
+    vary: ClassVar[dict[str, tuple[Json, Json]]] = {**VARY, **ORDERED}
     held = "HeldDpo"
     sequences = 2
     rate = 1e-6

@@ -1,9 +1,9 @@
-"""The seam of the fast path: the LM head runs at supervised positions only.
+"""The seam of the fast path: shared beginnings are computed once, the LM head runs at supervised positions only.
 
 TRL's trainers call `model(…, labels=…, fused_lm_head=True)` and read per-token log-probabilities (`add_fused_lm_head`
-in TRL's trainer/utils.py). Where Triton does not run, as on the CPU, that forward scores every position of the padded
-batch, prompt and padding too. `install` replaces it on the base model by one that gives the same output in the same
-padded coordinates, and touches neither the collator nor the loss.
+in TRL's trainer/utils.py). `install` replaces that forward on the base model by one that lays the padded batch out as a
+prefix tree, runs the backbone over the tree's tokens, scores the supervised positions and gives the same output in the
+same padded coordinates. It touches neither the collator nor the loss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ import torch
 from trl.kernels.chunked_logprob import _use_triton
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, _ChunkedLogProbFunction
 
+from tunewright_transformers.prefix import tree_of
+from tunewright_transformers.tree_attention import Attending, Layout, run
+from tunewright_trl.lean import LeanLayers
 from tunewright_trl.logprob import FrozenHeadLogProb
+from tunewright_trl.low_rank import LowRankLayers
 
 _SETTINGS = ("temperature", "cast_lm_head_to_fp32", "final_logit_softcapping", "logit_scale", "outputs")
 
@@ -28,31 +32,50 @@ _SETTINGS = ("temperature", "cast_lm_head_to_fp32", "final_logit_softcapping", "
 class Fused:
     """What `install` did to `base`, what it has counted since, and the way back.
 
-    `left_alone` says why TRL's own forward is still in place; it is empty where ours is.
+    `left_alone` says why TRL's own forward is still in place, `unshared` why each row is computed whole; they are empty
+    where it is otherwise.
     """
 
     base: Any
     replaced: Any
     left_alone: str = ""
+    unshared: str = ""
+    attending: Attending | None = None
+    lighter: tuple[LowRankLayers | LeanLayers, ...] = ()
+    """Layers that run with less work, or keep less."""
     scored: int = 0
     """Positions at which the LM head ran."""
     padded: int = 0
     """Positions at which it would have run: every one of the padded batches that has a next token."""
+    computed: int = 0
+    """Tokens that the backbone computed."""
+    given: int = 0
+    """Tokens of the rows, padding left out: what it would have computed at least."""
 
     def uninstall(self) -> None:
-        """Put back the forward that `install` found."""
+        """Put back what `install` found."""
         if not self.left_alone:
             self.base.forward = self.replaced
+        if self.attending is not None:
+            self.attending.stop()
+            self.attending = None
+        for layers in self.lighter:
+            layers.stop()
 
 
-def install(model: Any) -> Fused:
-    """Replace the fused forward that TRL put on `model`, a transformers model or a PEFT one around it."""
+def install(model: Any, unshared: str = "beginnings are not to be shared") -> Fused:
+    """Replace the fused forward that TRL put on `model`, a transformers model or a PEFT one around it.
+
+    `unshared` is the reason why rows are not to share what they begin with; none lets them.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     trl_forward = base.forward
     settings = _settings_of(trl_forward)
-    fused = Fused(base, trl_forward, _reason_to_leave(base, settings))
+    fused = Fused(base, trl_forward, _reason_to_leave(base, settings, unshared), unshared)
     if not fused.left_alone:
         base.forward = types.MethodType(_forward(fused, settings), base)
+        fused.attending = None if unshared else Attending(base)
+        fused.lighter = (LowRankLayers(model), LeanLayers(model))
     return fused
 
 
@@ -61,11 +84,11 @@ def _settings_of(trl_forward: Any) -> Mapping[str, Any]:
     return inspect.getclosurevars(getattr(trl_forward, "__func__", trl_forward)).nonlocals
 
 
-def _reason_to_leave(base: Any, settings: Mapping[str, Any]) -> str:
+def _reason_to_leave(base: Any, settings: Mapping[str, Any], unshared: str) -> str:
     if any(name not in settings for name in _SETTINGS):
         return "the model's forward is not the fused one of the TRL that this was written for"
     device = base.get_output_embeddings().weight.device
-    if _use_triton(device):
+    if unshared and _use_triton(device):
         return f"on `{device.type}` TRL itself scores supervised positions only"
     if hasattr(base.config.get_text_config(), "output_router_logits"):
         return "a mixture of experts has a loss of its own beside the tokens' loss"
@@ -87,15 +110,53 @@ def _forward(fused: Fused, settings: Mapping[str, Any]) -> Any:
             kwargs.update({name: value for name, value in given.items() if value is not None})
             return trl_forward(*args, fused_lm_head=fused_lm_head, **kwargs)
         num_items = kwargs.pop("num_items_in_batch", None)
-        hidden = self.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         mask = targets != -100
+        hidden = _shared(self, fused, mask, args, kwargs)
+        if hidden is None:
+            hidden = _whole(self, fused, mask, args, kwargs)
         fused.scored += int(mask.sum())
         fused.padded += mask.numel()
-        per_token = _score(hidden[mask], self.get_output_embeddings(), targets[mask], settings)
+        per_token = _score(hidden, self.get_output_embeddings(), targets[mask], settings)
         return _padded(per_token, mask, num_items)
 
     return forward
+
+
+def _whole(model: Any, fused: Fused, mask: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Hidden states [N, H] at the supervised positions `mask` [B, L - 1], each row computed whole."""
+    states = model.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state
+    fused.computed += states.shape[0] * states.shape[1]
+    seen = kwargs.get("attention_mask")
+    fused.given += states.shape[0] * states.shape[1] if seen is None else int(seen.sum())
+    return states[:, :-1][mask]
+
+
+def _shared(model: Any, fused: Fused, mask: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """The same over the batch's prefix tree; None where this batch has to be computed whole.
+
+    A row is computed up to its last supervised position: nothing is asked of what comes after.
+    """
+    further = [name for name, value in kwargs.items() if value is not None and name not in _TREE_TAKES]
+    if fused.attending is None or args or further or "input_ids" not in kwargs:
+        return None
+    ids, seen = kwargs["input_ids"], kwargs.get("attention_mask")
+    reach = mask * torch.arange(1, ids.shape[1], device=ids.device)
+    lengths = reach.amax(1)
+    if not bool(lengths.any()):
+        return None  # nothing is supervised: TRL wants a zero that can be differentiated
+    real = torch.full_like(lengths, ids.shape[1]) if seen is None else seen.sum(1)
+    if seen is not None and not bool((seen[:, 0].bool() & (seen.cumprod(1).sum(1) == real)).all()):
+        return None  # not padded on the right
+    tree = tree_of(ids, lengths)
+    fused.computed += len(tree)
+    fused.given += int(real.sum())
+    states = run(model.base_model, tree, Layout(tree, fused.attending.heads, model.device))
+    return states[tree.where.to(states.device)[:, :-1][mask]]
+
+
+_TREE_TAKES = frozenset({"input_ids", "attention_mask", "use_cache"})
+"""Arguments of the forward that a tree replaces; with any other the batch is computed whole."""
 
 
 def _score(hidden: Any, head: Any, targets: Any, settings: Mapping[str, Any]) -> tuple[Any, ...]:

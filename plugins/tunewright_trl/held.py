@@ -20,11 +20,13 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from tunewright.data.mask import length
 from tunewright.errors import BadInput
 from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
 from tunewright_trl import weights
 from tunewright_trl.fused import Fused, install
-from tunewright_trl.order import ByLength
+from tunewright_trl.order import ByLength, ByPrefix
+from tunewright_trl.sharing import not_by_model
 from tunewright_trl.watch import Watch
 
 WEIGHTS = "trained.safetensors"
@@ -53,6 +55,8 @@ class Held:
         and configs."""
         self.watch = watch
         self.lengths = [row.tokens for row in rows]
+        self.beginnings = [row.ids if isinstance(row, TokenRow) else row.prompt for row in rows]
+        self.longest = _longest([*rows, *held])
         self._given = weights.trained(model)
         super().__init__(  # type: ignore[call-arg]
             model=model,
@@ -74,7 +78,10 @@ class Held:
         raise NotImplementedError
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
+        size, seed = self.args.train_batch_size, self.args.seed
+        if self.watch.by_prefix:
+            return ByPrefix(self.beginnings, size, seed)
+        return ByLength(self.lengths, size, seed)
 
     def _put_back(self) -> None:
         """TRL casts what is trained on a 4-bit base to bf16; the adapter method has chosen already, and a vector near 1
@@ -86,8 +93,17 @@ class Held:
     def fuse(self) -> Fused:
         """Put the fast forward in the place of TRL's, once."""
         if self._fused is None:
-            self._fused = install(self.model)
+            self._fused = install(self.model, self._unshared())
         return self._fused
+
+    def _unshared(self) -> str:
+        """Why rows do not share what they begin with. Raises `BadInput` where they have to."""
+        wanted, why = self.watch.sharing
+        why = why or not_by_model(self.model, self.longest)
+        if why and wanted == "require":
+            fix = "take `prefix_sharing: auto`, which then computes each row whole"
+            raise BadInput(f"rows cannot share what they begin with: {why}", fix=fix)
+        return why
 
     def _send_telemetry(self) -> None:
         """Send none, also where the hub's client was imported before the environment said so."""
@@ -309,6 +325,12 @@ class HeldKto(Prepared, KTOTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return SequentialSampler(self.train_dataset)
+
+
+def _longest(rows: Sequence[AnyRow]) -> int:
+    """The most tokens that one sequence of them may have; a row may be lent another one's completion."""
+    lent = max((len(row.completion) for row in rows if isinstance(row, FeedbackRow)), default=0)
+    return max((max(length(row), len(getattr(row, "prompt", ())) + lent) for row in rows), default=0)
 
 
 def padding(tokenizer: Any) -> int:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts import Argument, Cap, Need
-from tunewright.parts.base import Facts, Finding, Json, O
+from tunewright.parts.base import Facts, Finding, Json, O, SetBy
 from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
 from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
 from tunewright_trl.idle import idle
 from tunewright_trl.options import AT_RUN, READ, VARY
+from tunewright_trl.sharing import not_by_spec
 
 if TYPE_CHECKING:
     from tunewright_trl.held import Held
@@ -49,6 +50,9 @@ class TrlTrainer(Trainer[O]):
         named = type(self)(self.Options(kind=self.kind)).arguments()  # by options and `fixed`: the core refuses these
         yield from check_arguments(self.options.args, self.accepts.partition(":")[2], named)
         yield from idle(self.options)
+        if self.options.prefix_sharing == "require" and (why := not_by_spec(self.options, facts)):
+            message = f"rows cannot share what they begin with: {why}"
+            yield Finding("cannot-share", message, "prefix_sharing", "take `auto`, which then computes each row whole")
         if not facts.validation:
             for name in ("eval_every", "patience", "keep"):
                 if name in self.options.model_fields_set:
@@ -68,13 +72,27 @@ class TrlTrainer(Trainer[O]):
             **found, "eval_strategy": Argument("steps", "spec", field), "eval_steps": Argument(every, "spec", field)
         }  # fmt: skip
 
-    def regime(self, shape: Shape, trained: Trainable, device: str, validation: bool) -> Regime:
-        """What TRL, the optimizer and our LM head keep."""
-        return memory.regime(self.options, self.sequences, shape, trained, device, validation)
+    def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime:
+        """What TRL, the optimizer, our layers and our LM head keep. On a GPU layers and head are TRL's own."""
+        whole = bool(not_by_spec(self.options, facts))
+        told = memory.regime(self.options, self.sequences, shape, trained, device, facts.validation)
+        ours = device == "cpu"
+        return told._replace(
+            lean=ours and not whole, shares=ours and not whole and self.options.prefix_sharing != "off"
+        )
 
     def levers(self) -> Iterable[Lever]:
         """Smaller batches that are accumulated, an 8-bit optimizer, checkpointing."""
         return memory.levers(self.options, self.sequences > 1)
+
+    def decide(self, facts: Facts) -> dict[str, Argument]:
+        """Whether rows share what they begin with, as far as the spec shows it."""
+        wanted, name = self.options.prefix_sharing, "prefix_sharing"
+        why = not_by_spec(self.options, facts)
+        if why and wanted == "auto":
+            return {name: Argument("off", "tunewright", name, why)}
+        set_by: SetBy = "spec" if name in self.options.model_fields_set else "tunewright"
+        return {name: Argument(wanted, set_by, name)}
 
     def _rate(self, adapts: bool) -> Argument:
         written = self.options.learning_rate
@@ -177,6 +195,7 @@ def _run(trainer: Held, job: TrainJob) -> None:
     finally:
         fused.uninstall()
     job.emit({"event": "lm_head", "scored": fused.scored, "of": fused.padded, "left_alone": fused.left_alone})
+    job.emit({"event": "prefixes", "computed": fused.computed, "of": fused.given, "unshared": fused.unshared})
 
 
 def _release(trainer: Held) -> None:

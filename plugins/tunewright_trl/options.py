@@ -73,6 +73,13 @@ class LoopOptions(TrainerOptions):
         To("activation_checkpointing"),
         Field(description="Recompute activations in the backward pass: less memory, about a third more time."),
     ] = False
+    prefix_sharing: Annotated[
+        Literal["auto", "off", "require"],
+        Field(
+            description="Compute what the rows of a batch begin with once: where that is exact (`auto`), never, or "
+            "always, so that a training in which it would not be exact is refused (`require`)."
+        ),
+    ] = "auto"
     eval_every: Annotated[
         PositiveInt | None,
         Field(description="Optimizer steps between two looks at the validation rows; by default once an epoch."),
@@ -94,12 +101,29 @@ class LoopOptions(TrainerOptions):
         return value
 
 
-READ = frozenset({"learning_rate", "loraplus_lr_ratio", "eval_every", "patience", "keep", "args"})
+class OrderedOptions(LoopOptions):
+    """Those of a trainer whose rows may come in any order."""
+
+    order: Annotated[
+        Literal["shuffle", "by_prefix"],
+        Field(
+            description="Rows of like lengths share a batch, drawn by chance; or rows that begin alike, so that more "
+            "of a batch is computed once."
+        ),
+    ] = "shuffle"
+
+
+READ = frozenset({
+    "learning_rate", "loraplus_lr_ratio", "prefix_sharing", "eval_every", "patience", "keep", "args",
+})  # fmt: skip
 """The options that our own code reads; every other one goes to the library."""
+
+ORDERED: dict[str, tuple[Json, Json]] = {"order": ("shuffle", "by_prefix")}
 
 VARY: dict[str, tuple[Json, Json]] = {
     "learning_rate": (0.05, 0.2),
     "loraplus_lr_ratio": (2.0, 16.0),
+    "prefix_sharing": ("auto", "off"),
     "eval_every": (1, 2),
     "patience": (1, 9),
     "keep": ("best", "last"),

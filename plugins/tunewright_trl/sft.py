@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from tunewright.parts.base import Json
 from tunewright_trl.loop import TrlTrainer
-from tunewright_trl.options import FIXED, LoopOptions
+from tunewright_trl.options import FIXED, ORDERED, READ, VARY, OrderedOptions
 
 TOKENS: dict[str, Json] = {**FIXED, "dataset_kwargs": {"skip_prepare_dataset": True}, "packing": False}
 """What is fixed where SFTTrainer gets proven tokens: it neither prepares nor packs them."""
 
 
-class SftOptions(LoopOptions):
+class SftOptions(OrderedOptions):
     """`{kind: sft, epochs: 2, batch_size: 16, learning_rate: 2.0e-4}`."""
 
     kind: str = "sft"
@@ -26,6 +26,8 @@ class Sft(TrlTrainer[SftOptions]):
     consumes = ("messages", "completion")
     accepts: ClassVar[str] = "trl:SFTConfig"
     fixed: ClassVar[dict[str, Json]] = TOKENS
+    reads = READ | ORDERED.keys()
+    vary: ClassVar[dict[str, tuple[Json, Json]]] = {**VARY, **ORDERED}
     held = "HeldSft"
     rate = 2e-5
     rate_from = "TRL's default for SFT"

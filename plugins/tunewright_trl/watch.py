@@ -18,7 +18,7 @@ from tunewright.digest import digest_bytes, digest_json
 from tunewright.errors import WorkFailed
 from tunewright.parts.trainer import AnyRow, TrainJob
 from tunewright_trl import weights
-from tunewright_trl.options import LoopOptions
+from tunewright_trl.options import LoopOptions, OrderedOptions
 
 _NAMED = 8
 """Row ids that an error names; the rest are counted."""
@@ -62,6 +62,19 @@ class Watch(TrainerCallback):
     def loraplus_lr_ratio(self) -> float | None:
         """LoRA+'s ratio, where the spec asks for it."""
         return self.options.loraplus_lr_ratio
+
+    @property
+    def by_prefix(self) -> bool:
+        """Whether rows that begin alike share a batch."""
+        return isinstance(self.options, OrderedOptions) and self.options.order == "by_prefix"
+
+    @property
+    def sharing(self) -> tuple[str, str]:
+        """Whether rows are to share what they begin with, and why they do not; nothing where the spec lets them."""
+        decided = self.job.decided.get("prefix_sharing")
+        wanted = self.options.prefix_sharing if decided is None else str(decided.value)
+        why = "" if decided is None else decided.why
+        return wanted, why or ("the spec says `prefix_sharing: off`" if wanted == "off" else "")
 
     @property
     def tokens(self) -> int:

@@ -134,9 +134,9 @@ def train(base: Path, setting: Setting, scratch: Path) -> dict[str, int]:
 
 
 def _facts() -> Any:
-    from tunewright.parts import Facts
+    from tunewright.parts import Cap, Facts
 
-    return Facts()
+    return Facts(offers={"adapter": frozenset({Cap.ADAPTS, Cap.BY_TOKEN})})
 
 
 def measure(setting: Setting, folder: Path) -> dict[str, int]:
@@ -203,7 +203,7 @@ def _told(setting: Setting) -> tuple[Any, ...]:
     assert isinstance(base, model.Base)
     trained = trainable_on(base, made["quantizer"], made["adapter"])
     assert trained is not None
-    regime = made["trainer"].regime(base.shape, trained, "cpu", False)
+    regime = made["trainer"].regime(base.shape, trained, "cpu", _facts())
     lengths = Lengths(setting.length, setting.supervised, setting.batch, COUNTED, even=True)
     return base, trained, regime, lengths.batch(regime)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from test_the_real_backends_run_on_a_tiny_model import written
+
 from tunewright.cli.commands import show_plan
 from tunewright.host import Host
 from tunewright.project import Project

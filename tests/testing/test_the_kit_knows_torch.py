@@ -86,7 +86,7 @@ class TellsHalf(NoQuantizer):
 class TellsOneLayer(Lora):
     def trainable(self, shape, dtype, packed):
         told = super().trainable(shape, dtype, packed)
-        return told and told._replace(tensors={one: 1 for one in told.tensors})
+        return told and told._replace(tensors=dict.fromkeys(told.tensors, 1))
 
 
 def test_bytes_that_are_not_held_are_found(tmp_path):

@@ -44,6 +44,8 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         store = Checkpoints(scratch, "key")
         made = trainer(kind, {"batch_size": 4, "learning_rate": 1e-2, **options})
         found = store.newest() if resume else None
+        adapter = frozenset({Cap.ADAPTS, Cap.BY_TOKEN})
+        facts = Facts(offers={"adapter": adapter}, validation=bool(validation))
         job = TrainJob(
             model=model or adapted(),
             tokenizer=tokenizer(),
@@ -52,7 +54,8 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
             seed=seed,
             scratch=scratch,
             emit=events.append,
-            derived=made.derive(Facts(offers={"adapter": frozenset({Cap.ADAPTS})}, validation=bool(validation))),
+            derived=made.derive(facts),
+            decided=made.decide(facts),
             resume=found and Checkpoint(found.folder, found.step),
             commit=store.commit,
             stopping=lambda: sum(event["event"] == "train" for event in events) == stop_after,

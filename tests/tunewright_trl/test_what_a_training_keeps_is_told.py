@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_training import llama
 
 import tunewright_trl.logprob as logprob
-from tiny_training import llama
+from tunewright.parts.base import Cap, Facts
 from tunewright.parts.memory import Harm, Shape
 from tunewright.pipeline.forecast import kept_per_token
 from tunewright_peft.lora import Lora, LoraOptions
@@ -14,6 +15,8 @@ from tunewright_transformers.full import FullTuning, FullTuningOptions
 from tunewright_trl import memory
 from tunewright_trl.dpo import Dpo, DpoOptions
 from tunewright_trl.kto import Kto, KtoOptions
+from tunewright_trl.lean import LeanLayers
+from tunewright_trl.low_rank import LowRankLayers
 from tunewright_trl.sft import Sft, SftOptions
 
 TOKENS = 24
@@ -59,6 +62,28 @@ def test_activations_are_those_that_torch_keeps(options, padded):
     wrapped = method.wrap(model, None).train()
     assert told.bytes == sum(p.nbytes for p in wrapped.parameters() if p.requires_grad)
     assert kept_per_token(shape, told, 4, padded) == pytest.approx(kept(wrapped, padded), rel=0.08)
+
+
+@pytest.mark.parametrize("options", [{}, {"targets": "attention"}, {"dtype": "bf16"}])
+def test_lean_layers_keep_what_is_told_of_them(options):
+    model = llama(hidden_size=64, intermediate_size=192, num_hidden_layers=6)
+    method = Lora(LoraOptions.model_validate({"kind": "lora", **options}))
+    shape = shape_of(model)
+    told, wrapped = method.trainable(shape, "fp32", packed=False), method.wrap(model, None).train()
+    lighter = LowRankLayers(wrapped), LeanLayers(wrapped)
+    assert kept_per_token(shape, told, 4, False, lean=True) == pytest.approx(kept(wrapped, False), rel=0.08)
+    for layers in lighter:
+        layers.stop()
+
+
+def test_layers_are_lean_and_rows_share_where_each_token_is_for_itself():
+    shape, by_token = shape_of(llama()), Facts(offers={"adapter": frozenset({Cap.BY_TOKEN})})
+    told = Lora(LoraOptions(kind="lora")).trainable(shape, "fp32", packed=False)
+    ours, plain = (Sft(SftOptions()).regime(shape, told, "cpu", facts) for facts in
+                   (by_token, Facts(offers={"adapter": frozenset()})))  # fmt: skip
+    assert ours.lean and ours.shares and not plain.lean and not plain.shares
+    assert not Sft(SftOptions(prefix_sharing="off")).regime(shape, told, "cpu", by_token).shares
+    assert not Sft(SftOptions()).regime(shape, told, "cuda", by_token).lean
 
 
 def test_full_tuning_tells_every_weight_and_what_its_norms_keep():
@@ -127,7 +152,7 @@ def test_a_trainer_proposes_no_option_that_it_refuses_and_none_that_is_set():
 def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
     shape = shape_of(llama())
     told = FullTuning(FullTuningOptions()).trainable(shape, "fp32", packed=False)
-    of = {backend: backend(options()).regime(shape, told, "cpu", False) for backend, options in
+    of = {backend: backend(options()).regime(shape, told, "cpu", Facts()) for backend, options in
           ((Sft, SftOptions), (Dpo, DpoOptions))}  # fmt: skip
     assert (of[Sft].sequences, of[Dpo].sequences) == (1, 2)
     assert "unequal" in levers(Dpo, DpoOptions)[Harm.NOTHING].costs
@@ -137,6 +162,6 @@ def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
 def test_the_best_weights_are_a_copy_where_validation_chooses():
     shape = shape_of(llama())
     told = Lora(LoraOptions(kind="lora")).trainable(shape, "fp32", packed=False)
-    assert Sft(SftOptions()).regime(shape, told, "cpu", True).copies == told.bytes
-    assert Sft(SftOptions()).regime(shape, told, "cpu", False).copies == 0
-    assert Sft(SftOptions(keep="last")).regime(shape, told, "cpu", True).copies == 0
+    assert Sft(SftOptions()).regime(shape, told, "cpu", Facts(validation=True)).copies == told.bytes
+    assert Sft(SftOptions()).regime(shape, told, "cpu", Facts()).copies == 0
+    assert Sft(SftOptions(keep="last")).regime(shape, told, "cpu", Facts(validation=True)).copies == 0

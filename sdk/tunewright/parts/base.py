@@ -222,6 +222,7 @@ class Cap(StrEnum):
     ADAPTS = "saved apart from its base"  # an adapter method that leaves the base frozen and saves a part apart
     MERGES = "able to merge"  # an adapter method that can be merged into the base's weights
     BESIDE = "able to learn beside weights that it cannot read"  # an adapter method that needs a layer's output alone
+    BY_TOKEN = "computed for each token by itself, and alike each time"  # an adapter method, in training too
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
     SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
@@ -359,6 +360,10 @@ class Backend(ABC, Generic[O]):
 
     def derive(self, facts: Facts) -> dict[str, Argument]:
         """Arguments that need the model, another part or the device: a pure function of keyed inputs."""
+        return {}
+
+    def decide(self, facts: Facts) -> dict[str, Argument]:
+        """What its own code does by what other parts are, and passes to no library: shown by `plan` beside these."""
         return {}
 
     def versions(self) -> dict[str, str]:

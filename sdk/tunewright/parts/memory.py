@@ -106,7 +106,7 @@ class Trainable(NamedTuple):
 
     `tensors` are the shapes of what is trained, each with how often it occurs: an optimizer may keep small ones
     otherwise. `reads` names the linear layers whose inputs the backward pass needs, `kept` counts the bytes that it
-    needs besides, a computed token. `whole` where it is the base's own weights that are trained, which then are of
+    needs besides, a computed token; `copied` those of copies that stand in the place of these inputs. `whole` where it is the base's own weights that are trained, which then are of
     `bytes_each`; else they come beside the base. `head` where the LM head is among them.
     """
 
@@ -114,6 +114,7 @@ class Trainable(NamedTuple):
     bytes_each: int
     reads: frozenset[str]
     kept: int = 0
+    copied: int = 0
     whole: bool = False
     head: bool = False
 
@@ -134,7 +135,8 @@ class Regime(NamedTuple):
     `rows` of the spec are computed at once, each as `sequences`. The optimizer keeps `states` bytes, its step takes
     `step` bytes for a moment, `copies` are bytes of copies of what is trained. The LM head runs
     at `positions_at_once`, and each logit takes `bytes_a_logit`. `checkpointing`: a layer's activations are computed
-    again in the backward pass.
+    again in the backward pass. `lean`: norms keep their input alone, gated MLPs
+    their two halves, adapters no copies of inputs. `shares`: what rows begin with alike is computed once.
     """
 
     rows: int
@@ -145,6 +147,8 @@ class Regime(NamedTuple):
     checkpointing: bool
     positions_at_once: int
     bytes_a_logit: int
+    lean: bool = False
+    shares: bool = False
 
 
 class Batch(NamedTuple):

@@ -63,7 +63,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from tunewright.parts.base import Argument, Backend, Json, LibraryOptions, O, Unkeyed
+from tunewright.parts.base import Argument, Backend, Facts, Json, LibraryOptions, O, Unkeyed
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import RowKind
@@ -185,6 +185,8 @@ class TrainJob(NamedTuple):
     emit: Callable[[dict[str, Json]], None]
     derived: Mapping[str, Argument] = {}
     """What the trainer's own `derive` gave for this spec: arguments that depend on the other parts."""
+    decided: Mapping[str, Argument] = {}
+    """What its own `decide` gave for this spec."""
     resume: Checkpoint | None = None
     """Where an interrupted training of the very same job goes on; the outcome is that of one that was not."""
     commit: Callable[[Path, int], None] = _keep_none
@@ -226,9 +228,9 @@ class Trainer(Backend[O]):
         """Whether `text` rows are joined and cut into rows of `max_length` tokens before they are trained on."""
         return False
 
-    def regime(self, shape: Shape, trained: Trainable, device: str, validation: bool) -> Regime | None:
-        """What a step of it takes on `device`, on a base of this shape, where `trained` learns, with rows for
-        `validation` or without; None where it cannot tell: the forecast of memory then does without."""
+    def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime | None:
+        """What a step of it takes on `device`, on a base of this shape, where `trained` learns; None where it cannot
+        tell: the forecast of memory then does without."""
         return None
 
     def levers(self) -> Iterable[Lever]:

@@ -88,7 +88,7 @@ def training(base: Base, trained: Trainable, regime: Regime, batch: Batch, devic
     once that is gone, the gradients of the last layer. The optimizer's step has neither.
     """
     shape, each = base.shape, BYTES[base.dtype]
-    per_token = kept_per_token(shape, trained, each, padded=batch.padded)
+    per_token = kept_per_token(shape, trained, each, padded=batch.padded, lean=regime.lean)
     activations = batch.computed * per_token
     if regime.checkpointing:
         alone = batch.computed * (shape.layers * shape.hidden * each + per_token // shape.layers)
@@ -129,18 +129,20 @@ def merging(base: Base) -> Peak:
     return Peak("merge", (_floor("cpu"), Term("largest file", largest), Term("a tensor at work", READ)))
 
 
-def kept_per_token(shape: Shape, trained: Trainable, each: int, padded: bool) -> int:
+def kept_per_token(shape: Shape, trained: Trainable, each: int, padded: bool, lean: bool = False) -> int:
     """Bytes that all layers keep of a token for the backward pass, numbers of `each` bytes.
 
     Of each layer: what both norms read, in fp32; what the trained layers read; queries, keys, values and the output of
     attention; the gate before and after its activation, and what it is multiplied with. A padded batch has a mask, with
-    which keys and values are repeated for every head of queries.
+    which keys and values are repeated for every head of queries. `lean` as `Regime` has it.
     """
-    read = {linear.reads for linear in shape.linears if linear.name in trained.reads}
+    copies = bool(trained.copied) and not lean
+    read = set() if copies else {linear.reads for linear in shape.linears if linear.name in trained.reads}
     wide, heads = shape.heads * shape.head, shape.heads if padded else shape.kv_heads
-    numbers = 2 * wide + 2 * heads * shape.head + 3 * shape.inner
+    numbers = 2 * wide + 2 * heads * shape.head + (2 if lean else 3) * shape.inner
     numbers += shape.hidden * ((INPUT in read) + (MIDDLE in read)) + shape.inner * (INNER in read)
-    return shape.layers * (numbers * each + (2 * shape.hidden + shape.heads + 2) * 4) + trained.kept
+    norms = 2 * shape.hidden * (each if lean else 4) + (shape.heads + 2) * 4
+    return shape.layers * (numbers * each + norms) + trained.kept + (trained.copied if copies else 0)
 
 
 def attention_mask(batch: Batch, each: int) -> int:

@@ -27,6 +27,7 @@ def everything(backend: Backend, facts: Facts) -> dict[str, Argument]:
     """
     passed = effective(backend, facts)
     found = {name: Argument(text, "tunewright") for name, text in backend.at_run.items()} | passed
+    found |= backend.decide(facts)
     if backend.accepts:
         target = _target(backend)
         made = _made(target, passed)

@@ -28,6 +28,7 @@ from tunewright.pipeline.shots import fewer, too_few
 from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
+from tunewright.pipeline.tasks.prepare import FACTS, Prepare
 from tunewright.pipeline.variants import refuse_unknown, searched
 from tunewright.pipeline.visible import Shown, shown_by
 from tunewright.resolve import Resolved, once_pinned
@@ -91,6 +92,11 @@ class Plan:
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
             "unanswered": {one.name: dict(one.unanswered) for one in self.resolved.baselines if one.unanswered},
             "repeats": [one.to_json() for one in self.repeats],
+            "prefixes": {
+                step.name: hits[step.name].json(FACTS)["prefixes"]
+                for step in self.steps
+                if isinstance(step.task, Prepare) and step.name in hits
+            },
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "forecast": to_json(self.foresee(hits), bars(store), free_memory(self.device)),
             "libraries": libraries(self.resolved),

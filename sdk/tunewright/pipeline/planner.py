@@ -24,7 +24,7 @@ from tunewright.pipeline.step import Step
 from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.merge import Merge
-from tunewright.pipeline.tasks.prepare import HELD, ROWS, read_rows
+from tunewright.pipeline.tasks.prepare import FACTS, HELD, ROWS, read_rows
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve.resolved import Resolved, Training
 from tunewright.store.publish import Artifact, Store
@@ -53,10 +53,16 @@ class Lengths(NamedTuple):
     basis: str
     even: bool = False
     """Whether all are of one length, as packed rows are."""
+    shared: tuple[tuple[int, float], ...] = ()
+    """How many times fewer tokens are computed in batches of so many rows, where shared beginnings are computed once."""
 
     def batch(self, regime: Regime, computed: int | None = None) -> Batch:
         """The heaviest batch. `computed` where fewer tokens go through the model than rows × longest."""
         rows = min(regime.rows, self.rows) * regime.sequences
+        if regime.shares:  # there is no mask, and of smaller batches than were measured nothing is known
+            times = max((times for size, times in self.shared if size <= regime.rows), default=1.0)
+            fewer = computed or round(rows * self.longest / times)
+            return Batch(rows, self.longest, rows * self.supervised, fewer, padded=False)
         padded = rows > 1 and not self.even
         return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest, padded)
 
@@ -166,7 +172,7 @@ def _of_training(
     done: Mapping[str, Artifact],
 ) -> Foreseen:
     one = next(training for training in resolved.trainings if training.suffix("train") == step.name)
-    regime = one.trainer.regime(base.shape, trained, device, bool(one.validation))
+    regime = one.trainer.regime(base.shape, trained, device, resolved.facts_for(one.trainer))
     if regime is None:
         return Foreseen(step.name, device, unknown=f"trainer `{one.trainer.kind}` does not tell")
     prepared = done.get(one.suffix("prepare"))
@@ -178,8 +184,11 @@ def _of_training(
 def counted(prepared: Artifact) -> Lengths:
     """Of rows that are prepared: their own tokens."""
     if (prepared.path / ROWS).stat().st_size > READABLE:
-        return _of_totals(prepared)
-    return lengths_of([*read_rows(prepared), *read_rows(prepared, HELD)])
+        found = _of_totals(prepared)
+    else:
+        found = lengths_of([*read_rows(prepared), *read_rows(prepared, HELD)])
+    shuffled = prepared.json(FACTS)["prefixes"]["shuffled"]
+    return found._replace(shared=tuple((int(size), times) for size, times in shuffled.items()))
 
 
 def lengths_of(rows: Sequence[AnyRow]) -> Lengths:
@@ -196,7 +205,7 @@ def lengths_of(rows: Sequence[AnyRow]) -> Lengths:
 
 
 def _of_totals(prepared: Artifact) -> Lengths:
-    totals = prepared.json("data.json")
+    totals = prepared.json(FACTS)
     mean = -(-totals["supervised"] // max(1, totals["rows"]))
     return Lengths(totals["longest"], min(2 * mean, totals["longest"]), totals["rows"], COUNTED)
 

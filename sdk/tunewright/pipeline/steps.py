@@ -121,8 +121,8 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
         parent = {"parent": before.trained}
     else:
         given = taken_up(adapter).get("parent")
-    derived = trainer.derive(resolved.facts_for(trainer))
-    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, derived, given)
+    facts = resolved.facts_for(trainer)
+    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, facts, given)
     made = Made(model, training.suffix("train"), training.suffix("prepare"))
     yield Step(made.trained, train, {"model": model, "rows": made.rows, **parent}, device)
     return made

@@ -37,7 +37,17 @@ CAPS: Mapping[str, frozenset[Cap]] = {
     "quantizer": frozenset(
         {Cap.TRAINABLE, Cap.FULLY_TRAINABLE, Cap.TAKES_MERGES, Cap.FOUR_BIT, Cap.UNPACKS, Cap.MAKES}
     ),
-    "adapter": frozenset({Cap.ADAPTS, Cap.MERGES, Cap.BESIDE, Cap.LORA, Cap.VLLM, Cap.LLAMACPP}),
+    "adapter": frozenset(
+        {
+            Cap.ADAPTS,
+            Cap.MERGES,
+            Cap.BESIDE,
+            Cap.BY_TOKEN,
+            Cap.LORA,
+            Cap.VLLM,
+            Cap.LLAMACPP,
+        }
+    ),
     "engine": frozenset({Cap.SCORES}),
 }
 """What a part can claim; the others claim nothing."""

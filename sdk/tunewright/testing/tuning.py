@@ -231,6 +231,7 @@ class TrainerExercise(InWorld):
             scratch=desk.give("scratch"),
             emit=events.append,
             derived=made.derive(facts),
+            decided=made.decide(facts),
             **more,
         )
 

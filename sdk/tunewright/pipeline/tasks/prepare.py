@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunewright.data.mask import length, prove, spans, tokenize
+from tunewright.data.mask import length, prove, sequences, spans, tokenize
 from tunewright.data.pack import pack
+from tunewright.data.prefixes import saved
 from tunewright.data.rows import Realised
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput
@@ -22,6 +23,7 @@ from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 ROWS, HELD, FACTS = "rows.jsonl", "validation.jsonl", "data.json"
+PREFIX_SEED = 0  # of the batches on which it is measured what shared beginnings save
 SHOWN = 2  # rows whose mask the report shows
 
 
@@ -36,7 +38,7 @@ class Tokens(NamedTuple):
 class Prepare(Task):
     """Training and validation rows as token ids, with what was counted on the way."""
 
-    version = 2
+    version = 3
 
     def __init__(self, loader: Loader, rows: TrainingRows, max_length: int, packed: bool) -> None:
         self.loader, self.rows, self.max_length, self.packed = loader, rows, max_length, packed
@@ -64,6 +66,7 @@ class Prepare(Task):
             "sources": counted(learnt.train),
             "validation": counted(learnt.validation),
             **totals(train),
+            "prefixes": saved([[one.ids for one in sequences(row).values()] for row in train], PREFIX_SEED)._asdict(),
             "mask": [
                 {"origin": row.origin, "spans": [vars(s) for s in spans(row, tokenizer)]} for row in train[:SHOWN]
             ],

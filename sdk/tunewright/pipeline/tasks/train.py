@@ -12,7 +12,7 @@ from typing import Any
 from tunewright.digest import canonical_json
 from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
-from tunewright.parts.base import Argument, BadOption, Finding
+from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob
 from tunewright.pipeline.meter import machine
 from tunewright.pipeline.saved import Saved
@@ -51,18 +51,22 @@ class Train(Task):
         trainer: Trainer,
         dtype: str,
         seed: int,
-        derived: Mapping[str, Argument],
+        facts: Facts,
         parent: Saved | None,
     ) -> None:
         self.loader, self.quantizer, self.adapter, self.trainer = loader, quantizer, adapter, trainer
-        self.dtype, self.seed, self.derived, self.parent = dtype, seed, derived, parent
+        self.dtype, self.seed, self.parent = dtype, seed, parent
+        self.derived, self.decided = trainer.derive(facts), trainer.decide(facts)
 
     def parts(self) -> tuple[Backend, ...]:
         return (self.loader, self.quantizer, self.adapter, self.trainer)
 
     def settings(self) -> dict[str, Any]:
-        derived = {name: argument.value for name, argument in self.derived.items()}
-        return {"dtype": self.dtype, "seed": self.seed, "derived": derived}
+        values = {
+            what: {name: argument.value for name, argument in arguments.items()}
+            for what, arguments in (("derived", self.derived), ("decided", self.decided))
+        }
+        return {"dtype": self.dtype, "seed": self.seed, **values}
 
     def sources(self) -> Mapping[str, str]:
         return {} if self.parent is None else {"parent": self.parent.digest()}
@@ -88,6 +92,7 @@ class Train(Task):
             scratch=context.scratch,
             emit=context.emit,
             derived=self.derived,
+            decided=self.decided,
             resume=resume,
             commit=checkpoints.commit,
             stopping=context.interrupts.stopping,

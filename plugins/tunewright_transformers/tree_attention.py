@@ -1,0 +1,267 @@
+"""Attention over a prefix tree: each token sees the tokens of its own path up to itself, and nothing else.
+
+A dense mask over N tokens would cost N × N products, nearly all of them masked. Here the segments of a block attend
+to what they follow on in one product for all of them, and to themselves in a batched one; the softmax goes over both.
+The backward works the probabilities out again from the logarithm of their sum, as FlashAttention does
+(https://arxiv.org/abs/2205.14135, algorithm 4), so that none is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tunewright_transformers.prefix import Block, Tree
+
+NAME, PLAIN, ARGUMENT = "tunewright_tree", "sdpa", "prefix_tree"
+SCORES_AT_ONCE = 1 << 23
+"""Attention scores held in fp32 at once: 32 MiB."""
+WIDE = 192
+"""Longer segments are taken a part of their queries at a time: keys after it need no product."""
+STEP = 128
+"""Queries in such a part."""
+
+Places = torch.Tensor | slice
+
+
+class Part(NamedTuple):
+    """Some of a block's tokens: `rows` segments, in each the queries [Q] and its own keys [K] up to the last query.
+
+    `queries`, `keys` and `before` are places in the flat sequence. `real` marks the queries that are no padding [R × Q]
+    (None where all are real), `hidden` the keys that come after a query [Q, K].
+    """
+
+    rows: int
+    queries: Places
+    before: Places
+    keys: Places
+    real: torch.Tensor | None
+    hidden: torch.Tensor
+
+
+class Layout:
+    """A tree, cut into parts whose scores fit into memory, on the model's device."""
+
+    def __init__(self, tree: Tree, heads: int, device: Any) -> None:
+        self.tokens = len(tree)
+        self.longest = int(tree.positions.max()) + 1
+        self.parts = [part for block in tree.blocks for part in _parts(block, heads, device)]
+
+
+def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
+    own, real = block.own()
+    step = block.width if block.width <= WIDE else STEP
+    rows = max(1, SCORES_AT_ONCE // (heads * step * (len(block.before) + block.width)))
+    for low in range(0, len(own), rows):
+        some, their = own[low : low + rows], real[low : low + rows]
+        for start in range(0, block.width, step):
+            end = min(start + step, block.width)
+            counts = their[:, start:end].reshape(-1)
+            yield Part(
+                rows=len(some),
+                queries=_at(some[:, start:end].reshape(-1), device),
+                before=_at(block.before, device),
+                keys=_at(some[:, :end].reshape(-1), device),
+                real=None if bool(counts.all()) else counts.to(device),
+                hidden=torch.ones(end - start, end, dtype=torch.bool, device=device).triu(start + 1),
+            )
+
+
+def _at(places: torch.Tensor, device: Any) -> Places:
+    """The places as a slice where one follows on the other: a view instead of a copy."""
+    first = int(places[0]) if len(places) else 0
+    if torch.equal(places, torch.arange(first, first + len(places))):
+        return slice(first, first + len(places))
+    return places.to(device)
+
+
+class TreeAttention(torch.autograd.Function):
+    """`query` [N, H, D], `key` and `value` [N, G, D] → [N, H, D]; H is a multiple of G, in whose groups heads share."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float
+    ) -> torch.Tensor:
+        out = torch.empty_like(query)
+        sums = []
+        for part in layout.parts:
+            asked = _Asked(part, query, key, scaling)
+            scores = asked.scores()
+            log_sum = scores.logsumexp(-1, keepdim=True)
+            chances = scores.sub_(log_sum).exp_().to(query.dtype)
+            before, own = asked.split(chances)
+            found = before @ _heads(value, part.before) + (own @ asked.by_row(value)).flatten(1, 2)
+            _put(out, part, asked.back(found))
+            sums.append(log_sum)
+        ctx.layout, ctx.scaling = layout, scaling
+        ctx.save_for_backward(query, key, value, out, *sums)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, out, *sums = ctx.saved_tensors
+        (slope,) = grads
+        to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        delta = (slope.float() * out.float()).sum(-1, keepdim=True)
+        for part, log_sum in zip(ctx.layout.parts, sums, strict=True):
+            asked = _Asked(part, query, key, ctx.scaling)
+            chances = asked.scores().sub_(log_sum).exp_()
+            slopes, less = asked.grouped(slope, real=True), asked.grouped(delta, real=True)
+            values, own_values = _heads(value, part.before), asked.by_row(value)
+            towards = asked.joined(slopes @ values.mT, asked.each(slopes) @ own_values.mT).float()
+            towards = towards.sub_(less).mul_(chances).mul_(ctx.scaling).to(query.dtype)
+            chances = chances.to(query.dtype)
+            keys, own_keys = _heads(key, part.before), asked.by_row(key)
+            before, own = asked.split(towards)
+            _put(to_query, part, asked.back(before @ keys + (own @ own_keys).flatten(1, 2)))
+            _add(to_key, part.before, before.mT @ asked.queries)
+            _add(to_key, part.keys, (own.mT @ asked.each(asked.queries)).flatten(1, 2))
+            before, own = asked.split(chances)
+            _add(to_value, part.before, before.mT @ slopes)
+            _add(to_value, part.keys, (own.mT @ asked.each(slopes)).flatten(1, 2))
+        return to_query, to_key, to_value, None, None
+
+
+class _Asked:
+    """The queries of a part, by groups of heads that share keys: [G, R × h × Q, D], h = H / G."""
+
+    def __init__(self, part: Part, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
+        self.part, self.key, self.scaling = part, key, scaling
+        self.groups, self.shared = key.shape[1], query.shape[1] // key.shape[1]
+        self.width = part.hidden.shape[0]
+        self.queries = self.grouped(query)
+
+    def grouped(self, of: torch.Tensor, real: bool = False) -> torch.Tensor:
+        """[N, H, D] → [G, R × h × Q, D] of the part's queries; with `real`, zero where a query is padding."""
+        some = _take(of, self.part.queries)
+        if real and self.part.real is not None:
+            some = some * self.part.real[:, None, None].to(some.dtype)
+        split = some.view(self.part.rows, self.width, self.groups, self.shared, of.shape[-1])
+        return split.permute(2, 0, 3, 1, 4).reshape(self.groups, -1, of.shape[-1])
+
+    def back(self, found: torch.Tensor) -> torch.Tensor:
+        """[G, R × h × Q, D] → [R × Q, H, D]."""
+        split = found.view(self.groups, self.part.rows, self.shared, self.width, -1)
+        return split.permute(1, 3, 0, 2, 4).reshape(self.part.rows * self.width, self.groups * self.shared, -1)
+
+    def each(self, of: torch.Tensor) -> torch.Tensor:
+        """[G, R × h × Q, …] → [G, R, h × Q, …]."""
+        return of.view(self.groups, self.part.rows, -1, of.shape[-1])
+
+    def by_row(self, of: torch.Tensor) -> torch.Tensor:
+        """[N, G, D] → the part's own keys, or values, [G, R, K, D]."""
+        some = _take(of, self.part.keys)
+        return some.view(self.part.rows, -1, *some.shape[1:]).permute(2, 0, 1, 3)
+
+    def scores(self) -> torch.Tensor:
+        """Scaled products with all keys that they may see, fp32 [G, R × h × Q, P + K], -inf where hidden."""
+        own = self.each(self.queries) @ self.by_row(self.key).mT
+        own = own.view(self.groups, self.part.rows * self.shared, self.width, -1)
+        own = own.masked_fill(self.part.hidden, -math.inf).flatten(1, 2)
+        return torch.cat([self.queries @ _heads(self.key, self.part.before).mT, own], -1).float().mul_(self.scaling)
+
+    def joined(self, before: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """[G, R × h × Q, P] and [G, R, h × Q, K] → [G, R × h × Q, P + K]."""
+        return torch.cat([before, own.flatten(1, 2)], -1)
+
+    def split(self, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The way back from `joined`."""
+        own = self.part.hidden.shape[1]
+        return of[..., :-own], self.each(of[..., -own:].contiguous())
+
+
+def _take(of: torch.Tensor, places: Places) -> torch.Tensor:
+    return of[places] if isinstance(places, slice) else of.index_select(0, places)
+
+
+def _heads(of: torch.Tensor, places: Places) -> torch.Tensor:
+    """[N, G, D] → [G, P, D]."""
+    return _take(of, places).transpose(0, 1)
+
+
+def _put(into: torch.Tensor, part: Part, found: torch.Tensor) -> None:
+    if isinstance(part.queries, slice):
+        into[part.queries] = found
+    elif part.real is None:
+        into.index_copy_(0, part.queries, found)
+    else:
+        into.index_copy_(0, part.queries[part.real], found[part.real])
+
+
+def _add(into: torch.Tensor, places: Places, found: torch.Tensor) -> None:
+    """Add [G, P, D] at places of [N, G, D]."""
+    if isinstance(places, slice):
+        into[places] += found.transpose(0, 1)
+    else:
+        into.index_add_(0, places, found.transpose(0, 1))
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Transformers' attention interface: `query` [1, H, N, D], `key` and `value` [1, G, N, D] → [1, N, H, D].
+
+    Without a tree among the arguments it is transformers' own `sdpa`. Raises `ValueError` where a layer asks for what
+    a tree cannot give: a window that a row exceeds, capped scores, dropout, sinks.
+    """
+    layout: Layout | None = kwargs.pop(ARGUMENT, None)
+    if layout is None:
+        found: tuple[torch.Tensor, None] = ALL_ATTENTION_FUNCTIONS[PLAIN](
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return found
+    window = kwargs.get("sliding_window")
+    if window is not None and window < layout.longest:
+        raise ValueError(f"rows of {layout.longest} tokens exceed a window of {window}")
+    for name in ("softcap", "s_aux", "position_bias"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"the model's attention uses `{name}`")
+    if kwargs.get("dropout"):
+        raise ValueError("the model's attention drops scores in training")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    flat = (one[0].transpose(0, 1) for one in (query, key, value))
+    return TreeAttention.apply(*flat, layout, scale)[None], None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
+# what is not asked with a tree is masked as ever
+ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS[PLAIN])
+
+
+class Attending:
+    """While it lasts, the attention of `model` can be given a tree; without one it is what it was.
+
+    Raises `ValueError` where the model's attention is not transformers' `sdpa`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._config = model.config.get_text_config()
+        self.heads: int = self._config.num_attention_heads
+        if self._config._attn_implementation != PLAIN:
+            raise ValueError(f"its attention is `{self._config._attn_implementation}`")
+        self._config._attn_implementation = NAME  # also in the backward, where checkpointing runs layers again
+
+    def stop(self) -> None:
+        """Put back what was there."""
+        self._config._attn_implementation = PLAIN
+
+
+def run(backbone: Any, tree: Tree, layout: Layout) -> torch.Tensor:
+    """The hidden states [N, H] of a tree's tokens, from a model on whose attention `Attending` is."""
+    device = backbone.device
+    ids, positions = tree.ids.to(device)[None], tree.positions.to(device)[None]
+    # a mask of four dimensions is passed through as it is: none of N × N tokens is made
+    passed = {ARGUMENT: layout, "attention_mask": torch.empty(1, 1, 1, 1, device=device), "use_cache": False}
+    hidden: torch.Tensor = backbone(input_ids=ids, position_ids=positions, **passed).last_hidden_state[0]
+    return hidden

@@ -1,0 +1,256 @@
+"""What rows begin with is computed once, and loss, scores and gradients are TRL's; where they would not be, it is not
+done, and said."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import VOCABULARY, adapted, llama, pair_rows, trainer
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from trl.trainer.utils import add_fused_lm_head
+
+from tunewright.errors import BadInput
+from tunewright.parts.base import Cap, Facts
+from tunewright.parts.trainer import PairRow, TokenRow
+from tunewright_transformers import tree_attention
+from tunewright_trl.fused import install
+from tunewright_trl.order import ByPrefix
+from tunewright_trl.sharing import not_by_model
+
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2,
+}  # fmt: skip
+MIXED = {"use_sliding_window": True, "sliding_window": 100, "max_window_layers": 1}
+
+
+def made(family: str) -> Any:
+    torch.manual_seed(0)
+    return {
+        "llama": llama,
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None)),
+        "mistral, a wide window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=100)),
+        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+        "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16)),
+        "qwen3, layers of two kinds": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16, **MIXED)),
+    }[family]()
+
+
+FAMILIES = [
+    "llama", "mistral", "mistral, a wide window", "qwen2", "qwen3", "qwen3, layers of two kinds",
+]  # fmt: skip
+
+
+def eager() -> Any:
+    model = llama()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def deep_rows() -> list[list[int]]:
+    """Three documents after one instruction, four questions each; a row twice, one that another begins with, one that
+    is its instruction alone, two long ones and a short one that share nothing."""
+    draw = random.Random(1)
+
+    def tokens(count: int) -> list[int]:
+        return [draw.randrange(3, VOCABULARY) for _ in range(count)]
+
+    instruction, documents = tokens(30), [tokens(20) for _ in range(3)]
+    rows = [[*instruction, *documents[number % 3], *tokens(1 + number % 9)] for number in range(12)]
+    return [*rows, list(rows[0]), rows[8][:52], list(instruction), tokens(90), tokens(80), tokens(3)]
+
+
+def padded(rows: list[list[int]], supervised: float = 0.4) -> dict[str, torch.Tensor]:
+    """The rows padded on the right; the last share of each is supervised, but for one row of which nothing is."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[2] * (width - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    seen = torch.arange(width) < lengths[:, None]
+    late = torch.arange(width) >= (lengths * (1 - supervised)).long()[:, None]
+    labels = ids.masked_fill(~(seen & late), -100)
+    labels[3] = -100
+    return {"input_ids": ids, "attention_mask": seen.long(), "labels": labels}
+
+
+def prepared(model: Any) -> Any:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
+    return model.train()
+
+
+def scored(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[Any, torch.Tensor]:
+    """TRL's output, and every gradient in one vector; each token's score has a weight of its own."""
+    model.zero_grad()
+    out = model(**inputs, fused_lm_head=True, use_cache=False)
+    weights = torch.linspace(-1, 1, out.log_probs.numel()).view_as(out.log_probs)
+    (out.log_probs * weights).sum().backward()
+    return out, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+def assert_same(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+    theirs, their_slope = scored(model, inputs)
+    fused = install(model, unshared="")
+    ours, our_slope = scored(model, inputs)
+    fused.uninstall()
+    assert fused.left_alone == ""
+    assert apart(ours.log_probs, theirs.log_probs) < 1e-5
+    assert apart(ours.entropy, theirs.entropy) < 1e-5
+    assert apart(our_slope, their_slope) < 1e-4
+    assert ours.loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
+    assert torch.equal(ours.is_top1, theirs.is_top1)
+    return fused
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_deep_trees_score_and_learn_as_trl(family: str) -> None:
+    fused = assert_same(prepared(adapted(made(family))), padded(deep_rows()))
+    assert fused.computed < fused.given / 2
+
+
+@pytest.mark.parametrize("wrap", [adapted, lambda model: model], ids=["adapter", "full"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_also_with_checkpointing_and_in_full_tuning(wrap: Any, checkpointing: bool) -> None:
+    model = prepared(wrap(llama()))
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    assert_same(model, padded(deep_rows()))
+
+
+def test_also_with_attention_in_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long segments, and more of them than fit into memory at once."""
+    monkeypatch.setattr(tree_attention, "WIDE", 8)
+    monkeypatch.setattr(tree_attention, "STEP", 5)
+    monkeypatch.setattr(tree_attention, "SCORES_AT_ONCE", 1000)
+    assert_same(prepared(adapted()), padded(deep_rows()))
+
+
+def test_rows_without_a_common_beginning_are_computed_without_padding() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(3, VOCABULARY, (length,), generator=draw).tolist() for length in (60, 59, 31, 9, 2)]
+    fused = assert_same(prepared(adapted()), padded(rows))
+    assert fused.computed < fused.given  # a row's last token is not asked for
+
+
+def test_a_pair_shares_its_prompt() -> None:
+    """As DPO's batch has it: the chosen completions first, then the rejected ones."""
+    pairs = [PairRow(str(n), "", row[:50], row[50:] or [5], [7, 8, 9]) for n, row in enumerate(deep_rows()[:6])]
+    rows = [[*p.prompt, *p.chosen] for p in pairs] + [[*p.prompt, *p.rejected] for p in pairs]
+    fused = assert_same(prepared(adapted()), padded(rows, 0.1))
+    assert fused.computed < fused.given / 4
+
+
+def test_a_leaking_mask_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial before a training: a model that answers otherwise over a tree is not given one."""
+    model = adapted()
+    assert not_by_model(model, 90) == ""
+    parts = tree_attention._parts
+
+    def leaking(*args: Any) -> Any:
+        return (part._replace(hidden=torch.zeros_like(part.hidden)) for part in parts(*args))
+
+    monkeypatch.setattr(tree_attention, "_parts", leaking)
+    assert "answers otherwise over a tree" in not_by_model(model, 90)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("model", "longest", "why"),
+    [
+        (lambda: adapted(dropout=0.1), 90, "dropout of 0.1"),
+        (lambda: adapted(llama(attention_dropout=0.1)).train(), 90, "drops scores"),
+        (lambda: adapted(made("mistral, a wide window")), 101, "exceed the model's window of 100"),
+        (lambda: adapted(eager()), 90, "`eager`"),
+    ],
+    ids=["dropout", "attention dropout", "window", "eager"],
+)
+def test_a_model_says_why_it_cannot(model: Any, longest: int, why: str) -> None:
+    assert why in not_by_model(model(), longest)
+
+
+def shared_rows(count: int = 12) -> list[TokenRow]:
+    rows = deep_rows()[:count]
+    return [TokenRow(f"row-{n}", f"rows.csv:{n}", row, [-100] * 50 + row[50:]) for n, row in enumerate(rows)]
+
+
+def test_a_training_says_what_it_saved(train: Any) -> None:
+    done = train("sft", rows=shared_rows(), batch_size=4)
+    (told,) = (event for event in done.events if event["event"] == "prefixes")
+    assert told["unshared"] == ""
+    assert told["of"] == done.outcome.tokens
+    assert told["computed"] < told["of"] * 0.6
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("sft", shared_rows()), ("dpo", pair_rows(8))], ids=["sft", "dpo"])
+def test_it_ends_where_it_ends_without(train: Any, kind: str, rows: Any) -> None:
+    some = {"rows": rows, "epochs": 2, "learning_rate": 1e-2, "accumulation": 2, "batch_size": 2}
+    one, other = (train(kind, prefix_sharing=wanted, **some) for wanted in ("require", "off"))
+    assert one.outcome.row_order == other.outcome.row_order
+    for name, weight in other.weights.items():
+        assert apart(one.weights[name], weight) < 1e-4, name
+
+
+def test_one_that_has_to_and_cannot_is_refused(train: Any) -> None:
+    with pytest.raises(BadInput, match=r"cannot share what they begin with: dropout of 0\.1") as found:
+        train("sft", model=adapted(dropout=0.1), prefix_sharing="require")
+    assert "auto" in str(found.value.fix)
+
+
+@pytest.mark.parametrize(
+    ("options", "offers", "why"),
+    [
+        ({"neftune_alpha": 5.0}, {Cap.ADAPTS, Cap.BY_TOKEN}, "NEFTune"),
+        ({}, {Cap.ADAPTS}, "by chance"),
+    ],
+)
+def test_the_plan_says_why_not(options: dict[str, Any], offers: set[Cap], why: str) -> None:
+    facts = Facts(offers={"adapter": frozenset(offers)})
+    decided = trainer("sft", options).decide(facts)["prefix_sharing"]
+    assert (decided.value, decided.set_by) == ("off", "tunewright")
+    assert why in decided.why
+    (found,) = trainer("sft", {**options, "prefix_sharing": "require"}).check(facts)
+    assert (found.code, found.field) == ("cannot-share", "prefix_sharing")
+
+
+def test_what_the_plan_decided_is_done(train: Any) -> None:
+    done = train("sft", rows=shared_rows(), neftune_alpha=5.0)
+    (told,) = (event for event in done.events if event["event"] == "prefixes")
+    assert "NEFTune" in told["unshared"]
+
+
+def test_by_prefix_keeps_documents_together_and_every_row() -> None:
+    rows = deep_rows()[:12]
+    order = ByPrefix(rows, 4, seed=0)
+    epochs = []
+    for epoch in range(2):
+        order.set_epoch(epoch)
+        epochs.append(list(order))
+        assert sorted(epochs[-1]) == list(range(12))
+        documents = [[row % 3 for row in epochs[-1][start : start + 4]] for start in range(0, 12, 4)]
+        assert all(len(set(batch)) == 1 for batch in documents)
+    assert epochs[0] != epochs[1]
+    order.set_epoch(0)
+    assert list(order) == epochs[0]
+
+
+def test_by_prefix_computes_less(train: Any) -> None:
+    some = {"rows": shared_rows(), "batch_size": 4, "epochs": 1}
+    computed = {
+        order: next(e["computed"] for e in train("sft", order=order, **some).events if e["event"] == "prefixes")
+        for order in ("shuffle", "by_prefix")
+    }
+    assert computed["by_prefix"] < computed["shuffle"]
