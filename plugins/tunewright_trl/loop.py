@@ -74,12 +74,10 @@ class TrlTrainer(Trainer[O]):
 
     def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime:
         """What TRL, the optimizer, our layers and our LM head keep. On a GPU layers and head are TRL's own."""
-        whole = bool(not_by_spec(self.options, facts))
         told = memory.regime(self.options, self.sequences, shape, trained, device, facts.validation)
-        ours = device == "cpu"
-        return told._replace(
-            lean=ours and not whole, shares=ours and not whole and self.options.prefix_sharing != "off"
-        )
+        if device != "cpu" or not_by_spec(self.options, facts):
+            return told
+        return told._replace(lean=True, shares=self.options.prefix_sharing != "off")
 
     def levers(self) -> Iterable[Lever]:
         """Smaller batches that are accumulated, an 8-bit optimizer, checkpointing."""

@@ -106,8 +106,9 @@ class Trainable(NamedTuple):
 
     `tensors` are the shapes of what is trained, each with how often it occurs: an optimizer may keep small ones
     otherwise. `reads` names the linear layers whose inputs the backward pass needs, `kept` counts the bytes that it
-    needs besides, a computed token; `copied` those of copies that stand in the place of these inputs. `whole` where it is the base's own weights that are trained, which then are of
-    `bytes_each`; else they come beside the base. `head` where the LM head is among them.
+    needs besides, a computed token; `copied` those of copies that stand in the place of these inputs. `whole` where it
+    is the base's own weights that are trained, which then are of `bytes_each`; else they come beside the base. `head`
+    where the LM head is among them.
     """
 
     tensors: Mapping[tuple[int, ...], int]

@@ -54,7 +54,7 @@ class Lengths(NamedTuple):
     even: bool = False
     """Whether all are of one length, as packed rows are."""
     shared: tuple[tuple[int, float], ...] = ()
-    """How many times fewer tokens are computed in batches of so many rows, where shared beginnings are computed once."""
+    """Where shared beginnings are computed once: in batches of so many rows, how many times fewer tokens."""
 
     def batch(self, regime: Regime, computed: int | None = None) -> Batch:
         """The heaviest batch. `computed` where fewer tokens go through the model than rows × longest."""
