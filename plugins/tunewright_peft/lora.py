@@ -272,8 +272,8 @@ class Lora(PeftMethod[LoraOptions]):
         for linear in adapted:
             tensors[(options.r, linear.inputs)] += shape.layers
             tensors[(linear.outputs, options.r)] += shape.layers
-        # and dropout's mask of a byte a number
-        copies = sum(linear.inputs * (each + (options.dropout > 0)) for linear in adapted) if copied else 0
+        mask = BYTES[dtype] if options.dropout else 0  # of the inputs' own type on a CPU, of a byte on a GPU
+        copies = sum(linear.inputs * (each + mask) for linear in adapted) if copied else 0
         return Trainable(
             tensors, each, frozenset(linear.name for linear in adapted),
             kept=shape.layers * options.r * each * len(adapted), copied=shape.layers * copies,
