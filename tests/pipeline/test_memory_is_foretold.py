@@ -48,7 +48,14 @@ def test_a_published_model_has_its_published_size():
 
 @pytest.mark.parametrize(
     "unlike",
-    [{"model_type": "gpt2"}, {"num_local_experts": 8}, {"hidden_size": None}, {"num_hidden_layers": "32"}],
+    [
+        {"model_type": "gpt2"},
+        {"num_local_experts": 8},
+        {"hidden_size": None},
+        {"num_hidden_layers": "32"},
+        {"head_dim": "128"},
+        {"num_key_value_heads": -1},
+    ],
 )
 def test_what_is_not_known_is_not_foretold(unlike):
     assert Shape.of({**SEVEN_B, **unlike}) is None

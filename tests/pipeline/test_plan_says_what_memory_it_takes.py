@@ -8,6 +8,7 @@ import pytest
 from test_the_real_backends_run_on_a_tiny_model import written
 
 from tunewright.cli.commands import show_plan
+from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.project import Project
 from tunewright.store.publish import Store
@@ -66,6 +67,14 @@ def test_where_nothing_fits_it_is_said_and_the_exit_code_is_the_machines(plan):
     code, said = plan("100MB", as_json=False)
     assert code == 3
     assert "does not fit into 0.10 GB" in said and "take a smaller base" in said
+
+
+def test_what_cannot_be_foretold_is_no_fit(plan):
+    """Evaluations alone would fit, and the training that nobody can tell of need not."""
+    with pytest.raises(BadInput, match="train: adapter `lora` does not tell"):
+        plan("100GB", ["adapter.dora=true"])
+    _, said = plan(overrides=["adapter.dora=true"], as_json=False)
+    assert "no forecast of train: adapter `lora` does not tell, with these options" in said
 
 
 def test_what_already_fits_changes_nothing(plan):

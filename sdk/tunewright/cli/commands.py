@@ -52,7 +52,8 @@ def show_plan(
     made = project.plan()
     found = made.to_json(Store(project.root(made.name, out)))
     forecast = found["forecast"]
-    short = bool(forecast["most_bytes"]) and 0 < forecast["free_bytes"] < forecast["most_bytes"]
+    told = not any(step["unknown"] and step["step"].startswith("train") for step in forecast["steps"])
+    short = told and bool(forecast["most_bytes"]) and 0 < forecast["free_bytes"] < forecast["most_bytes"]
     proposed = None
     if limit is not None or short:
         proposed = project.fit(limit or forecast["free_bytes"], made, out)

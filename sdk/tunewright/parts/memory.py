@@ -66,6 +66,8 @@ class Shape:
             return None
         vocabulary, hidden, inner, layers, heads = (int(size) for size in sizes if size is not None)
         kv_heads, head = config.get("num_key_value_heads") or heads, config.get("head_dim") or hidden // heads
+        if not all(isinstance(size, int) and size > 0 for size in (kv_heads, head)):
+            return None
         wide, narrow, family = heads * head, kv_heads * head, config["model_type"]
         linears = (
             Linear("q_proj", hidden, wide, INPUT), Linear("k_proj", hidden, narrow, INPUT),

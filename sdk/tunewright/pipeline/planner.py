@@ -40,6 +40,7 @@ TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 """A config.json's names of types, and the spec's."""
 READABLE = 50_000_000
 """Bytes of prepared rows that are read for a plan; of more, their totals are taken."""
+TRAIN = "train"
 COUNTED, GUESSED, BOUND = "tokens as prepared", "tokens guessed from the texts", "rows of max_length"
 
 
@@ -290,9 +291,13 @@ def foretold(made: Plan, changed: Resolved, store: Store) -> Fit:
     """
     done = made.hits(store)
     changed = changed._replace(facts=replace(changed.facts, model_config=made.resolved.facts.model_config))
-    fit = heaviest(foresee(changed, made.steps, made.device, made.guessed, done), bars(store))
-    if fit is None:
-        whys = {one.unknown for one in foresee(made.resolved, made.steps, made.device, made.guessed, done)}
-        raise BadInput(f"no memory is foretold of this spec: {'; '.join(sorted(whys))}",
+    foreseen = foresee(changed, made.steps, made.device, made.guessed, done)
+    fit, untold = (
+        heaviest(foreseen, bars(store)),
+        [one for one in foreseen if one.unknown and kind_of(one.step) == TRAIN],
+    )
+    if fit is None or untold:  # what the heaviest step takes is not known: the others' fit would say nothing
+        whys = {f"{one.step}: {one.unknown}" for one in untold or foreseen}
+        raise BadInput(f"no memory is foretold of {'; '.join(sorted(whys)) or 'this spec'}",
                        fix="run it once: `tunewright show` tells what each step held")  # fmt: skip
     return fit
