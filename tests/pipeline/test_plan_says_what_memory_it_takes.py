@@ -74,7 +74,7 @@ def test_what_cannot_be_foretold_is_no_fit(plan):
     with pytest.raises(BadInput, match="train: adapter `lora` does not tell"):
         plan("100GB", ["adapter.dora=true"])
     _, said = plan(overrides=["adapter.dora=true"], as_json=False)
-    assert "no forecast of train: adapter `lora` does not tell, with these options" in said
+    assert "no forecast of train: adapter `lora` does not tell with these options" in said
 
 
 def test_what_already_fits_changes_nothing(plan):
