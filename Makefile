@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench profile clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -58,6 +58,9 @@ bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md
 
 profile: $(READY)  ## where the time of one training step goes
 	@PYTHONPATH=tests $(BIN)/python -m bench.training.profile
+
+memory: $(READY)  ## the forecast of memory against sixteen trainings: a quarter of an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/memory.py
 
 $(GPTQ)/.ready: pyproject.toml constraints.txt constraints-gptq.txt
 	@test -x $(GPTQ)/bin/python || $(PYTHON) -m venv $(GPTQ)
