@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -47,13 +47,20 @@ format: $(READY)
 reference: $(READY)  ## docs/reference and the published schema, from the code
 	@$(BIN)/python -m tunewright.reference
 
-bench: $(READY)  ## figures: ratios within one run, in an environment with nothing but the base install
+bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md
 	@test -x $(BASE)/bin/python || $(PYTHON) -m venv $(BASE)
 	@$(BASE)/bin/python -m pip install --quiet --constraint constraints.txt .
 	@$(BASE)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	@$(BASE)/bin/python -m compileall -q $(BASE)/lib
-	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python
+	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python --record build/bench/figures/validate.json
 	$(BIN)/python tests/bench/hostile_time.py
+	PYTHONPATH=tests $(BIN)/python -m bench.training
+
+profile: $(READY)  ## where the time of one training step goes
+	@PYTHONPATH=tests $(BIN)/python -m bench.training.profile
+
+memory: $(READY)  ## the forecast of memory against sixteen trainings: a quarter of an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/memory.py
 
 $(GPTQ)/.ready: pyproject.toml constraints.txt constraints-gptq.txt
 	@test -x $(GPTQ)/bin/python || $(PYTHON) -m venv $(GPTQ)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from tunewright.parts import Argument, Cap, Facts, To
+from tunewright.parts.memory import Linear
 from tunewright_bitsandbytes.packed import TYPES, Packed, PackedOptions
 
 
@@ -31,6 +32,11 @@ class FourBitOptions(PackedOptions):
 
 F = TypeVar("F", bound=FourBitOptions)
 
+BLOCK, SCALES = 64, 256
+"""Weights that share a scale, and scales that share one under double quantization (QLoRA, section 3)."""
+VALUES = 16 * 4
+"""Bytes of the table of values that each layer keeps; with double quantization a table of 256 more."""
+
 
 class FourBit(Packed[F]):
     """Linear layers in 4 bits. A scheme says which sixteen values a weight can have."""
@@ -46,6 +52,13 @@ class FourBit(Packed[F]):
     def computes_in(self) -> str:
         """As `compute_dtype` says."""
         return self.options.compute_dtype
+
+    def packed_bytes(self, linear: Linear) -> float:
+        """Half a byte a weight; an fp32 scale a block, or one byte a block and an fp32 scale of 256 of them."""
+        blocks = -(-linear.parameters // BLOCK)
+        if not self.options.double_quant:
+            return linear.parameters / 2 + 4 * blocks + VALUES
+        return linear.parameters / 2 + blocks + 4 * -(-blocks // SCALES) + VALUES + 4 * 256
 
     def offers(self) -> frozenset[Cap]:
         return super().offers() | {Cap.FOUR_BIT}

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunewright.parts import To
+from tunewright.parts.memory import Linear
 from tunewright_bitsandbytes.packed import Packed, PackedOptions
 
 
@@ -49,6 +50,10 @@ class Int8(Packed[Int8Options]):
     )
     fixed: ClassVar = {"load_in_8bit": True}
     layer = "Linear8bitLt"
+
+    def packed_bytes(self, linear: Linear) -> float:
+        """A byte a weight, an fp32 scale an output."""
+        return linear.parameters + 4 * linear.outputs
 
     def unpacked(self, weight: Any, like: Any, device: str) -> Any:
         """What a layer multiplies by in a training on a CPU; when it is asked, and in a training on a card, it rounds

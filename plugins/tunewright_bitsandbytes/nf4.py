@@ -22,3 +22,4 @@ class Nf4(FourBit[Nf4Options]):
     kind = "nf4"
     Options: ClassVar = Nf4Options
     fixed: ClassVar = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    lightens = "the base's weights are rounded to 4 bits, and it answers somewhat worse: see docs/how-to/quantize.md"

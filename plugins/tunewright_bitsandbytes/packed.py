@@ -12,6 +12,7 @@ from pydantic import Field
 from tunewright.errors import MissingExtra
 from tunewright.parts import Argument, Cap, Facts, Finding, Options, Quantizer
 from tunewright.parts.base import BadOption
+from tunewright.parts.memory import BYTES, Linear, Shape
 from tunewright.parts.quantizer import already_packed
 
 TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -49,6 +50,25 @@ class Packed(Quantizer[P]):
 
         `like` is the weight of the layer that transformers made for it, without its numbers.
         """
+
+    @abstractmethod
+    def packed_bytes(self, linear: Linear) -> float:
+        """Bytes of a packed linear layer's weights and their scales."""
+
+    def weight_bytes(self, shape: Shape, dtype: str) -> int:
+        """The layers that are packed, and all else in `dtype`: embeddings, head, norms and what `skip` names."""
+        packed = self._packed_in(shape)
+        plain = shape.parameters - shape.layers * sum(linear.parameters for linear in packed)
+        return plain * BYTES[dtype] + round(shape.layers * sum(map(self.packed_bytes, packed)))
+
+    def unpacked_bytes(self, shape: Shape, dtype: str) -> int:
+        """One matrix in the type that it is multiplied in."""
+        each = BYTES[self.computes_in() or dtype]
+        return max((linear.parameters * each for linear in self._packed_in(shape)), default=0)
+
+    def _packed_in(self, shape: Shape) -> list[Linear]:
+        skipped = {name.rpartition(".")[2] for name in self._skipped}
+        return [linear for linear in shape.linears if linear.name not in skipped]
 
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.TRAINABLE, Cap.TAKES_MERGES, Cap.UNPACKS})

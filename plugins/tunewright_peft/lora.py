@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, PositiveInt
 from tunewright.parts import Argument, Cap, Facts, Finding, LibraryOptions, Need, To
 from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption
+from tunewright.parts.memory import BYTES, Shape, Trainable
 from tunewright_peft import arguments
 from tunewright_peft.method import NAME, PeftMethod, is_packed
 from tunewright_peft.targets import (
@@ -263,14 +265,41 @@ class Lora(PeftMethod[LoraOptions]):
                 raise BadOption("bad-value", f"`{name}` would stand for `{others[0]}` as well", "modules_to_save",
                                 "write it with the module that holds it, as `model.norm`")  # fmt: skip
 
+    def trainable(self, shape: Shape, dtype: str, packed: bool) -> Trainable | None:
+        """A and B of every layer that `targets` names; None with options whose weights the base must tell of.
+
+        PEFT casts a layer's input to the type of A where that is another, once for each layer, and keeps the copy.
+        """
+        options = self.options
+        names = options.targets if isinstance(options.targets, str) else [n.rpartition(".")[2] for n in options.targets]
+        adapted = shape.named(expand(names, KNOWN["llama"]) if isinstance(names, str) else names)
+        plain = not (options.dora or options.rank_pattern or options.modules_to_save or options.args)
+        if not plain or (not isinstance(names, str) and len(adapted) != len(set(names))):
+            return None
+        halved = (packed or dtype == "bf16") and not self._in_weights
+        own = {"auto": "bf16" if halved else "fp32"}.get(options.dtype, options.dtype)
+        each, copied = BYTES[own], own != dtype or options.dropout > 0
+        tensors = Counter[tuple[int, ...]]()
+        for linear in adapted:
+            tensors[(options.r, linear.inputs)] += shape.layers
+            tensors[(linear.outputs, options.r)] += shape.layers
+        mask = BYTES[dtype] if options.dropout else 0  # of the inputs' own type on a CPU, of a byte on a GPU
+        copies = sum(linear.inputs * (each + mask) for linear in adapted) if copied else 0
+        return Trainable(
+            tensors, each, frozenset(linear.name for linear in adapted),
+            kept=shape.layers * options.r * each * len(adapted), copied=shape.layers * copies,
+        )  # fmt: skip
+
     def _dtype(self, model: Any) -> Any:
         """bf16 halves what an adapter keeps, and is what TRL casts adapters of packed bases to; fp16 would overflow.
+        Where the weights that stay unpacked are in fp32, the spec wants fp32, or the machine has nothing else.
 
         What begins in the base's weights is as large as they are: bf16 would round away what is learned on top.
         """
         import torch
 
         kept = next(p.dtype for p in model.parameters() if p.is_floating_point())
-        halved = (is_packed(model) or kept == torch.bfloat16) and not self._in_weights
+        sixteen = kept != torch.float32 if is_packed(model) else kept == torch.bfloat16
+        halved = sixteen and not self._in_weights
         automatic = torch.bfloat16 if halved else torch.float32
         return {"auto": automatic, "bf16": torch.bfloat16, "fp32": torch.float32}[self.options.dtype]

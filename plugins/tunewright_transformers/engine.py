@@ -40,6 +40,10 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.SCORES})
 
+    def tokens_at_once(self) -> int:
+        """What bounds its batches."""
+        return self.options.batch_tokens
+
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:
         tokenizer = served.tokenizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from tunewright.errors import Refused
 from tunewright.parts import AdapterMethod, Cap, Need
 from tunewright.parts.adapter import AdapterOptions, ModelDir
 from tunewright.parts.base import BadOption
+from tunewright.parts.memory import BYTES, Shape, Trainable
 from tunewright_transformers.layout import PICKLES, WEIGHTS
 from tunewright_transformers.loader import DTYPES
 
@@ -59,6 +61,18 @@ class FullTuning(AdapterMethod[FullTuningOptions]):
         for parameter in model.parameters():  # not the buffers: a rotation's frequencies are fp32 in every model
             parameter.data = parameter.data.to(getattr(torch, DTYPES[self.options.dtype]))
         return model.requires_grad_(True)
+
+    def trainable(self, shape: Shape, dtype: str, packed: bool) -> Trainable:
+        """Every weight in the type that `dtype` of the options says. The norms' weights need what they multiply."""
+        each, hidden = BYTES[self.options.dtype], shape.hidden
+        tensors = Counter({(linear.outputs, linear.inputs): 0 for linear in shape.linears})
+        for linear in shape.linears:
+            tensors[(linear.outputs, linear.inputs)] += shape.layers
+        tensors[(shape.vocabulary, hidden)] += 1 if shape.tied else 2
+        tensors[(hidden,)] += shape.beside // hidden
+        tensors[(1,)] += shape.beside % hidden
+        names = frozenset(linear.name for linear in shape.linears)
+        return Trainable(tensors, each, names, kept=shape.layers * 2 * hidden * each, whole=True, head=True)
 
     def save(self, model: Any, out: Path) -> None:
         """config.json, generation_config.json and safetensors in the base's type, without a path of this machine."""

@@ -113,7 +113,7 @@ class TreeAttention(torch.autograd.Function):
             chances = asked.scores().sub_(log_sum).exp_()
             slopes, less = asked.grouped(slope, real=True), asked.grouped(delta, real=True)
             values, own_values = _heads(value, part.before), asked.by_row(value)
-            towards = asked.joined(slopes @ values.mT, asked.each(slopes) @ own_values.mT).float()
+            towards = asked.joined(_wide(slopes, values.mT), _wide(asked.each(slopes), own_values.mT))
             towards = towards.sub_(less).mul_(chances).mul_(ctx.scaling).to(query.dtype)
             chances = chances.to(query.dtype)
             keys, own_keys = _heads(key, part.before), asked.by_row(key)
@@ -160,10 +160,11 @@ class _Asked:
 
     def scores(self) -> torch.Tensor:
         """Scaled products with all keys that they may see, fp32 [G, R × h × Q, P + K], -inf where hidden."""
-        own = self.each(self.queries) @ self.by_row(self.key).mT
+        own = _wide(self.each(self.queries), self.by_row(self.key).mT)
         own = own.view(self.groups, self.part.rows * self.shared, self.width, -1)
         own = own.masked_fill(self.part.hidden, -math.inf).flatten(1, 2)
-        return torch.cat([self.queries @ _heads(self.key, self.part.before).mT, own], -1).float().mul_(self.scaling)
+        before = _wide(self.queries, _heads(self.key, self.part.before).mT)
+        return torch.cat([before, own], -1).mul_(self.scaling)
 
     def joined(self, before: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """[G, R × h × Q, P] and [G, R, h × Q, K] → [G, R × h × Q, P + K]."""
@@ -173,6 +174,11 @@ class _Asked:
         """The way back from `joined`."""
         own = self.part.hidden.shape[1]
         return of[..., :-own], self.each(of[..., -own:].contiguous())
+
+
+def _wide(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """A product in fp32: no fused kernel rounds a score to 16 bits before its exponential is taken."""
+    return one.float() @ other.float()
 
 
 def _take(of: torch.Tensor, places: Places) -> torch.Tensor:

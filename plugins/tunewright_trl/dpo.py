@@ -55,6 +55,7 @@ class Dpo(Referring[DpoOptions]):
     reads = READ | ORDERED.keys()
     vary: ClassVar[dict[str, tuple[Json, Json]]] = {**VARY, **ORDERED}
     held = "HeldDpo"
+    sequences = 2
     rate = 1e-6
     rate_from = "TRL's default for DPO"
 

@@ -9,7 +9,9 @@ from tunewright.digest import digest_json
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts import Argument, Cap, Need
 from tunewright.parts.base import Facts, Finding, Json, O, SetBy
+from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
+from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
 from tunewright_trl.idle import idle
 from tunewright_trl.options import AT_RUN, READ, VARY
@@ -33,6 +35,8 @@ class TrlTrainer(Trainer[O]):
     at_run: ClassVar[dict[str, str]] = AT_RUN
     vary: ClassVar[dict[str, tuple[Json, Json]]] = VARY
     held: ClassVar[str]
+    sequences: ClassVar[int] = 1
+    """What a row is computed as."""
     rate: ClassVar[float]
     rate_from: ClassVar[str]
 
@@ -67,6 +71,17 @@ class TrlTrainer(Trainer[O]):
         return {
             **found, "eval_strategy": Argument("steps", "spec", field), "eval_steps": Argument(every, "spec", field)
         }  # fmt: skip
+
+    def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime:
+        """What TRL, the optimizer, our layers and our LM head keep. On a GPU layers and head are TRL's own."""
+        told = memory.regime(self.options, self.sequences, shape, trained, device, facts.validation)
+        if device != "cpu" or not_by_spec(self.options, facts):
+            return told
+        return told._replace(lean=True, shares=self.options.prefix_sharing != "off")
+
+    def levers(self) -> Iterable[Lever]:
+        """Smaller batches that are accumulated, an 8-bit optimizer, checkpointing."""
+        return memory.levers(self.options, self.sequences > 1)
 
     def decide(self, facts: Facts) -> dict[str, Argument]:
         """Whether rows share what they begin with, as far as the spec shows it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tunewright.pipeline.blame import Blamed
     from tunewright.pipeline.compared import Compared
     from tunewright.pipeline.events import Listener
+    from tunewright.pipeline.fitting import Proposal
     from tunewright.pipeline.plan import Plan
     from tunewright.pipeline.rehearse import Rehearsed
     from tunewright.pipeline.repeated import Repeated
@@ -58,6 +59,23 @@ class Project:
         resolved = self.resolve()
         with named(resolved):
             return make_plan(resolved, search)
+
+    def fit(self, limit: int, made: Plan, out: str | Path | None = None) -> Proposal:
+        """The least harmful changes of the spec by which the forecast of `made`, its plan, fits into `limit` bytes.
+
+        Each is tried as a spec of its own, which so validates; nothing is fetched. Raises `BadInput` where nothing is
+        foretold of the spec's memory.
+        """
+        from tunewright.pipeline.fitting import propose
+        from tunewright.pipeline.planner import foretold
+        from tunewright.store.publish import Store
+
+        def forecast(lines: Sequence[str]) -> int:
+            changed = Project(self.spec, [*self.overrides, *lines], self.host).resolve() if lines else made.resolved
+            return foretold(made, changed, store).most
+
+        store = Store(self.root(made.name, out))
+        return propose(limit, made.resolved, forecast)
 
     def root(self, name: str, out: str | Path | None = None) -> Path:
         """The project's root: `runs/<name>` under the working folder, or `out`."""

@@ -1,6 +1,6 @@
 """How long `validate` takes against importing what any such command imports, and how much 200 specs add to one.
 
-python tests/bench/validate_time.py [--runs N] [--python PATH]
+python tests/bench/validate_time.py [--runs N] [--python PATH] [--record FILE]
 
 PATH is the interpreter of the environment to measure, by default this one. Medians of interleaved runs.
 """
@@ -8,6 +8,7 @@ PATH is the interpreter of the environment to measure, by default this one. Medi
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -51,11 +52,15 @@ def medians(sides: Mapping[str, Sequence[str]], runs: int) -> dict[str, float]:
     return found
 
 
-def main(runs: int, python: str) -> None:
+def main(runs: int, python: str, record: Path | None) -> None:
     validate = [str(Path(python).with_name("tunewright")), "validate"]
     one = [*validate, str(QUICKSTART / "quickstart.yaml")]
     base, ours = medians({"imports alone": [python, "-c", IMPORTS], "validate": one}, runs).values()
     print(f"{'ratio':<24} {ours / base:7.2f}      (at most 1.8)")
+    if record is not None:  # for the table of docs/benchmarks.md
+        record.parent.mkdir(parents=True, exist_ok=True)
+        found = {"imports": base, "validate": ours, "runs": runs, "cores": os.cpu_count()}
+        record.write_text(json.dumps(found), "utf-8")
     with tempfile.TemporaryDirectory() as folder:
         many = [*validate, *copies(Path(folder))]
         single, all_of_them = medians(
@@ -68,5 +73,7 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     arguments.add_argument("--runs", type=int, default=20, help="timed runs a side (default: 20)")
     arguments.add_argument("--python", default=sys.executable, help="interpreter of the environment to measure")
+    arguments.add_argument("--record", type=Path, help="file that gets the seconds of both sides")
     given = arguments.parse_args()
-    main(given.runs, os.path.abspath(given.python))  # noqa: PTH100  a link to an interpreter names the environment
+    python = os.path.abspath(given.python)  # noqa: PTH100  a link to an interpreter names the environment
+    main(given.runs, python, given.record)

@@ -14,13 +14,13 @@ from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.stats.paired import compare
 from tunewright_basics.heldout import macro_f1
 
-BENCH = Path(__file__).parents[1] / "bench" / "statistics.py"
+BENCH = Path(__file__).parents[1] / "bench" / "gates_err.py"
 ROUNDS = 2_000
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("bench_statistics", BENCH)
+    spec = importlib.util.spec_from_file_location("bench_gates_err", BENCH)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -17,7 +17,7 @@ from tunewright.testing import CODES, NonConforming, check, contract, state
 
 CASES = [*BROKEN, Case(Heavy, "heavy-import", {})]
 IMPORTED = (Heavy, kit_broken.HeavyCheck, kit_broken.Nowhere)
-NEED_TORCH = {"base-changed"}  # shown in test_the_kit_knows_torch.py
+NEED_TORCH = {"base-changed", "memory-untrue"}  # shown in test_the_kit_knows_torch.py
 
 
 @pytest.fixture

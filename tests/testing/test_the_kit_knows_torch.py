@@ -76,6 +76,24 @@ def test_a_quantizer_that_claims_more_than_it_can(backend, words, tmp_path):
     says(backend, tmp_path, "capability-lies", words)
 
 
+class TellsHalf(NoQuantizer):
+    """A forecast that goes by it runs out of memory."""
+
+    def weight_bytes(self, shape, dtype):
+        return super().weight_bytes(shape, dtype) // 2
+
+
+class TellsOneLayer(Lora):
+    def trainable(self, shape, dtype, packed):
+        told = super().trainable(shape, dtype, packed)
+        return told and told._replace(tensors=dict.fromkeys(told.tensors, 1))
+
+
+def test_bytes_that_are_not_held_are_found(tmp_path):
+    says(TellsHalf, tmp_path, "memory-untrue", "of a base whose weights take")
+    says(TellsOneLayer, tmp_path, "memory-untrue", "bytes of what is trained, which are")
+
+
 class ChangesTheBase(Lora):
     def wrap(self, model, parent):
         wrapped = super().wrap(model, parent)

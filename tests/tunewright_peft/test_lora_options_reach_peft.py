@@ -155,7 +155,7 @@ def test_values_out_of_range_are_refused(bad):
         (NoQuantizer, "fp16", "auto", torch.float32),
         (NoQuantizer, "fp32", "bf16", torch.bfloat16),
         (Nf4, "bf16", "auto", torch.bfloat16),
-        (Nf4, "fp32", "auto", torch.bfloat16),
+        (Nf4, "fp32", "auto", torch.float32),
         (Nf4, "bf16", "fp32", torch.float32),
     ],
 )

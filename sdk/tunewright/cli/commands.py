@@ -40,17 +40,39 @@ def run_quickstart(out: Path | None, host: Host, as_json: bool) -> int:
     return run_spec(spec, [f"{field}=fp32" for field in slow], out, host, as_json)
 
 
-def show_plan(spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool) -> None:
-    """`plan`."""
+def show_plan(
+    spec: Path, overrides: Sequence[str], out: Path | None, host: Host, as_json: bool, fit: str | None = None
+) -> int:
+    """`plan`; with `fit`, also what to change to fit into so much memory: the exit code is 3 where nothing does."""
+    from tunewright.cli.memory import print_forecast, print_proposal
     from tunewright.store.publish import Store
 
     project = Project.from_spec(spec, overrides=overrides, host=host)
+    limit = None if fit is None else size_of(fit)
     made = project.plan()
     found = made.to_json(Store(project.root(made.name, out)))
+    forecast = found["forecast"]
+    told = not any(step["unknown"] and step["step"].startswith("train") for step in forecast["steps"])
+    short = told and bool(forecast["most_bytes"]) and 0 < forecast["free_bytes"] < forecast["most_bytes"]
+    proposed = None
+    if limit is not None or short:
+        proposed = project.fit(limit or forecast["free_bytes"], made, out)
+        found["fit"] = proposed.to_json()
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
         print_plan(found)
+        print_forecast(forecast)
+        if proposed is not None:
+            print_proposal(found["fit"], asked=limit is not None)
+    return 3 if limit is not None and proposed is not None and not proposed.fits else 0
+
+
+def size_of(text: str) -> int:
+    """Bytes of a size such as `16GB`. Raises `BadInput`."""
+    from tunewright.pipeline import fitting
+
+    return fitting.size_of(text)
 
 
 def run_spec(

@@ -127,11 +127,14 @@ def plan(
     blocked: BlockOption = [],
     only: OnlyOption = [],
     as_json: JsonOption = False,
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="SIZE", help="Propose what to change to fit into SIZE, as 16GB.")
+    ] = None,
 ) -> None:
-    """Show what a run will do: steps, what is cached, every effective argument and who set it."""
+    """Show what a run will do: steps, what is cached, every effective argument and who set it, memory."""
     from tunewright.cli.commands import show_plan
 
-    show_plan(spec, override, out, _host(blocked, only), as_json)
+    raise typer.Exit(show_plan(spec, override, out, _host(blocked, only), as_json, fit))
 
 
 @app.command()

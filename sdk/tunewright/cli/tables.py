@@ -59,6 +59,8 @@ def print_result(summary: Mapping[str, Any]) -> None:
         share = 100 * trained["trainable"] / trained["total"]
         counts = f"{trained['trainable']:,} of {trained['total']:,} parameters ({share:.2g} %)"
         out.print(Text(f"trained  {counts}, {trained['bytes'] / 1e6:,.1f} MB saved"))
+    for line in foretold_lines(summary["steps"]):
+        out.print(Text(line))
     redone = [step for step in summary["steps"] if step["status"] == "done"]
     if not redone and summary["status"] == "passed":
         out.print(Text(f"nothing to do: all {len(summary['steps'])} steps were done before"))
@@ -68,6 +70,16 @@ def print_result(summary: Mapping[str, Any]) -> None:
         if name in summary["artifacts"]:
             # a path is one word: soft wrapping would cut it at 80 columns
             out.print(Text(f"{name:<8} {summary['artifacts'][name]}"), soft_wrap=True)
+
+
+def foretold_lines(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was held at most against what was foretold, of the trainings: the next forecast's bar is made of it."""
+    for step in steps:
+        if step["name"].partition("-")[0] == "train" and step.get("forecast_bytes"):  # of an earlier version, none
+            peak = step.get("peak_device_bytes") or step["peak_rss_bytes"]
+            share = peak / step["forecast_bytes"] - 1
+            held = f"{peak / 1e9:.2f} GB at most, {step['forecast_bytes'] / 1e9:.2f} foretold ({share:+.0%})"
+            yield f"memory   {step['name']} held {held}"
 
 
 def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:

@@ -83,6 +83,7 @@ from pydantic import Field
 
 from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Facts, Json, O, Options, SpecPath
+from tunewright.parts.memory import Shape, Trainable
 
 
 class AdapterOptions(Options):
@@ -142,6 +143,11 @@ class AdapterMethod(Backend[O]):
 
         Raises `BadOption` where `wrap` would refuse the base by its modules and their sizes alone.
         """
+
+    def trainable(self, shape: Shape, dtype: str, packed: bool) -> Trainable | None:
+        """What `wrap` will train on a base of this shape, whose unquantized numbers are of `dtype`; `packed` where its
+        layers are packed. None where it cannot tell without the model: the forecast of memory then does without."""
+        return None
 
     @abstractmethod
     def save(self, model: Any, out: Path) -> None:

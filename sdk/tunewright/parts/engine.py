@@ -222,6 +222,11 @@ class Engine(Backend[O]):
     def versions(self) -> dict[str, str]:
         return {**super().versions(), **{name: version for name, _, version in map(_pinned, self.environment)}}
 
+    def tokens_at_once(self) -> int | None:
+        """Most tokens that it computes at once in this process, prompts and answers together; None where it cannot
+        tell, or asks a model that lies in another process."""
+        return None
+
     def attaching(self) -> Iterable[Need]:
         """What it needs of the spec's other parts to ask a base with what was trained put on it, beside `needs`."""
         return ()

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Finding, Json, O
+from tunewright.parts.memory import BYTES, Shape
 
 if TYPE_CHECKING:
     from tunewright.parts.adapter import ModelDir
@@ -73,6 +74,9 @@ class Quantizer(Backend[O]):
     part: ClassVar[str] = "quantizer"
     caveat: ClassVar[str] = ""
     """What anyone should know who loads the base with the library alone; it stands in the model card."""
+    lightens: ClassVar[str] = ""
+    """What it costs to take it, by its defaults, where a base's own weights do not fit into the memory: `plan` then
+    proposes it in these words. Empty where it is not to be proposed."""
 
     @abstractmethod
     def config(self) -> Any:
@@ -81,6 +85,18 @@ class Quantizer(Backend[O]):
     def computes_in(self) -> str | None:
         """The spec's name of the type that packed weights are multiplied in; None where it is the model's own."""
         return None
+
+    def weight_bytes(self, shape: Shape, dtype: str) -> int | None:
+        """Bytes that a base takes once it is loaded, its unquantized numbers in `dtype`; None where it cannot tell.
+
+        By default every number is of `dtype`. A scheme that packs says how many bytes its packed layers and their
+        scales take: the forecast of memory adds them up before anything is fetched.
+        """
+        return None if self.describe() else shape.parameters * BYTES[dtype]
+
+    def unpacked_bytes(self, shape: Shape, dtype: str) -> int:
+        """Bytes that the widest packed layer takes while it is multiplied; 0 where nothing is unpacked for that."""
+        return 0
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:
         """Right after loading: set what the scheme needs on the model, in place."""

@@ -56,15 +56,16 @@ A complete trainer, one row a step:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from tunewright.parts.base import Argument, Backend, Json, LibraryOptions, O, Unkeyed
+from tunewright.parts.base import Argument, Backend, Facts, Json, LibraryOptions, O, Unkeyed
 from tunewright.parts.loader import Tokenizer
+from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import RowKind
 
 
@@ -252,6 +253,15 @@ class Trainer(Backend[O]):
         no effect on it. Nothing is `derived` or `decided` for this job. Asked only where `refers` gives something.
         """
         raise NotImplementedError(f"trainer `{self.kind}` says that it refers, and has no `reference`")
+
+    def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime | None:
+        """What a step of it takes on `device`, on a base of this shape, where `trained` learns; None where it cannot
+        tell: the forecast of memory then does without."""
+        return None
+
+    def levers(self) -> Iterable[Lever]:
+        """The options of its own that save memory, from what they are now: `plan --fit` tries them."""
+        return ()
 
     @abstractmethod
     def train(self, job: TrainJob) -> TrainOutcome:

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes that `ru_maxrss` counts in
 
@@ -30,6 +31,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.start = time.monotonic()
+        if (cuda := _cuda()) is not None:
+            cuda.reset_peak_memory_stats()
         with contextlib.suppress(OSError):  # elsewhere the peak is that of the process so far, an upper bound
             Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
@@ -38,6 +41,11 @@ class Meter:
 
     def peak_rss_bytes(self) -> int:
         return _high_water("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
+
+    def peak_device_bytes(self) -> int:
+        """Most bytes that this process has taken of its GPU; 0 where it used none."""
+        cuda = _cuda()
+        return 0 if cuda is None else int(cuda.max_memory_reserved())
 
 
 def peak_of_children() -> int:
@@ -55,6 +63,23 @@ def _high_water(process: str) -> int:
         return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a process could take now, on its GPU where it has one; 0 where the system does not say."""
+    cuda = _cuda() if device == "cuda" else None
+    if cuda is not None:
+        return int(cuda.mem_get_info()[0])
+    try:
+        return int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _cuda() -> Any:
+    """torch's module of that name, where torch is imported and uses a GPU: nothing is imported for it."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
 def resident() -> int:

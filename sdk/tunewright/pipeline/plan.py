@@ -19,6 +19,9 @@ from tunewright.pipeline.fit import misfits
 from tunewright.pipeline.forms import refuse_lacking
 from tunewright.pipeline.library import check_arguments, effective, everything
 from tunewright.pipeline.locked import make_lock
+from tunewright.pipeline.measured import bars
+from tunewright.pipeline.meter import free_memory
+from tunewright.pipeline.planner import Foreseen, Lengths, foresee, guess, to_json
 from tunewright.pipeline.repeats import Repeat, repeats
 from tunewright.pipeline.rows import AllRows, example_of, once_each, read_all, rows_of
 from tunewright.pipeline.shots import fewer, too_few
@@ -50,6 +53,8 @@ class Plan:
     """Rows that judge the model and were shown to it."""
     visible: Mapping[str, Shown] = field(default_factory=dict)
     """The smallest effect that each evaluation can show, by its name."""
+    guessed: Mapping[str, Lengths] = field(default_factory=dict)
+    """Of each training, by its name, how long its rows are as far as their texts tell."""
 
     @property
     def key(self) -> str:
@@ -64,6 +69,10 @@ class Plan:
             if artifact is not None and step.task.present(artifact):
                 found[step.name] = artifact
         return found
+
+    def foresee(self, done: Mapping[str, Artifact], only: str = "") -> list[Foreseen]:
+        """What each step that loads a model will hold, or the step `only`, given the outputs that are there."""
+        return foresee(self.resolved, self.steps, self.device, self.guessed, done, only)
 
     def to_json(self, store: Store) -> dict[str, Any]:
         """The plan as `plan --json` prints it."""
@@ -89,6 +98,7 @@ class Plan:
                 if isinstance(step.task, Prepare) and step.name in hits
             },
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
+            "forecast": to_json(self.foresee(hits), bars(store), free_memory(self.device)),
             "libraries": libraries(self.resolved),
             "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
             "said": said(self.resolved.document.data),
@@ -134,7 +144,8 @@ def make_plan(resolved: Resolved, search: Sequence[str] = ()) -> Plan:
     keys: dict[str, str] = {}
     for step in steps:
         keys[step.name] = step.key(keys)
-    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated, shown)
+    guessed = {training.name: guess(training, learnt) for training, learnt in rows.learnt} if rows is not None else {}
+    return Plan(resolved.spec.name, steps, keys, lock, arguments, device, resolved, repeated, shown, guessed)
 
 
 def slow_types(resolved: Resolved) -> dict[str, str]:

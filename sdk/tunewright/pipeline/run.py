@@ -183,7 +183,7 @@ class Run:
             events.emit(step.name, {"event": "step", "status": "cached"})
             return hits[step.name], "cached"
         events.emit(step.name, {"event": "step", "status": "started"})
-        meter = Meter()
+        meter, foreseen = Meter(), sum(one.resident for one in self.plan.foresee(done, step.name))
         out = self.store.stage(step.name, key)
         about = step.about(self.plan.keys)
         others = self.store.unfinished(step.name, key, about)
@@ -212,6 +212,8 @@ class Run:
                 fix="run the same command again",
             )
         measured = {"seconds": meter.seconds(), "peak_rss_bytes": meter.peak_rss_bytes()}
+        further = {"peak_device_bytes": meter.peak_device_bytes(), "forecast_bytes": foreseen}
+        measured |= {name: size for name, size in further.items() if size}
         artifact = self.store.commit(step.name, key, {"notes": notes, **measured})
         events.emit(step.name, {"event": "step", "status": "done", **measured})
         return artifact, "done"
@@ -230,7 +232,8 @@ def _typed(failure: Exception) -> Exception:
     if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
         return EnvironmentFault(
             f"out of memory: {failure or 'the system gave no more'}",
-            fix="halve `trainer.batch_size` and double `trainer.accumulation`, or set `trainer.checkpointing: true`",
+            fix="`tunewright plan SPEC --fit 16GB` proposes what to change; or halve `trainer.batch_size` and double "
+            "`trainer.accumulation`, or set `trainer.checkpointing: true`",
         )
     return failure
 

@@ -74,6 +74,8 @@ def _step(name: str, status: str, artifact: Artifact | None) -> dict[str, Any]:
         "status": status,
         "seconds": manifest.get("seconds"),
         "peak_rss_bytes": manifest.get("peak_rss_bytes"),
+        "peak_device_bytes": manifest.get("peak_device_bytes"),
+        "forecast_bytes": manifest.get("forecast_bytes"),
     }
 
 

@@ -90,11 +90,17 @@ class Parent(Fact):
 
 
 class Step(Fact):
-    """A step of the run: wall-clock seconds and the process's peak resident memory; None where it was not measured."""
+    """A step of the run: wall-clock seconds and the process's peak resident memory; None where it was not measured.
+
+    `forecast_bytes` is what the plan said that it would hold, with the tokens as they were prepared; on a GPU
+    `peak_device_bytes` is what it is to be compared with.
+    """
 
     name: str
     seconds: float | None = None
     peak_rss_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    forecast_bytes: int | None = None
 
 
 class Substituted(Fact):

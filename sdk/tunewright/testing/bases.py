@@ -12,6 +12,7 @@ from typing import Any
 from tunewright.errors import TunewrightError
 from tunewright.parts import Cap, Facts, Loader, ModelSource, Quantizer, SpecPath
 from tunewright.parts.adapter import ModelDir
+from tunewright.parts.memory import Shape
 from tunewright.parts.model_source import Pin
 from tunewright.parts.quantizer import stored
 from tunewright.parts.whole import copy_beside
@@ -23,8 +24,10 @@ from tunewright.testing.state import RANDOM, TORCH
 from tunewright.testing.tiny import World, tiny_world
 from tunewright.testing.trial import Attempt, Exercise, Make
 from tunewright.testing.violations import Report
-from tunewright.testing.weights import content, tensors
+from tunewright.testing.weights import content, tensors, weight_bytes
 
+NEAR = 0.05
+"""Share by which bytes may be told wrong: tables and other small things need not be counted."""
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -182,6 +185,7 @@ class QuantizerExercise(InWorld):
             still = [name for name, p in getattr(model, "named_parameters", list)() if not p.requires_grad]
             says = f"it offers FULLY_TRAINABLE, and `{(packed or still or [''])[0]}` cannot be trained: do not claim it"
             report.expect(not packed and not still, "capability-lies", says)
+        self._memory(made, model, report)
         says = f"`describe` gives what JSON cannot hold: {made.describe()!r}"
         report.expect(_is_json(made.describe()), "bad-contract", says)
         held = before = tensors(model)
@@ -212,6 +216,14 @@ class QuantizerExercise(InWorld):
         files = content(out)
         copy_beside(world.base, out)
         return world.loader.model(out, made, world.dtype, "train"), files
+
+    def _memory(self, made: Quantizer, model: Any, report: Report) -> None:
+        """What it tells of a base's bytes, against the base; where it tells nothing, nothing is asked."""
+        shape, held = Shape.of(_config(self.world.base)), weight_bytes(model)
+        told = None if shape is None else made.weight_bytes(shape, self.world.dtype)
+        if told is not None and held:
+            says = f"`weight_bytes` tells {told:,} of a base whose weights take {held:,} bytes: a forecast goes by it"
+            report.expect(abs(told - held) <= NEAR * held, "memory-untrue", says)
 
     def _carries_gradients(self, model: Any, report: Report) -> None:
         gradient = self.world.gradient

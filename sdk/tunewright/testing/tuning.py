@@ -16,6 +16,7 @@ from tunewright.data.mask import tokenize
 from tunewright.data.pack import pack
 from tunewright.parts import AdapterMethod, Cap, Trainer
 from tunewright.parts.base import Facts
+from tunewright.parts.memory import Shape
 from tunewright.parts.trainer import AnyRow, Checkpoint, PairRow, Reference, TokenRow, TrainJob, TrainOutcome
 from tunewright.parts.whole import Whole
 from tunewright.pipeline.forms import identity_of
@@ -29,7 +30,7 @@ from tunewright.testing.state import RANDOM, TORCH
 from tunewright.testing.tiny import World
 from tunewright.testing.trial import Attempt, Make
 from tunewright.testing.violations import Report
-from tunewright.testing.weights import content, frozen, tensors
+from tunewright.testing.weights import content, frozen, tensors, trained_bytes
 
 NOT_FOR_VLLM = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices")
 """What an adapter_config.json must not ask for if vLLM is to load it."""
@@ -67,6 +68,7 @@ class AdapterExercise(InWorld):
         report.expect(not where, "save-differs", f"one model was saved twice and the bytes differ: {where}")
         report.expect(made.digest(model) == digest, "save-changes-model", "`save` changes what is trained")
         self._count(count, adapts, report)
+        self._told(made, model, report)
         if adapts:
             self._part_alone(before, model, first, report)
         if adapts and Cap.VLLM in made.offers():
@@ -83,6 +85,17 @@ class AdapterExercise(InWorld):
         report.expect(0 < trainable <= total, "count-wrong", f"{says}: something must be trained, and no more than all")
         says = f"it offers ADAPTS, and {says}: the base is not frozen"
         report.expect(not adapts or trainable != total, "capability-lies", says)
+
+    def _told(self, made: AdapterMethod, model: Any, report: Report) -> None:
+        """What it tells of what it trains, against what is trained; where it tells nothing, nothing is asked."""
+        config = json.loads((self.world.base / "config.json").read_text("utf-8"))
+        shape, held = Shape.of(config), trained_bytes(model)
+        told = None if shape is None else made.trainable(shape, self.world.dtype, False)
+        if told is not None and held:
+            says = (
+                f"`trainable` tells {told.bytes:,} bytes of what is trained, which are {held:,}: a forecast goes by it"
+            )
+            report.expect(told.bytes == held, "memory-untrue", says)
 
     def _part_alone(self, before: Any, model: Any, saved: Path, report: Report) -> None:
         """The base is as it was, and none of it is saved."""

@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = {
     "attach-differs": "what is attached is not what was saved",
     "merge-differs": "what is merged is not what was saved, or is another model each time",
     "parent-ignored": "a second training does not start from the first",
+    "memory-untrue": "what it tells of its memory is not what it holds",
     "count-wrong": "a method counts parameters that cannot be",
     "head-differs": "a source's head and its rows disagree",
     "head-reads-too-much": "a source reads a large file whole for its head",

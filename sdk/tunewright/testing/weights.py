@@ -60,6 +60,22 @@ def tensors(model: Any) -> Counter[str]:
     return Counter(digest_tensors([("", parameter)]) for _, parameter in named()) if named else Counter()
 
 
+def weight_bytes(model: Any) -> int:
+    """Bytes of a model's parameters and what else its state holds, as scales; what is one memory counts once. 0 for
+    what is no torch model."""
+    named = getattr(model, "state_dict", None)
+    held = (
+        {tensor.data_ptr(): tensor.nbytes for tensor in named().values() if hasattr(tensor, "nbytes")} if named else {}
+    )
+    return sum(held.values())
+
+
+def trained_bytes(model: Any) -> int:
+    """Bytes of the parameters that a training changes; 0 for what is no torch model."""
+    named = getattr(model, "named_parameters", None)
+    return sum(parameter.nbytes for _, parameter in named() if parameter.requires_grad) if named else 0
+
+
 def frozen(model: Any) -> Counter[str]:
     """The same of those parameters that no training changes."""
     named = getattr(model, "named_parameters", None)

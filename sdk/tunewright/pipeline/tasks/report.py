@@ -29,6 +29,8 @@ from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 PAGE = "report.html"
+MEASURED = ("seconds", "peak_rss_bytes", "peak_device_bytes", "forecast_bytes")
+"""What a step's manifest tells of how it went."""
 SHOWN = 8  # rows won and rows lost that the page shows, of each
 SURE, RIGHT = "confidence", "accuracy"  # grades of an evaluation that tells how sure the model is, and how right
 
@@ -40,7 +42,7 @@ Answers = Mapping[Evaluator, Sequence[Sequence[Graded]]]
 class Report(Task):
     """The page; its figures are the steps' own, its seconds and memory those of their manifests."""
 
-    version = 2
+    version = 3
 
     def __init__(self, about: Mapping[str, Any], evaluators: Sequence[Evaluator]) -> None:
         self.about, self.evaluators = about, tuple(evaluators)
@@ -88,7 +90,7 @@ class Report(Task):
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
-            "steps": [{"name": n, **_only(m, "seconds", "peak_rss_bytes")} for n, m in context.manifests.items()],
+            "steps": [{"name": n, **{f: m.get(f) for f in MEASURED}} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
             "parity": self._certificates(inputs["parity"]),
             "search": self._searches(inputs["parity"]),

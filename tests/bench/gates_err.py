@@ -1,6 +1,6 @@
 """How often gates and intervals are wrong, by simulation: the table of docs/explanation/statistics.md.
 
-    python tests/bench/statistics.py [--rounds 2000]
+    python tests/bench/gates_err.py [--rounds 2000]
 
 Each round draws one evaluation and judges it by the gates. The figures of a round are those of `compare` with the seed
 0, for all rounds at once: a resample is a row of counts, so that the means of 2,000 resamples are one product of
