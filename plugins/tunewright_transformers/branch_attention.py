@@ -5,6 +5,7 @@ Two ways: `Blocks`, for a pass of many tokens of few pieces, and `Step`, for one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,16 +16,18 @@ from tunewright_transformers.kept import Kept, Path
 
 BRANCHES = "tunewright_branches"
 """The name under which models find it."""
+STEP = 256
+"""Queries of a piece below a path that are taken at once: a mask over all of them grows with the square of a row."""
 
 
 class Block(NamedTuple):
-    """The tokens `begin:end` of a pass, pieces under one path, and the pairs that count [end - begin, path + own]."""
+    """The tokens `begin:end` of a pass, pieces under one path, and the pairs that count, bool [own, path + own]."""
 
     path: Path
     begin: int
     end: int
     mask: torch.Tensor | None
-    """None where they are one piece without a path, which is causal."""
+    """None where they are one piece, which is causal."""
 
 
 class Blocks(NamedTuple):
@@ -43,8 +46,27 @@ class Blocks(NamedTuple):
             values = torch.cat([*(kept.values[layer] for kept in path), value[0, :, begin:end]], 1)
             keys, values = (each.repeat_interleave(times, 0)[None] for each in (keys, values))
             asked = query[:, :, begin:end]
-            made.append(attention(asked, keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling))
+            if mask is None:
+                made += _causal(asked, keys, values, scaling)
+            else:
+                made.append(attention(asked, keys, values, attn_mask=mask, scale=scaling))
         return torch.cat(made, 2).transpose(1, 2)
+
+
+def _causal(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
+) -> Iterator[torch.Tensor]:
+    """Parts [1, heads, some, D] of what the queries of one piece find, which are those of the last keys."""
+    tokens, before = query.shape[2], keys.shape[2] - query.shape[2]
+    if not before:
+        yield attention(query, keys, values, is_causal=True, scale=scaling)
+        return
+    for start in range(0, tokens, STEP):
+        end = min(start + STEP, tokens)
+        seen = before + end
+        mask = torch.ones(end - start, seen, dtype=torch.bool, device=query.device).tril(before + start)
+        some, their = keys[:, :, :seen], values[:, :, :seen]
+        yield attention(query[:, :, start:end], some, their, attn_mask=mask, scale=scaling)
 
 
 class Span(NamedTuple):

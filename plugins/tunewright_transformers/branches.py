@@ -20,6 +20,7 @@ from tunewright_transformers.attention import PLAIN
 from tunewright_transformers.beginnings import SHARED
 from tunewright_transformers.kept import exceeded_window, keeps_keys
 from tunewright_transformers.passes import Piece, feed
+from tunewright_transformers.rotary import rotates_by_length
 from tunewright_transformers.row_batch import Batch
 
 _KNOWN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -28,8 +29,11 @@ _KNOWN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 def sharing(model: Any, longest: int, ids: Sequence[int]) -> bool:
     """Whether rows of at most `longest` tokens can be asked this way; `ids` are some tokens to try it with.
 
-    Every layer must keep keys and values, and a window be no shorter than the longest row: then it hides nothing.
+    Every layer must keep keys and values, and a window be no shorter than the longest row: then it hides nothing. The
+    longest row must not change how others are rotated either: a piece is computed in a pass that is shorter than a row.
     """
+    if rotates_by_length(model.config, longest):
+        return False
     if not keeps_keys(model) or exceeded_window(model, longest) is not None or len(ids) <= 2:
         return False
     return _knows(model, ids)

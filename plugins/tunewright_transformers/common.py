@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from tunewright.data.prefixes import segments
 from tunewright_transformers.beginnings import SHARED
 from tunewright_transformers.kept import cache_argument, exceeded_window, keeps_keys
+from tunewright_transformers.rotary import rotates_by_length
 
 
 class Common(NamedTuple):
@@ -38,9 +39,11 @@ def common(model: Any, rows: Sequence[Sequence[int]], further: int) -> Common:
     """Compute what the rows begin with, but for the last token of each; at most `further` tokens follow a row.
 
     Nothing where a window is shorter than the longest row: a window counts the padding between beginning and row, so
-    rows would see less than they do alone.
+    rows would see less than they do alone. Nor where the longest row changes how others are rotated.
     """
     longest = max(map(len, rows), default=0) + further
+    if rotates_by_length(model.config, longest):
+        return Common()
     if not keeps_keys(model) or exceeded_window(model, longest) is not None:
         return Common()
     first = next(iter(segments([row[:-1] for row in rows], SHARED)), None)

@@ -18,6 +18,7 @@ from tunewright_transformers.branches import sharing
 from tunewright_transformers.common import Common, common, go_on
 from tunewright_transformers.grown import Grown
 from tunewright_transformers.kept import keeps_keys
+from tunewright_transformers.rotary import rotates_by_length
 from tunewright_transformers.row_batch import Batch
 
 # settings of a model's generation config that change which token is likeliest, and that only `generate` knows
@@ -62,8 +63,13 @@ def one_by_one(
 def in_batches(
     model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
 ) -> list[list[int]]:
-    """All questions, in batches of at most `budget` tokens each; answers in the questions' order."""
+    """All questions, in batches of at most `budget` tokens each; answers in the questions' order.
+
+    One by one where the longest of a batch would change how the others are rotated.
+    """
     longest = max(questions, key=len, default=[])
+    if rotates_by_length(model.config, len(longest) + limit):
+        return one_by_one(model, questions, limit, stops, progress)
     if sharing(model, len(longest) + limit, longest):
         return _in_branches(model, questions, limit, stops, budget, progress)
     shared = common(model, questions, limit)

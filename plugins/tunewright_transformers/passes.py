@@ -78,9 +78,10 @@ def _together(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
 
 def _block(path: Path, begin: int, lengths: Sequence[int], before: int, device: Any) -> Block:
     end = begin + sum(lengths)
-    if not before and len(lengths) == 1:
+    if len(lengths) == 1:
         return Block(path, begin, end, None)
-    own = torch.block_diag(*(torch.ones(length, length, device=device).tril() for length in lengths)).bool()
+    owner = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
+    own = (owner[:, None] == owner).tril()
     return Block(path, begin, end, torch.cat([own.new_ones(len(own), before), own], 1))
 
 

@@ -22,6 +22,7 @@ from tunewright_transformers.common import Common, common, go_on
 from tunewright_transformers.greedy import batches
 from tunewright_transformers.grown import Grown
 from tunewright_transformers.passes import Pass, feed, passes
+from tunewright_transformers.rotary import rotates_by_length
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits held in fp32 at once: 64 MiB, whatever the vocabulary."""
@@ -43,10 +44,12 @@ def scores(model: Any, rows: Sequence[Continuation], budget: int | None, progres
     """Log-probabilities in nats of each row's answer, in the rows' order.
 
     In batches of at most `budget` tokens, padding counted; with None, or where the head alone does not give the
-    model's logits, row by row through the model's own forward.
+    model's logits, or the longest row of a batch changes how others are rotated, row by row through the model's own
+    forward.
     """
-    head = plain_head(model, rows[0]) if budget is not None and rows else None
     longest = max((_all(row) for row in rows), key=len, default=[])
+    batched = budget is not None and rows and not rotates_by_length(model.config, len(longest))
+    head = plain_head(model, rows[0]) if batched else None
     if head is not None and sharing(model, len(longest), longest):
         return _in_branches(model, head, rows, budget or 1, progress)
     answer = max((len(row.answer) for row in rows), default=0)

@@ -100,7 +100,7 @@ class Held:
     def _unshared(self) -> str:
         """Why rows do not share what they begin with. Raises `BadInput` where they have to."""
         wanted, why = self.watch.sharing
-        why = why or not_by_model(self.model, self.longest)
+        why = why or not_by_model(self.model, self.longest, self.args.pad_to_multiple_of or 1)
         if why and wanted == "require":
             fix = "take `prefix_sharing: auto`, which then computes each row whole"
             raise BadInput(f"rows cannot share what they begin with: {why}", fix=fix)

@@ -6,6 +6,7 @@ What the spec alone shows is said by `plan` (`not_by_spec`); what the model and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.base import Cap, Facts
@@ -25,14 +26,16 @@ def not_by_spec(options: LoopOptions, facts: Facts) -> str:
     return ""
 
 
-def not_by_model(model: Any, longest: int) -> str:
-    """Why rows of up to `longest` tokens cannot share their beginnings on this very model; nothing where they may.
+def not_by_model(model: Any, longest: int, multiple: int = 1) -> str:
+    """Why rows of up to `longest` tokens, padded to a `multiple` of some, cannot share their beginnings on this very
+    model; nothing where they may.
 
     Asks the model itself: a few tokens over a tree have to give what they give row by row.
     """
     from torch.nn.modules.dropout import _DropoutNd
 
     from tunewright_transformers.kept import exceeded_window
+    from tunewright_transformers.rotary import rotates_by_length
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     dropped = max((float(module.p) for module in model.modules() if isinstance(module, _DropoutNd)), default=0.0)
@@ -43,7 +46,23 @@ def not_by_model(model: Any, longest: int) -> str:
             return "the adapter drops by chance, anew for each row"
     if (window := exceeded_window(base, longest)) is not None:
         return f"rows of up to {longest:,} tokens exceed the model's window of {window:,}"
-    return _tried(base)
+    if rotates_by_length(base.config, -(-longest // multiple) * multiple):
+        return "its rotary positions depend on the longest row"
+    return _as_it_is_trained(model, lambda: _tried(base))
+
+
+def _as_it_is_trained(model: Any, tried: Callable[[], str]) -> str:
+    """What a trial tells in train mode, in which attention drops scores; each module is then in the mode it was in.
+
+    The loop puts the model into it only later. In eval mode layers of 4 bits may also repack their weights for good.
+    """
+    before = {module: module.training for module in model.modules()}
+    model.train()
+    try:
+        return tried()
+    finally:
+        for module, training in before.items():
+            module.training = training
 
 
 def _tried(base: Any) -> str:

@@ -192,14 +192,59 @@ def test_a_leaking_mask_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ("model", "longest", "why"),
     [
         (lambda: adapted(dropout=0.1), 90, "dropout of 0.1"),
-        (lambda: adapted(llama(attention_dropout=0.1)).train(), 90, "drops scores"),
+        (lambda: adapted(llama(attention_dropout=0.1)).eval(), 90, "drops scores"),
         (lambda: adapted(made("mistral, a wide window")), 101, "exceed the model's window of 100"),
         (lambda: adapted(eager()), 90, "`eager`"),
+        (lambda: adapted(rotating("longrope")), 65, "rotary positions depend on the longest row"),
+        (lambda: adapted(rotating("dynamic")), 65, "rotary positions depend on the longest row"),
     ],
-    ids=["dropout", "attention dropout", "window", "eager"],
+    ids=["dropout", "attention dropout", "window", "eager", "longrope", "dynamic"],
 )
 def test_a_model_says_why_it_cannot(model: Any, longest: int, why: str) -> None:
     assert why in not_by_model(model(), longest)
+
+
+def rotating(kind: str) -> Any:
+    """Its rotary positions change beyond 64 tokens."""
+    if kind == "dynamic":
+        return llama(rope_parameters={"rope_type": kind, "factor": 4.0, "rope_theta": 1e4}, max_position_embeddings=64)
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "original_max_position_embeddings": 64}
+    return llama(rope_parameters={"rope_type": kind, "rope_theta": 1e4, "factor": 2.0, **factors})
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_up_to_the_length_where_rotation_changes_rows_share(kind: str) -> None:
+    model = adapted(rotating(kind))
+    assert not_by_model(model, 64) == ""
+    assert "rotary" in not_by_model(model, 63, multiple=10), "what is padded is rotated as well"
+
+
+def test_rows_that_are_rotated_by_the_longest_learn_as_trl(train: Any) -> None:
+    """A row that is supervised early only, beside short ones: a tree would be shorter than the batch is."""
+    rows = shared_rows()
+    long = TokenRow("long", "rows.csv:99", [5] * 90, [-100] * 20 + [5] * 3 + [-100] * 67)
+    some = {"rows": [*rows, long], "epochs": 1, "batch_size": 13}
+    ours, off = (
+        train("sft", model=adapted(rotating("longrope")), prefix_sharing=wanted, **some) for wanted in ("auto", "off")
+    )
+    assert [step["loss"] for step in ours.steps] == [step["loss"] for step in off.steps]
+    (told,) = (event for event in ours.events if event["event"] == "prefixes")
+    assert told["unshared"] == "its rotary positions depend on the longest row"
+
+
+def test_a_model_that_drops_attention_scores_trains_and_says_why_it_does_not_share(train: Any) -> None:
+    done = train("sft", model=adapted(llama(attention_dropout=0.1)), rows=shared_rows())
+    (told,) = (event for event in done.events if event["event"] == "prefixes")
+    assert told["unshared"] == "the model's attention drops scores in training"
+    assert told["computed"] >= told["of"] == done.outcome.tokens, "each row is computed whole"
+
+
+def test_the_trial_leaves_each_module_in_its_mode() -> None:
+    model = adapted().eval()
+    model.get_base_model().model.layers[0].train()
+    before = [module.training for module in model.modules()]
+    assert not_by_model(model, 90) == ""
+    assert [module.training for module in model.modules()] == before
 
 
 def shared_rows(count: int = 12) -> list[TokenRow]:
