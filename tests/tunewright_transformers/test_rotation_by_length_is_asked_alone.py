@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import VOCABULARY
 
+from tiny import VOCABULARY
 from tunewright.parts.engine import Continuation
 from tunewright_transformers import greedy, score
 from tunewright_transformers.branches import sharing
