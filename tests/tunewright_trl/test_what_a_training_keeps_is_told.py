@@ -143,10 +143,28 @@ def test_smaller_batches_keep_the_rows_of_a_step():
 
 
 def test_a_trainer_proposes_no_option_that_it_refuses_and_none_that_is_set():
-    assert [step["batch_size"] for step in levers(Kto, KtoOptions, batch_size=4)[Harm.NOTHING].steps] == [2]
+    assert [step["batch_size"] for step in levers(Kto, KtoOptions, batch_size=4)[Harm.LOSS].steps] == [2]
     done = levers(Sft, SftOptions, batch_size=1, checkpointing=True, optimizer="paged_adamw_8bit")
     assert done == {}
     assert levers(Sft, SftOptions, optimizer="lion_32bit")[Harm.STATES].steps == ({"optimizer": "lion_8bit"},)
+
+
+def test_rows_that_lend_each_other_answers_are_not_parted_for_nothing():
+    """KTO's KL term is the mean over the rows of one pass."""
+    lent = levers(Kto, KtoOptions, batch_size=8)
+    assert Harm.NOTHING not in lent and "KL term" in lent[Harm.LOSS].costs
+    assert Harm.TIME < Harm.LOSS < Harm.TYPE
+    alone = levers(Kto, KtoOptions, batch_size=8, loss="apo_zero_unpaired")
+    assert Harm.LOSS not in alone and Harm.NOTHING in alone
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_adapter_is_told_in_the_type_that_it_gets(dtype, packed):
+    model = llama().to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype])
+    model.is_loaded_in_4bit = packed
+    method = Lora(LoraOptions(kind="lora"))
+    assert method.trainable(shape_of(model), dtype, packed).bytes_each == method._dtype(model).itemsize
 
 
 def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
