@@ -54,18 +54,27 @@ class Lengths(NamedTuple):
     basis: str
     even: bool = False
     """Whether all are of one length, as packed rows are."""
-    shared: tuple[tuple[int, float], ...] = ()
-    """Where shared beginnings are computed once: in batches of so many rows, how many times fewer tokens."""
+    shared: tuple[tuple[int, int], ...] = ()
+    """Where shared beginnings are computed once: of so many rows, the most tokens that are left; sizes ascend."""
 
     def batch(self, regime: Regime, computed: int | None = None) -> Batch:
         """The heaviest batch. `computed` where fewer tokens go through the model than rows × longest."""
         rows = min(regime.rows, self.rows) * regime.sequences
-        if regime.shares:  # there is no mask, and of smaller batches than were measured nothing is known
-            times = max((times for size, times in self.shared if size <= regime.rows), default=1.0)
-            fewer = computed or round(rows * self.longest / times)
-            return Batch(rows, self.longest, rows * self.supervised, fewer, padded=False)
+        if regime.shares:  # there is no mask
+            fewer = self._most(min(regime.rows, self.rows), rows * self.longest)
+            return Batch(rows, self.longest, rows * self.supervised, computed or fewer, padded=False)
         padded = rows > 1 and not self.even
         return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest, padded)
+
+    def _most(self, rows: int, otherwise: int) -> int:
+        """The most tokens that so many rows leave once shared beginnings are computed once; `otherwise` where less is
+        not known.
+
+        More rows have more tokens, and fewer each: a row adds to the heaviest ones no more than any of them did. So
+        between two sizes that were measured the larger one's tokens are a bound, and the smaller one's by rows as well.
+        """
+        bounds = (tokens if size >= rows else -(-tokens * rows // size) for size, tokens in self.shared)
+        return min([otherwise, *bounds])
 
 
 @dataclass(frozen=True)
@@ -188,8 +197,8 @@ def counted(prepared: Artifact) -> Lengths:
         found = _of_totals(prepared)
     else:
         found = lengths_of([*read_rows(prepared), *read_rows(prepared, HELD)])
-    shuffled = prepared.json(FACTS)["prefixes"]["shuffled"]
-    return found._replace(shared=tuple((int(size), times) for size, times in shuffled.items()))
+    most = prepared.json(FACTS)["prefixes"]["most"]
+    return found._replace(shared=tuple((int(size), tokens) for size, tokens in most.items()))
 
 
 def lengths_of(rows: Sequence[AnyRow]) -> Lengths:
