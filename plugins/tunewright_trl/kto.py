@@ -59,6 +59,11 @@ class Kto(Referring[KtoOptions]):
         lent = {"batch_size": self.options.batch_size, "seed": seed} if self.options.loss == "kto" else None
         return {**(super().refers(seed) or {}), "lent": lent}
 
+    @property
+    def asked(self) -> int:
+        """Its own completion, and its neighbour's where the loss reads that."""
+        return 2 if self.options.loss == "kto" else 1
+
     def levers(self) -> Iterable[Lever]:
         """As of every trainer; but with fewer rows at once, fewer lend each other their answers."""
         return memory.levers(self.options, unequal=True, borrows=self.options.loss == "kto")

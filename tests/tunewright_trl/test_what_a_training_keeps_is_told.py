@@ -17,6 +17,7 @@ from tunewright_trl.dpo import Dpo, DpoOptions
 from tunewright_trl.kto import Kto, KtoOptions
 from tunewright_trl.lean import LeanLayers
 from tunewright_trl.low_rank import LowRankLayers
+from tunewright_trl.referring import batches
 from tunewright_trl.sft import Sft, SftOptions
 
 TOKENS = 24
@@ -175,6 +176,20 @@ def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
     assert (of[Sft].sequences, of[Dpo].sequences) == (1, 2)
     assert "unequal" in levers(Dpo, DpoOptions)[Harm.NOTHING].costs
     assert "unequal" not in levers(Sft, SftOptions)[Harm.NOTHING].costs
+
+
+@pytest.mark.parametrize(("backend", "options"), [(Dpo, DpoOptions), (Kto, KtoOptions)])
+@pytest.mark.parametrize("size", [None, 1, 3])
+def test_a_reference_is_asked_in_batches_as_large_as_is_told(backend, options, size):
+    args = {} if size is None else {"precompute_ref_batch_size": size}
+    made = backend(options(args=args))
+    completions = ("chosen_ids", "rejected_ids") if backend is Dpo else ("completion_ids", "KL_completion_ids")
+    for longest in (90, 6000):
+        row = {"prompt_ids": [1] * (longest - 1), **{name: [1] for name in completions}}
+        rows = [{**row, "row_id": str(number)} for number in range(200)]
+        largest = max(len(batch) for batch in batches(rows, size)) * longest * len(completions)
+        assert largest <= made.asks_at_once(longest) < 1.05 * largest
+    assert bool(made.lighter_reference()) == (size != 1)
 
 
 def test_the_best_weights_are_a_copy_where_validation_chooses():

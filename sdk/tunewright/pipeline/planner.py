@@ -17,7 +17,7 @@ from tunewright.parts.base import Cap
 from tunewright.parts.memory import BYTES, Batch, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import AnyExample, Feedback, Preference, Text, texts
 from tunewright.parts.trainer import AnyRow
-from tunewright.pipeline.forecast import Base, Peak, asking, loading, merging, training
+from tunewright.pipeline.forecast import Base, Peak, asking, loading, merging, referring, training
 from tunewright.pipeline.measured import Bar, bar, bars, kind_of
 from tunewright.pipeline.rows import Learnt, example_of, rows_of
 from tunewright.pipeline.step import Step
@@ -25,6 +25,7 @@ from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.prepare import FACTS, HELD, ROWS, read_rows
+from tunewright.pipeline.tasks.reference import Refer
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve.resolved import Resolved, Training
 from tunewright.store.publish import Artifact, Store
@@ -65,6 +66,12 @@ class Lengths(NamedTuple):
             return Batch(rows, self.longest, rows * self.supervised, computed or fewer, padded=False)
         padded = rows > 1 and not self.even
         return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest, padded)
+
+    def asked(self, regime: Regime, tokens: int) -> Batch:
+        """What a reference is asked about at once, in so many `tokens`: nothing is taken off for what they share."""
+        rows = max(1, tokens // self.longest)
+        scored = min(tokens, rows * self.supervised)
+        return Batch(rows, self.longest, scored, tokens, padded=rows > 1 and not regime.shares)
 
     def _most(self, rows: int, otherwise: int) -> int:
         """The most tokens that so many rows leave once shared beginnings are computed once; `otherwise` where less is
@@ -152,7 +159,7 @@ def _of_step(
     done: Mapping[str, Artifact],
 ) -> Foreseen | None:
     task = step.task
-    if not isinstance(task, (Train, Evaluate, Merge)):
+    if not isinstance(task, (Train, Refer, Evaluate, Merge)):
         return None
     if isinstance(base, str):
         return Foreseen(step.name, device, unknown=base)
@@ -181,14 +188,22 @@ def _of_training(
     guessed: Mapping[str, Lengths],
     done: Mapping[str, Artifact],
 ) -> Foreseen:
-    one = next(training for training in resolved.trainings if training.suffix("train") == step.name)
+    one = next(one for one in resolved.trainings if step.name in (one.suffix("train"), one.suffix("reference")))
     regime = one.trainer.regime(base.shape, trained, device, resolved.facts_for(one.trainer))
     if regime is None:
         return Foreseen(step.name, device, unknown=f"trainer `{one.trainer.kind}` does not tell")
     prepared = done.get(one.suffix("prepare"))
     lengths = counted(prepared) if prepared is not None else guessed.get(one.name) or bound(one)
-    peaks = (loading(base, device), training(base, trained, regime, lengths.batch(regime), device))
-    return Foreseen(step.name, device, peaks, lengths.basis)
+    if not isinstance(step.task, Refer):
+        peaks = (loading(base, device), training(base, trained, regime, lengths.batch(regime), device))
+        return Foreseen(step.name, device, peaks, lengths.basis)
+    tokens = one.trainer.asks_at_once(lengths.longest)
+    if tokens is None:
+        why = f"trainer `{one.trainer.kind}` does not tell how many tokens its reference is asked about at once"
+        return Foreseen(step.name, device, unknown=why)
+    put_on = None if step.task.adapter is None else trained
+    asked = referring(base, put_on, regime, lengths.asked(regime, tokens), device)
+    return Foreseen(step.name, device, (loading(base, device), asked), lengths.basis)
 
 
 def counted(prepared: Artifact) -> Lengths:
