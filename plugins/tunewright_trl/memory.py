@@ -34,8 +34,8 @@ ROUNDED = "the optimizer's states are rounded to 8 bits"
 RECOMPUTED = "each step takes about a third longer: activations are computed twice"
 ACCUMULATED = "each step takes more passes, of fewer rows; its rows are the same"
 BORROWED = (
-    "each step takes more passes, of fewer rows; KTO's KL term, which the loss is held against, is estimated from those "
-    "few, and the reference is asked anew"
+    "each step takes more passes, of fewer rows; KTO's KL term, which the loss is held against, is estimated from "
+    "those few, and the reference is asked anew"
 )
 UNEVEN = "; TRL weighs the rows of unequal passes a little otherwise"
 

@@ -75,7 +75,7 @@ def test_no_batch_is_heavier_than_the_heaviest(rows: list[list[list[int]]]) -> N
 
 
 def test_the_heaviest_batch_has_what_is_shared_once_and_the_longest_rows_whole() -> None:
-    """60 rows of 100 shared tokens and ten of their own, four of 100 and two hundred: the mean says nothing of these."""
+    """60 rows of 100 shared tokens and ten of their own, four of 100 and two hundred: a mean tells nothing of these."""
     rows = [[[*range(100), *[1000 + number] * (200 if number < 4 else 10)]] for number in range(64)]
     found = heaviest(rows)
     assert found[1] == 300
