@@ -20,11 +20,11 @@ from tunewright_transformers.prefix import Block, Tree
 
 TREE, ARGUMENT = "tunewright_tree", "prefix_tree"
 SCORES_AT_ONCE = 1 << 23
-"""Attention scores held in fp32 at once: 32 MiB."""
+"""Attention scores in one matrix: 32 MiB in fp32, of which a few are alive at a time."""
 WIDE = 192
 """Longer segments are taken a part of their queries at a time: keys after it need no product."""
 STEP = 128
-"""Queries in such a part."""
+"""Queries in such a part, at most."""
 
 Places = torch.Tensor | slice
 
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     """Some of a block's tokens: `rows` segments, in each the queries [Q] and its own keys [K] up to the last query.
 
     `queries`, `keys` and `before` are places in the flat sequence. `real` marks the queries that are no padding [R × Q]
-    (None where all are real), `hidden` the keys that come after a query [Q, K].
+    (None where all are real), `hidden` the keys that come after a query, of the last Q [Q, Q]: all before are seen.
     """
 
     rows: int
@@ -55,20 +55,26 @@ class Layout:
 
 def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
     own, real = block.own()
-    step = block.width if block.width <= WIDE else STEP
-    rows = max(1, SCORES_AT_ONCE // (heads * step * (len(block.before) + block.width)))
+    widest = len(block.before) + block.width
+    fits = max(1, SCORES_AT_ONCE // (heads * widest))
+    step = min(block.width if block.width <= WIDE else STEP, fits)
+    triangle = torch.ones(step, step, dtype=torch.bool, device=device).triu(1)
+    rows = max(1, SCORES_AT_ONCE // (heads * step * widest))
     for low in range(0, len(own), rows):
         some, their = own[low : low + rows], real[low : low + rows]
         for start in range(0, block.width, step):
             end = min(start + step, block.width)
-            counts = their[:, start:end].reshape(-1)
+            asked, counts = some[:, start:end].reshape(-1), their[:, start:end].reshape(-1)
+            if not bool(counts.any()):
+                continue  # the shorter of these segments end before: padding stands for their last token once more
+            whole = bool(counts.all())
             yield Part(
                 rows=len(some),
-                queries=_at(some[:, start:end].reshape(-1), device),
+                queries=_at(asked, device) if whole else asked.to(device),
                 before=_at(block.before, device),
                 keys=_at(some[:, :end].reshape(-1), device),
-                real=None if bool(counts.all()) else counts.to(device),
-                hidden=torch.ones(end - start, end, dtype=torch.bool, device=device).triu(start + 1),
+                real=None if whole else counts.to(device),
+                hidden=triangle[: end - start, : end - start],
             )
 
 
@@ -133,7 +139,7 @@ class _Asked:
     def __init__(self, part: Part, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
         self.part, self.key, self.scaling = part, key, scaling
         self.groups, self.shared = key.shape[1], query.shape[1] // key.shape[1]
-        self.width = part.hidden.shape[0]
+        self.width, self.seen = part.hidden.shape[0], _count(part.before)
         self.queries = self.grouped(query)
 
     def grouped(self, of: torch.Tensor, real: bool = False) -> torch.Tensor:
@@ -162,7 +168,8 @@ class _Asked:
         """Scaled products with all keys that they may see, fp32 [G, R × h × Q, P + K], -inf where hidden."""
         own = _wide(self.each(self.queries), self.by_row(self.key).mT)
         own = own.view(self.groups, self.part.rows * self.shared, self.width, -1)
-        own = own.masked_fill(self.part.hidden, -math.inf).flatten(1, 2)
+        own[..., -self.width :].masked_fill_(self.part.hidden, -math.inf)
+        own = own.flatten(1, 2)
         before = _wide(self.queries, _heads(self.key, self.part.before).mT)
         return torch.cat([before, own], -1).mul_(self.scaling)
 
@@ -172,8 +179,8 @@ class _Asked:
 
     def split(self, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The way back from `joined`."""
-        own = self.part.hidden.shape[1]
-        return of[..., :-own], self.each(of[..., -own:].contiguous())
+        own = of.shape[-1] - self.seen
+        return of[..., : self.seen], self.each(of[..., -own:].contiguous())
 
 
 def _wide(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -183,6 +190,10 @@ def _wide(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _take(of: torch.Tensor, places: Places) -> torch.Tensor:
     return of[places] if isinstance(places, slice) else of.index_select(0, places)
+
+
+def _count(places: Places) -> int:
+    return places.stop - places.start if isinstance(places, slice) else len(places)
 
 
 def _heads(of: torch.Tensor, places: Places) -> torch.Tensor:

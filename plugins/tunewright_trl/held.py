@@ -59,15 +59,22 @@ class Held:
         self.beginnings = [row.ids if isinstance(row, TokenRow) else row.prompt for row in rows]
         self.longest = _longest([*rows, *held])
         self._given = weights.trained(model)
-        super().__init__(  # type: ignore[call-arg]
-            model=model,
-            args=config,
-            data_collator=self.collator(pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of),
-            train_dataset=self.table(rows, config),
-            eval_dataset=self.table(held, config) if held else None,
-            processing_class=tokenizer,
-            callbacks=[watch],
-        )
+        try:
+            super().__init__(  # type: ignore[call-arg]
+                model=model,
+                args=config,
+                data_collator=self.collator(
+                    pad_token_id=padding(tokenizer), pad_to_multiple_of=config.pad_to_multiple_of
+                ),
+                train_dataset=self.table(rows, config),
+                eval_dataset=self.table(held, config) if held else None,
+                processing_class=tokenizer,
+                callbacks=[watch],
+            )
+        except BaseException:
+            if self._fused is not None:
+                self._fused.uninstall()  # the reference was asked: the model goes back as it came
+            raise
         if "ref" in getattr(self.model, "peft_config", ()):
             self.model.delete_adapter("ref")  # TRL's copy: the reference is asked before training
         self._put_back()

@@ -13,8 +13,8 @@ from tunewright.parts.memory import Lever, Regime, Shape, Trainable
 from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
 from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
-from tunewright_trl.idle import idle
-from tunewright_trl.options import AT_RUN, READ, VARY
+from tunewright_trl.idle import idle, nothing
+from tunewright_trl.options import AT_RUN, READ, VARY, OrderedOptions
 from tunewright_trl.sharing import not_by_spec
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class TrlTrainer(Trainer[O]):
         if self.options.prefix_sharing == "require" and (why := not_by_spec(self.options, facts)):
             message = f"rows cannot share what they begin with: {why}"
             yield Finding("cannot-share", message, "prefix_sharing", "take `auto`, which then computes each row whole")
+        if (
+            isinstance(self.options, OrderedOptions)
+            and self.options.order == "by_prefix"
+            and self.shares(facts) is None
+        ):
+            why = not_by_spec(self.options, facts) or "`prefix_sharing` is off"
+            yield nothing("order", f"where rows share nothing: {why}", "take `shuffle`", option=True)
         if not facts.validation:
             for name in ("eval_every", "patience", "keep"):
                 if name in self.options.model_fields_set:
@@ -91,6 +98,13 @@ class TrlTrainer(Trainer[O]):
             return {name: Argument("off", "tunewright", name, why)}
         set_by: SetBy = "spec" if name in self.options.model_fields_set else "tunewright"
         return {name: Argument(wanted, set_by, name)}
+
+    def shares(self, facts: Facts) -> str | None:
+        """Whether a batch's beginnings are computed once, as far as the spec shows it."""
+        if self.decide(facts)["prefix_sharing"].value == "off":
+            return None
+        shuffles = isinstance(self.options, OrderedOptions) and self.options.order == "shuffle"
+        return "`order: by_prefix`" if shuffles else ""
 
     def _rate(self, adapts: bool) -> Argument:
         written = self.options.learning_rate

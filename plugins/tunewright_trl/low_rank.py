@@ -102,23 +102,27 @@ def _kinds() -> Iterator[tuple[type, type]]:
 
 def _is_plain(layer: Any) -> bool:
     """Whether it has one adapter that is nothing but the product of two matrices, over weights that are not trained."""
-    (name, *others) = layer.active_adapters
+    base, active = layer.base_layer, layer.active_adapters
+    if len(active) != 1 or base._forward_hooks or base._forward_pre_hooks:
+        return False
+    name = active[0]
     return (
-        not others
-        and name in layer.lora_A
+        name in layer.lora_A
         and name not in layer.lora_variant
-        and isinstance(layer.lora_dropout[name], nn.Identity)
+        and getattr(layer.lora_dropout[name], "p", 0.0) == 0.0
         and layer.lora_A[name].bias is None
         and layer.lora_B[name].bias is None
-        and not any(parameter.requires_grad for parameter in layer.base_layer.parameters())
+        and not any(parameter.requires_grad for parameter in base.parameters())
     )
 
 
 def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    name, base = self.active_adapters[0], self.base_layer
+    base, active = self.base_layer, self.active_adapters
     packed = getattr(getattr(base.weight, "quant_state", None), "packing_format_for_cpu", False)
     other_type = x.dtype != (getattr(base, "compute_dtype", None) or x.dtype)
-    if args or kwargs or self.disable_adapters or self.merged or packed or other_type:
+    mixed = torch.is_autocast_enabled(x.device.type)  # which chooses a type for each product
+    if args or kwargs or self.disable_adapters or self.merged or packed or other_type or mixed or len(active) != 1:
         found: torch.Tensor = type(self).forward(self, x, *args, **kwargs)
         return found
-    return LowRank.apply(x, base, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+    down, up = self.lora_A[active[0]].weight, self.lora_B[active[0]].weight
+    return LowRank.apply(x, base, down, up, self.scaling[active[0]])

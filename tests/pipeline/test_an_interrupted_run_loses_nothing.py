@@ -34,6 +34,21 @@ def test_in_a_training_it_is_kept_until_the_trainer_stops():
     assert caught.value.exit_code == 130
 
 
+def test_a_signal_that_comes_while_a_line_is_written_is_told_when_the_step_is_over():
+    said = []
+
+    def told(text):
+        said.append(text)
+        if len(said) == 1:
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    with Interrupts(told) as interrupts, interrupts.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.stopping()
+        assert interrupts.stopping()
+        assert len(said) == 2
+
+
 def test_the_second_signal_ends_the_process():
     child = os.fork()
     if child == 0:

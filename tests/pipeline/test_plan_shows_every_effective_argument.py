@@ -23,7 +23,8 @@ def test_every_argument_of_the_library_is_there_once(arguments):
     from peft import LoraConfig
     from trl import SFTConfig
 
-    assert set(arguments["trainer/sft"]) == set(inspect.signature(SFTConfig).parameters)
+    decided = {"prefix_sharing"}  # by our own code, and no argument of the library
+    assert set(arguments["trainer/sft"]) == set(inspect.signature(SFTConfig).parameters) | decided
     assert set(arguments["adapter/lora"]) == set(inspect.signature(LoraConfig).parameters)
 
 
@@ -45,7 +46,8 @@ def test_what_the_library_shows_as_its_default_is_what_it_uses(arguments, tmp_pa
     passed = {
         name: argument["value"]
         for name, argument in arguments["trainer/sft"].items()
-        if argument["set_by"] != "library" and name not in ("seed", "data_seed", "output_dir", "use_cpu")
+        if argument["set_by"] != "library"
+        and name not in ("seed", "data_seed", "output_dir", "use_cpu", "prefix_sharing")
     }
     config = SFTConfig(**passed, output_dir=str(tmp_path), seed=0, data_seed=0, use_cpu=True)
     shown = {name: a["value"] for name, a in arguments["trainer/sft"].items() if a["set_by"] == "library"}

@@ -82,12 +82,13 @@ def test_what_the_cpu_substitutes_is_recorded(made):
     assert paged["why"]
 
 
-def test_the_adapters_are_bf16_and_only_they_are_trained(made):
+def test_the_adapters_are_of_the_weights_type_and_only_they_are_trained(made):
     from safetensors import safe_open
 
-    _, _, summary = made
+    kind, _, summary = made
+    expected = {"nf4": "torch.float32", "none": "torch.bfloat16"}[kind]  # as the spec has `model.dtype`
     with safe_open(Path(summary["artifacts"]["adapter"]) / "adapter_model.safetensors", "pt") as file:
-        assert {str(file.get_tensor(name).dtype) for name in file.keys()} == {"torch.bfloat16"}  # noqa: SIM118
+        assert {str(file.get_tensor(name).dtype) for name in file.keys()} == {expected}  # noqa: SIM118
         assert len(list(file.keys())) == 2 * 2 * 7  # A and B, two layers, seven projections
     outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
     assert 0 < outcome["trainable"] < outcome["total"]

@@ -35,7 +35,7 @@ def test_a_good_spec_has_no_problems(fake_spec, fake_host):
         ("learning_rate: 0.5", "lr: 0.5", (10, 23, "unknown-key", "here it is called `learning_rate`")),
         ("learning_rate: 0.5", "learning_rate: fast", (10, 38, "wrong-type", "")),
         ("learning_rate: 0.5", "learning_rate: 0", (10, 38, "out-of-range", "")),
-        ("learning_rate: 0.5", "learning_rate: null", (10, 38, "wrong-type", "")),
+        ("learning_rate: 0.5", "learning_rate: null", (10, 38, "wrong-type", None)),
         ("trainer: {kind: fake", "trainer: {kind: faek", (10, 17, "unknown-kind", "did you mean `fake`?")),
         ("trainer: {kind: fake, learning_rate: 0.5}", "trainer: 3", (10, 10, "wrong-type", "")),
         ("adapter: {kind: fake}\n", "", (1, 1, "missing-key", "add `adapter:`")),

@@ -82,4 +82,4 @@ def _gpt2(folder):
 
 
 def test_it_merges_and_no_server_loads_it():
-    assert backend(Ia3).offers() == {Cap.ADAPTS, Cap.MERGES}
+    assert backend(Ia3).offers() == {Cap.ADAPTS, Cap.MERGES, Cap.BY_TOKEN}

@@ -240,7 +240,8 @@ def test_dropout_of_the_adapter_is_off(train: Any) -> None:
         return lora(lora_dropout=share)
 
     plain, dropped = (train("dpo", model=model(share), epochs=2).weights for share in (0.0, 0.5))
-    assert all(torch.equal(dropped[name], weight) for name, weight in plain.items())
+    for name, weight in plain.items():
+        torch.testing.assert_close(dropped[name], weight, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [Int8, Fp4])

@@ -95,3 +95,30 @@ def test_without_the_adapter_it_is_the_base() -> None:
         ours = LowRankLayers(model)
         assert torch.equal(model(input_ids=ids).logits, theirs)
         ours.stop()
+
+
+def test_another_adapter_that_is_switched_on_beside_it_counts() -> None:
+    model = adapted()
+    ours = LowRankLayers(model)
+    model.add_adapter("other", LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    model.base_model.set_adapter(["default", "other"])
+    found = passed(model)[0]
+    ours.stop()
+    assert torch.equal(found, passed(model)[0])
+
+
+def test_under_autocast_the_types_are_pefts() -> None:
+    model = adapted()
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = passed(model)[0]
+        ours = LowRankLayers(model)
+        assert torch.equal(passed(model)[0], theirs)
+    ours.stop()
+
+
+def test_a_layer_that_somebody_listens_to_is_left_to_peft() -> None:
+    model = adapted()
+    model.get_base_model().model.layers[0].self_attn.q_proj.base_layer.register_forward_hook(lambda *_: None)
+    ours = LowRankLayers(model)
+    assert len(ours) == LAYERS - 1
+    ours.stop()

@@ -62,6 +62,7 @@ def test_every_option_is_tried(kind: str) -> None:
         "checkpoint_minutes",
         *READ,
         *(["packing"] if kind == "cpt" else []),
+        *(["order"] if kind in ("sft", "dpo") else []),
     }
     assert set(fields) == passed | ours
 

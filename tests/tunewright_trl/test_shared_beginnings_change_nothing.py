@@ -24,6 +24,7 @@ from tunewright.errors import BadInput
 from tunewright.parts.base import Cap, Facts
 from tunewright.parts.trainer import PairRow, TokenRow
 from tunewright_transformers import tree_attention
+from tunewright_transformers.prefix import tree_of
 from tunewright_trl.fused import install
 from tunewright_trl.order import ByPrefix
 from tunewright_trl.sharing import not_by_model
@@ -244,6 +245,36 @@ def test_the_plan_says_why_not(options: dict[str, Any], offers: set[Cap], why: s
     assert why in decided.why
     (found,) = trainer("sft", {**options, "prefix_sharing": "require"}).check(facts)
     assert (found.code, found.field) == ("cannot-share", "prefix_sharing")
+
+
+@pytest.mark.parametrize(
+    ("options", "offers", "says"),
+    [
+        ({}, {Cap.BY_TOKEN}, "`order: by_prefix`"),
+        ({"order": "by_prefix"}, {Cap.BY_TOKEN}, ""),
+        ({"prefix_sharing": "off"}, {Cap.BY_TOKEN}, None),
+        ({}, {Cap.ADAPTS}, None),
+    ],
+)
+def test_a_trainer_says_what_brings_such_rows_together(options: Any, offers: set[Cap], says: str | None) -> None:
+    assert trainer("sft", options).shares(Facts(offers={"adapter": frozenset(offers)})) == says
+
+
+def test_an_order_for_what_is_not_shared_is_no_use() -> None:
+    facts = Facts(offers={"adapter": frozenset({Cap.ADAPTS, Cap.BY_TOKEN})})
+    assert not list(trainer("sft", {"order": "by_prefix"}).check(facts))
+    (found,) = trainer("sft", {"order": "by_prefix", "prefix_sharing": "off"}).check(facts)
+    assert (found.code, found.field) == ("argument-unused", "order")
+
+
+def test_long_rows_need_no_memory_that_grows_with_their_square() -> None:
+    """Elements of what a layout keeps for masks, and of the largest matrix of scores."""
+    rows = torch.arange(2 * 4096).view(2, 4096)
+    layout = tree_attention.Layout(tree_of(rows, torch.tensor([4096, 4096])), 32, "cpu")
+    assert max(part.hidden.numel() for part in layout.parts) <= tree_attention.STEP**2
+    assert len({part.hidden.untyped_storage().data_ptr() for part in layout.parts}) == 1
+    for part in layout.parts:
+        assert 32 * part.rows * part.hidden.shape[0] * 4096 <= tree_attention.SCORES_AT_ONCE
 
 
 def test_what_the_plan_decided_is_done(train: Any) -> None:

@@ -188,13 +188,15 @@ def print_plan(found: Mapping[str, Any]) -> None:
         out.print(_arguments(backend, names))
 
 
-def prefix_line(name: str, prefixes: Mapping[str, Mapping[str, float]]) -> str:
+def prefix_line(name: str, prefixes: Mapping[str, Any]) -> str:
     """What it saves on the prepared rows to compute once what a batch's rows begin with."""
     shuffled, alike = (
         "/".join(f"{times:.1f}x" for times in prefixes[order].values()) for order in ("shuffled", "by_prefix")
     )
-    batches = f"batches of {'/'.join(prefixes['shuffled'])} rows"
-    return f"{name}: shared beginnings leave {shuffled} fewer tokens in {batches}, {alike} with `order: by_prefix`"
+    line = (
+        f"{name}: shared beginnings leave {shuffled} fewer tokens in batches of {'/'.join(prefixes['shuffled'])} rows"
+    )
+    return f"{line}, {alike} with {prefixes['option']}" if prefixes["option"] else line
 
 
 def unanswered_lines(baseline: str, unanswered: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -238,6 +238,11 @@ class Trainer(Backend[O]):
         """Whether `text` rows are joined and cut into rows of `max_length` tokens before they are trained on."""
         return False
 
+    def shares(self, facts: Facts) -> str | None:
+        """How rows that begin alike may come into one batch, by the option that says so: `plan` names it; nothing where
+        there is none, or it is set. None where each row is computed whole."""
+        return None
+
     def refers(self, seed: int) -> Mapping[str, Json] | None:
         """What of its options and of the seed decides over its `reference`; None where it holds a model to none.
 

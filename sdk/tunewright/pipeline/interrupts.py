@@ -23,7 +23,7 @@ class Interrupts:
 
     def __init__(self, told: Callable[[str], None] = lambda text: None) -> None:
         self.asked: int | None = None
-        self._told, self._held = told, False
+        self._told, self._held, self._untold = told, False, False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -46,6 +46,8 @@ class Interrupts:
 
     def stopping(self) -> bool:
         """Whether a signal has come."""
+        if self._untold:
+            self._tell()
         return self.asked is not None
 
     def obey(self) -> None:
@@ -59,4 +61,11 @@ class Interrupts:
         self.asked = signum
         if not self._held:
             raise Interrupted(signum)
+        try:
+            self._tell()
+        except RuntimeError:  # the signal came while a line was being written, and no other can be written into it
+            self._untold = True
+
+    def _tell(self) -> None:
+        self._untold = False
         self._told("stopping after this step, with a checkpoint; once more stops at once")

@@ -28,7 +28,7 @@ from tunewright.pipeline.shots import fewer, too_few
 from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
-from tunewright.pipeline.tasks.prepare import FACTS, Prepare
+from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.variants import refuse_unknown, searched
 from tunewright.pipeline.visible import Shown, shown_by
 from tunewright.resolve import Resolved, once_pinned
@@ -74,6 +74,14 @@ class Plan:
         """What each step that loads a model will hold, or the step `only`, given the outputs that are there."""
         return foresee(self.resolved, self.steps, self.device, self.guessed, done, only)
 
+    def _prefixes(self, hits: Mapping[str, Artifact]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """By prepare step, what computing shared beginnings once saves the training of its rows, where that is done."""
+        for training in self.resolved.trainings:
+            step, trainer = training.suffix("prepare"), training.trainer
+            option = trainer.shares(self.resolved.facts_for(trainer))
+            if option is not None and step in hits:
+                yield step, {**hits[step].json(FACTS)["prefixes"], "option": option}
+
     def to_json(self, store: Store) -> dict[str, Any]:
         """The plan as `plan --json` prints it."""
         hits = self.hits(store)
@@ -92,11 +100,7 @@ class Plan:
             "asked_by": {name: engine.settings() for name, engine in self.resolved.asked_by.items()},
             "unanswered": {one.name: dict(one.unanswered) for one in self.resolved.baselines if one.unanswered},
             "repeats": [one.to_json() for one in self.repeats],
-            "prefixes": {
-                step.name: hits[step.name].json(FACTS)["prefixes"]
-                for step in self.steps
-                if isinstance(step.task, Prepare) and step.name in hits
-            },
+            "prefixes": dict(self._prefixes(hits)),
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "forecast": to_json(self.foresee(hits), bars(store), free_memory(self.device)),
             "libraries": libraries(self.resolved),
