@@ -276,7 +276,8 @@ class Lora(PeftMethod[LoraOptions]):
         plain = not (options.dora or options.rank_pattern or options.modules_to_save or options.args)
         if not plain or (not isinstance(names, str) and len(adapted) != len(set(names))):
             return None
-        halved = (packed or dtype == "bf16") and not self._in_weights
+        sixteen = dtype != "fp32" if packed else dtype == "bf16"  # as `_dtype` has it of a model
+        halved = sixteen and not self._in_weights
         own = {"auto": "bf16" if halved else "fp32"}.get(options.dtype, options.dtype)
         each, copied = BYTES[own], own != dtype or options.dropout > 0
         tensors = Counter[tuple[int, ...]]()

@@ -44,6 +44,9 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
         """What bounds its batches."""
         return self.options.batch_tokens
 
+    def lighter(self) -> str:
+        return f"lower `batch_tokens` of the engine, which is {self.options.batch_tokens:,}"
+
     @contextmanager
     def open(self, served: Served) -> Iterator[TransformersSubject]:
         tokenizer = served.tokenizer

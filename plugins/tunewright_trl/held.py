@@ -86,10 +86,10 @@ class Held:
         raise NotImplementedError
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        size, seed = self.args.train_batch_size, self.args.seed
+        a_step, seed = self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
         if self.watch.by_prefix:
-            return ByPrefix(self.beginnings, size, seed)
-        return ByLength(self.lengths, size, seed)
+            return ByPrefix(self.beginnings, a_step, seed)
+        return ByLength(self.lengths, a_step, seed)
 
     def _put_back(self) -> None:
         """TRL casts what is trained on a 4-bit base to bf16; the adapter method has chosen already, and a vector near 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tunewright.parts.base import Json, To
+from tunewright.parts.memory import Lever
+from tunewright_trl import memory
 from tunewright_trl.options import REFERENCE, LoopOptions
 from tunewright_trl.referring import Referring
 
@@ -56,3 +58,12 @@ class Kto(Referring[KtoOptions]):
         """As of every trainer; and what lends each row its neighbour's answer, where the loss reads that."""
         lent = {"batch_size": self.options.batch_size, "seed": seed} if self.options.loss == "kto" else None
         return {**(super().refers(seed) or {}), "lent": lent}
+
+    @property
+    def asked(self) -> int:
+        """Its own completion, and its neighbour's where the loss reads that."""
+        return 2 if self.options.loss == "kto" else 1
+
+    def levers(self) -> Iterable[Lever]:
+        """As of every trainer; but with fewer rows at once, fewer lend each other their answers."""
+        return memory.levers(self.options, unequal=True, borrows=self.options.loss == "kto")

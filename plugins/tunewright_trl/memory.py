@@ -33,6 +33,10 @@ EIGHT_BIT = {"adamw_torch": "adamw_8bit", "adamw_torch_fused": "adamw_8bit", "pa
 ROUNDED = "the optimizer's states are rounded to 8 bits"
 RECOMPUTED = "each step takes about a third longer: activations are computed twice"
 ACCUMULATED = "each step takes more passes, of fewer rows; its rows are the same"
+BORROWED = (
+    "each step takes more passes, of fewer rows; KTO's KL term, which the loss is held against, is estimated from "
+    "those few, and the reference is asked anew"
+)
 UNEVEN = "; TRL weighs the rows of unequal passes a little otherwise"
 
 
@@ -70,14 +74,16 @@ def states(optimizer: str, tensor: tuple[int, ...], bytes_each: int) -> int:
     return kept * numbers * 4
 
 
-def levers(options: LoopOptions, unequal: bool) -> Iterator[Lever]:
-    """From what the options are now. `unequal` where the loss of a step depends on how its rows are divided."""
+def levers(options: LoopOptions, unequal: bool, borrows: bool = False) -> Iterator[Lever]:
+    """From what the options are now. `unequal` where the loss of a step depends on how its rows are divided, `borrows`
+    where rows that are computed at once lend each other what the loss reads."""
     rows, passes = options.batch_size, options.accumulation
     least = next((mark.ge for mark in type(options).model_fields["batch_size"].metadata if hasattr(mark, "ge")), 1)
     smaller = [part for part in range(rows - 1, 0, -1) if rows % part == 0 and part >= least]
     if smaller:
         steps = tuple({"batch_size": part, "accumulation": passes * rows // part} for part in smaller)
-        yield Lever(Harm.NOTHING, ACCUMULATED + (UNEVEN if unequal else ""), steps)
+        costs = BORROWED if borrows else ACCUMULATED + (UNEVEN if unequal else "")
+        yield Lever(Harm.LOSS if borrows else Harm.NOTHING, costs, steps)
     if options.optimizer in EIGHT_BIT:
         yield Lever(Harm.STATES, ROUNDED, ({"optimizer": EIGHT_BIT[options.optimizer]},))
     if not options.checkpointing:

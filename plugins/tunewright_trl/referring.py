@@ -42,6 +42,29 @@ class Referring(TrlTrainer[O]):
         further = {name: value for name, value in options["args"].items() if name not in ARGS_OF_TRAINING}
         return {**{name: value for name, value in options.items() if name not in OF_TRAINING}, "args": further}
 
+    def asks_at_once(self, longest: int) -> int:
+        """As `batches` makes them."""
+        a_row = longest * self.asked
+        size = self._size()
+        return max(AT_ONCE, a_row) if size is None else size * a_row
+
+    def lighter_reference(self) -> str:
+        """Rows at once: of the training's options, none would help."""
+        size = self._size()
+        if size == 1:
+            return ""
+        now = f"up to {AT_ONCE:,} tokens" if size is None else f"{size} rows"
+        return f"set `args: {{precompute_ref_batch_size: 1}}` for the trainer, which asks about {now} at once"
+
+    def _size(self) -> int | None:
+        size = self.options.args.get("precompute_ref_batch_size")
+        return size if isinstance(size, int) else None
+
+    @property
+    def asked(self) -> int:
+        """Sequences of a row that the reference is asked about."""
+        return self.sequences
+
     def reference(self, job: TrainJob) -> Reference:
         """TRL's own pass over the rows, by the trainer that would train on them. Raises `BadInput` as `train` does."""
         from tunewright_trl.around import preserved, quiet

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from tunewright.data.prefixes import heaviest, segments
 from tunewright.errors import BadInput
 from tunewright.parts.memory import Batch, Regime, Shape, Trainable
 from tunewright.pipeline import forecast
 from tunewright.pipeline.fitting import size_of
 from tunewright.pipeline.forecast import Base, loading, merging, training
 from tunewright.pipeline.measured import BENCHMARK, ENOUGH, bar, bars
+from tunewright.pipeline.planner import Lengths
 from tunewright.store.publish import Store
 
 SEVEN_B = {
@@ -80,6 +82,30 @@ def test_checkpointing_fewer_tokens_and_shared_beginnings_lower_the_peak(device)
     assert most(Batch(2, 512, 200, 1024)) < most()
     assert most(ROWS._replace(computed=512)) < most()
     assert most(ROWS._replace(padded=False)) < most()
+
+
+def long_and_short():
+    """64 rows that begin alike; of eight, what they share is the least part. Batches of like lengths have these."""
+    return [[*range(100), *[1000 + number] * (400 if number < 8 else 20)] for number in range(64)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 7, 8, 9, 20, 64, 100])
+def test_the_longest_rows_in_one_batch_are_no_surprise(rows):
+    """The mean over batches by chance is far less."""
+    lengths = Lengths(500, 400, 64, "", shared=tuple(heaviest([[row] for row in long_and_short()]).items()))
+    together = long_and_short()[:rows]
+    tokens = sum(map(len, together)) - sum((one.end - one.begin) * (len(one.rows) - 1) for one in segments(together, 8))
+    told = lengths.batch(regime(rows=rows, shares=True))
+    assert tokens <= told.computed <= 1.35 * tokens
+    assert told.computed <= told.rows * told.longest and not told.padded
+
+
+def test_more_rows_at_once_never_take_less():
+    shared = tuple(heaviest([[row] for row in long_and_short()]).items())
+    of = [Lengths(500, 400, 64, "", shared=shared).batch(regime(rows=rows, shares=True)) for rows in range(1, 80)]
+    assert [one.computed for one in of] == sorted(one.computed for one in of)
+    unknown = [Lengths(500, 400, 64, "").batch(regime(rows=rows, shares=True)).computed for rows in (7, 8)]
+    assert unknown == [3500, 4000]  # nothing is known before rows are prepared, nor taken off
 
 
 def test_a_mask_grows_with_the_square_of_the_longest_row():

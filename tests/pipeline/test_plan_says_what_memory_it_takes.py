@@ -43,6 +43,33 @@ def test_each_step_that_loads_a_model_is_foretold(plan):
     assert found["forecast"]["most_bytes"] == max(p["high"] for step in steps.values() for p in step["phases"])
 
 
+@pytest.fixture(scope="module")
+def pairs(spec):
+    folder = spec.parent
+    (folder / "pairs.csv").write_text("text,good,bad\n" + "".join(f"row {n},yes {n},no\n" for n in range(8)))
+    return [
+        "data={format: {kind: preference, prompt: '{text}', chosen: '{good}', rejected: '{bad}'}, "
+        f"train: [{{kind: csv, path: {folder}/pairs.csv}}]}}",
+        "trainer={kind: dpo, batch_size: 4}",
+        "evals=[]",
+        "gates=[]",
+    ]
+
+
+def test_a_reference_is_foretold_by_its_own_batches(plan, pairs):
+    def phase(*overrides):
+        _, found = plan(overrides=[*pairs, *overrides])
+        assert [step["step"] for step in found["forecast"]["steps"]] == ["reference", "train"]
+        return found["forecast"]["steps"][0]["phases"][1]
+
+    one = phase()
+    assert one["phase"] == "reference" and "adapter" not in one["terms"]  # LoRA begins at the bare base
+    assert one == phase("trainer.batch_size=1")
+    assert phase("trainer.args={precompute_ref_batch_size: 1}")["bytes"] < one["bytes"]
+    begun = phase("adapter.init=orthogonal")  # its fresh weights are not nothing
+    assert begun["terms"]["adapter"] > 0
+
+
 def test_the_table_is_80_columns_wide(plan):
     _, said = plan(as_json=False)
     lines = said[said.index("\nmemory ") :].splitlines()

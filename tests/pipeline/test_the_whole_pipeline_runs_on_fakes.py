@@ -11,6 +11,7 @@ import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, RootLocked, WorkFailed
+from tunewright.parts.memory import Harm, Lever
 from tunewright.project import Project
 from tunewright.store.lock import writer
 from tunewright.store.publish import Store
@@ -318,9 +319,35 @@ def test_running_out_of_memory_is_an_environment_fault_with_a_way_on(fake_spec, 
         raise MemoryError("cannot allocate")
 
     monkeypatch.setattr(tunewright_fakes.FakeTrainer, "train", train)
-    with pytest.raises(EnvironmentFault, match="batch_size"):
+    with pytest.raises(EnvironmentFault, match="out of memory: cannot allocate") as no_option:
         run(fake_spec, fake_host, root)
+    assert no_option.value.fix.startswith("free some, or take a smaller base")
     assert statuses(json.loads((root / "latest" / "run.json").read_text()))["train"] == "failed"
+    levers = (Lever(Harm.TIME, "slow", ({"again": True},)), Lever(Harm.NOTHING, "", ({"rows": 4, "passes": 2}, {})))
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "levers", lambda self: levers)
+    with pytest.raises(EnvironmentFault) as found:
+        run(fake_spec, fake_host, root)
+    assert found.value.fix.startswith("set `rows: 4` with `passes: 2`, or `again: true` for the trainer; or see what")
+
+
+def test_out_of_memory_names_what_the_very_step_reads(fake_spec, fake_host, root, monkeypatch):
+    """How a training is divided does nothing for its reference, nor for an evaluation."""
+    import tunewright_fakes
+
+    def ends(self, *given, **named):
+        raise MemoryError
+
+    levers = (Lever(Harm.NOTHING, "", ({"rows": 4},)),)
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "levers", lambda self: levers)
+    for kind, asks, hint in (
+        (tunewright_fakes.FakeEngine, "open", "lighter"),
+        (tunewright_fakes.FakeReferring, "reference", "lighter_reference"),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(EnvironmentFault) as found:
+            patched.setattr(kind, hint, lambda self: "lower `its own`")
+            patched.setattr(kind, asks, ends)
+            run(fake_spec, fake_host, root, "trainer.kind=refers")
+        assert found.value.fix.startswith("lower `its own`; or see what") and "rows: 4" not in found.value.fix
 
 
 def test_a_renamed_export_still_makes_a_package(fake_spec, fake_host, root):

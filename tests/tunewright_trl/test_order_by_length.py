@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
+from tiny_training import ROWS
 
 from tunewright_trl.order import ByLength
 
@@ -13,15 +15,15 @@ DRAW = random.Random(5)
 LENGTHS = [DRAW.randint(5, 200) for _ in range(203)]
 
 
-def epoch(seed: int, number: int = 0, batch_size: int = 8) -> list[int]:
-    sampler = ByLength(LENGTHS, batch_size, seed)
+def epoch(seed: int, number: int = 0, a_step: int = 8) -> list[int]:
+    sampler = ByLength(LENGTHS, a_step, seed)
     sampler.set_epoch(number)
     return list(sampler)
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, 64, 500])
-def test_every_row_comes_once(batch_size: int) -> None:
-    assert sorted(epoch(0, batch_size=batch_size)) == list(range(len(LENGTHS)))
+@pytest.mark.parametrize("a_step", [1, 8, 64, 500])
+def test_every_row_comes_once(a_step: int) -> None:
+    assert sorted(epoch(0, a_step=a_step)) == list(range(len(LENGTHS)))
 
 
 def test_the_seed_and_the_epoch_decide() -> None:
@@ -38,12 +40,26 @@ def test_the_global_generator_neither_decides_nor_is_drawn_on() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_batch_holds_rows_of_similar_length() -> None:
+@pytest.mark.parametrize("batch_size", [8, 4, 2])
+def test_a_batch_of_a_step_holds_rows_of_similar_length(batch_size: int) -> None:
     def padding(order: list[int]) -> int:
-        batches = [[LENGTHS[row] for row in order[i : i + 8]] for i in range(0, len(order), 8)]
+        starts = range(0, len(order), batch_size)
+        batches = [[LENGTHS[row] for row in order[start : start + batch_size]] for start in starts]
         return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(epoch(0)) < 0.5 * padding(list(range(len(LENGTHS))))
+
+
+@pytest.mark.parametrize("order", ["shuffle", "by_prefix"])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_rows_that_are_computed_in_more_passes_are_the_same_in_each_step(train: Any, kind: str, order: str) -> None:
+    """`plan --fit` proposes fewer rows at once with more accumulation as a change that harms nothing."""
+    some = {"rows": ROWS[kind](18), "order": order, "epochs": 2}
+    once, twice = (
+        train(kind, batch_size=rows, accumulation=8 // rows, **some).outcome for rows in (8, 2)
+    )  # 8, 8 and 2 rows a step
+    assert once.steps == twice.steps == 6
+    assert once.row_order == twice.row_order
 
 
 def test_long_batches_do_not_all_come_together() -> None:

@@ -17,6 +17,7 @@ from tunewright_trl.dpo import Dpo, DpoOptions
 from tunewright_trl.kto import Kto, KtoOptions
 from tunewright_trl.lean import LeanLayers
 from tunewright_trl.low_rank import LowRankLayers
+from tunewright_trl.referring import batches
 from tunewright_trl.sft import Sft, SftOptions
 
 TOKENS = 24
@@ -143,10 +144,28 @@ def test_smaller_batches_keep_the_rows_of_a_step():
 
 
 def test_a_trainer_proposes_no_option_that_it_refuses_and_none_that_is_set():
-    assert [step["batch_size"] for step in levers(Kto, KtoOptions, batch_size=4)[Harm.NOTHING].steps] == [2]
+    assert [step["batch_size"] for step in levers(Kto, KtoOptions, batch_size=4)[Harm.LOSS].steps] == [2]
     done = levers(Sft, SftOptions, batch_size=1, checkpointing=True, optimizer="paged_adamw_8bit")
     assert done == {}
     assert levers(Sft, SftOptions, optimizer="lion_32bit")[Harm.STATES].steps == ({"optimizer": "lion_8bit"},)
+
+
+def test_rows_that_lend_each_other_answers_are_not_parted_for_nothing():
+    """KTO's KL term is the mean over the rows of one pass."""
+    lent = levers(Kto, KtoOptions, batch_size=8)
+    assert Harm.NOTHING not in lent and "KL term" in lent[Harm.LOSS].costs
+    assert Harm.TIME < Harm.LOSS < Harm.TYPE
+    alone = levers(Kto, KtoOptions, batch_size=8, loss="apo_zero_unpaired")
+    assert Harm.LOSS not in alone and Harm.NOTHING in alone
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_adapter_is_told_in_the_type_that_it_gets(dtype, packed):
+    model = llama().to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype])
+    model.is_loaded_in_4bit = packed
+    method = Lora(LoraOptions(kind="lora"))
+    assert method.trainable(shape_of(model), dtype, packed).bytes_each == method._dtype(model).itemsize
 
 
 def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
@@ -157,6 +176,20 @@ def test_a_pair_is_two_sequences_and_its_step_may_weigh_otherwise():
     assert (of[Sft].sequences, of[Dpo].sequences) == (1, 2)
     assert "unequal" in levers(Dpo, DpoOptions)[Harm.NOTHING].costs
     assert "unequal" not in levers(Sft, SftOptions)[Harm.NOTHING].costs
+
+
+@pytest.mark.parametrize(("backend", "options"), [(Dpo, DpoOptions), (Kto, KtoOptions)])
+@pytest.mark.parametrize("size", [None, 1, 3])
+def test_a_reference_is_asked_in_batches_as_large_as_is_told(backend, options, size):
+    args = {} if size is None else {"precompute_ref_batch_size": size}
+    made = backend(options(args=args))
+    completions = ("chosen_ids", "rejected_ids") if backend is Dpo else ("completion_ids", "KL_completion_ids")
+    for longest in (90, 6000):
+        row = {"prompt_ids": [1] * (longest - 1), **{name: [1] for name in completions}}
+        rows = [{**row, "row_id": str(number)} for number in range(200)]
+        largest = max(len(batch) for batch in batches(rows, size)) * longest * len(completions)
+        assert largest <= made.asks_at_once(longest) < 1.05 * largest
+    assert bool(made.lighter_reference()) == (size != 1)
 
 
 def test_the_best_weights_are_a_copy_where_validation_chooses():

@@ -117,9 +117,13 @@ class Saved(NamedTuple):
     """In batches of so many rows, drawn by chance."""
     by_prefix: dict[int, float]
     """In such batches of rows that begin alike."""
+    most: dict[int, int]
+    """Tokens that are left, at most, in the heaviest of all batches of so many rows."""
 
 
 BATCHES = (8, 32)
+HEAVIEST = tuple(1 << power for power in range(11))
+"""Rows of the batches whose heaviest is measured."""
 SAMPLE = 4096
 """Rows that are looked at: of more, so many by chance."""
 
@@ -131,7 +135,9 @@ def saved(rows: Sequence[Sequence[Ids]], seed: int, least: int = 8) -> Saved:
     mixed = draw.sample(some, len(some))
     alike = [some[place] for place in ordered([row[0] for row in some])]
     return Saved(
-        {size: _saved(mixed, size, least) for size in BATCHES}, {size: _saved(alike, size, least) for size in BATCHES}
+        {size: _saved(mixed, size, least) for size in BATCHES},
+        {size: _saved(alike, size, least) for size in BATCHES},
+        heaviest(rows, least),
     )
 
 
@@ -143,3 +149,49 @@ def _saved(rows: Sequence[Sequence[Ids]], size: int, least: int) -> float:
         given += tokens
         computed += tokens - sum((one.end - one.begin) * (len(one.rows) - 1) for one in segments(batch, least))
     return given / computed if computed else 1.0
+
+
+def heaviest(rows: Sequence[Sequence[Ids]], least: int = 8) -> dict[int, int]:
+    """Tokens that the heaviest of all batches of so many rows leaves at most, once shared beginnings are computed once.
+
+    Over a tree these are the longest path, then the longest that leaves it, and so on. Of a row of several sequences
+    the first one is its path, and what the others have beside it is its own. `least` shared tokens of each sequence are
+    counted as if they were not: fewer than that more than others share make no segment.
+    """
+    import numpy as np
+
+    if not rows:
+        return {}
+    ids = [[np.asarray(sequence, dtype=IDS) for sequence in row] for row in rows]
+
+    def shared(one: npt.NDArray[np.uint32], other: npt.NDArray[np.uint32]) -> int:
+        return max(0, _common(one, other) - least)
+
+    order = ordered([row[0] for row in ids])
+    alone = [len(row[0]) + sum(len(other) - shared(row[0], other) for other in row[1:]) for row in ids]
+    forks = [shared(ids[one][0], ids[other][0]) for one, other in pairwise(order)]
+    paths = _paths([alone[place] for place in order], forks)
+    return {size: sum(paths[:size]) for size in HEAVIEST if size < 2 * len(rows)}
+
+
+def _paths(lengths: Sequence[int], common: Sequence[int]) -> list[int]:
+    """The tree of sorted rows cut into paths, the longest first: at each fork the longer branch goes on, the other one
+    is a path from there.
+
+    `common` has what each row shares with the next. The first n paths are the most that n rows can have together.
+    """
+    found: list[int] = []
+    open_: list[tuple[int, int]] = []  # where a branch leaves the one before it, and how long it is at most
+
+    def close(above: int) -> None:
+        while len(open_) > 1 and open_[-1][0] > above:
+            fork, length = open_.pop()
+            before, other = open_.pop()
+            found.append(min(length, other) - fork)
+            open_.append((before, max(length, other)))
+
+    for fork, length in zip([0, *common], lengths, strict=True):
+        close(fork)
+        open_.append((fork, length))
+    close(-1)
+    return sorted([*found, *(length for _, length in open_)], reverse=True)

@@ -227,6 +227,11 @@ class Engine(Backend[O]):
         tell, or asks a model that lies in another process."""
         return None
 
+    def lighter(self) -> str:
+        """Which of its options to change where an evaluation runs out of memory, as "lower `option` of the engine";
+        nothing where none would help."""
+        return ""
+
     def attaching(self) -> Iterable[Need]:
         """What it needs of the spec's other parts to ask a base with what was trained put on it, beside `needs`."""
         return ()

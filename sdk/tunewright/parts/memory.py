@@ -172,8 +172,9 @@ class Harm(IntEnum):
     NOTHING = 0  # the same result, a little slower
     STATES = 1  # the optimizer's states are rounded
     TIME = 2  # the same result, clearly slower
-    TYPE = 3  # the base's numbers are rounded
-    PACKING = 4  # the base's numbers are packed
+    LOSS = 3  # the loss is estimated from fewer rows
+    TYPE = 4  # the base's numbers are rounded
+    PACKING = 5  # the base's numbers are packed
 
 
 class Lever(NamedTuple):

@@ -259,6 +259,16 @@ class Trainer(Backend[O]):
         """
         raise NotImplementedError(f"trainer `{self.kind}` says that it refers, and has no `reference`")
 
+    def asks_at_once(self, longest: int) -> int | None:
+        """Most tokens of rows, padding too, that `reference` asks about at once, where the longest row has `longest`;
+        None where it cannot tell."""
+        return None
+
+    def lighter_reference(self) -> str:
+        """Which of its options to change where `reference` runs out of memory, as "set `option: 1` for the trainer";
+        nothing where none would help."""
+        return ""
+
     def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime | None:
         """What a step of it takes on `device`, on a base of this shape, where `trained` learns; None where it cannot
         tell: the forecast of memory then does without."""

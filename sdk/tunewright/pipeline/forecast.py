@@ -116,11 +116,28 @@ def asking(base: Base, trained: Trainable | None, tokens: int, device: str) -> P
     """Answering in batches of so many tokens: keys and values of all of them, and one layer's tensors."""
     shape, each = base.shape, BYTES[base.dtype]
     cache = tokens * 2 * shape.kv_heads * shape.head * shape.layers * each
-    layer = tokens * (3 * shape.inner + 4 * shape.hidden) * each + base.unpacked
+    working = (Term("keys and values", cache), Term("a layer at work", _at_work(base, tokens)))
+    return Peak("evaluate", _some((*_asked(base, trained, device), *working)))
+
+
+def referring(base: Base, trained: Trainable | None, regime: Regime, batch: Batch, device: str) -> Peak:
+    """Asking about rows before they are trained on: one layer's tensors, then the LM head's chunk; nothing is kept of
+    them. `trained` is None where it is the bare base that is asked."""
+    each = BYTES[base.dtype]
+    layer = _at_work(base, batch.computed) + attention_mask(batch, each)
+    head = logits(base.shape, regime, batch, each)
+    moment = Term("logits", head) if head >= layer else Term("a layer at work", layer)
+    return Peak("reference", _some((*_asked(base, trained, device), moment)))
+
+
+def _at_work(base: Base, tokens: int) -> int:
+    return tokens * (3 * base.shape.inner + 4 * base.shape.hidden) * BYTES[base.dtype] + base.unpacked
+
+
+def _asked(base: Base, trained: Trainable | None, device: str) -> tuple[Term, ...]:
     adapter = 0 if trained is None or trained.whole else trained.bytes
     mapped = Term("files, still mapped", base.mapped if device == "cpu" else 0, gives_way=True)
-    terms = (_floor(device), Term("weights", base.weights), Term("adapter", adapter), mapped)
-    return Peak("evaluate", _some((*terms, Term("keys and values", cache), Term("a layer at work", layer))))
+    return _floor(device), Term("weights", base.weights), Term("adapter", adapter), mapped
 
 
 def merging(base: Base) -> Peak:

@@ -17,7 +17,7 @@ from tunewright.parts.base import Cap
 from tunewright.parts.memory import BYTES, Batch, Regime, Shape, Trainable
 from tunewright.parts.prompt_format import AnyExample, Feedback, Preference, Text, texts
 from tunewright.parts.trainer import AnyRow
-from tunewright.pipeline.forecast import Base, Peak, asking, loading, merging, training
+from tunewright.pipeline.forecast import Base, Peak, asking, loading, merging, referring, training
 from tunewright.pipeline.measured import Bar, bar, bars, kind_of
 from tunewright.pipeline.rows import Learnt, example_of, rows_of
 from tunewright.pipeline.step import Step
@@ -25,6 +25,7 @@ from tunewright.pipeline.tasks.evaluate import Evaluate
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.merge import Merge
 from tunewright.pipeline.tasks.prepare import FACTS, HELD, ROWS, read_rows
+from tunewright.pipeline.tasks.reference import Refer
 from tunewright.pipeline.tasks.train import Train
 from tunewright.resolve.resolved import Resolved, Training
 from tunewright.store.publish import Artifact, Store
@@ -54,18 +55,33 @@ class Lengths(NamedTuple):
     basis: str
     even: bool = False
     """Whether all are of one length, as packed rows are."""
-    shared: tuple[tuple[int, float], ...] = ()
-    """Where shared beginnings are computed once: in batches of so many rows, how many times fewer tokens."""
+    shared: tuple[tuple[int, int], ...] = ()
+    """Where shared beginnings are computed once: of so many rows, the most tokens that are left; sizes ascend."""
 
     def batch(self, regime: Regime, computed: int | None = None) -> Batch:
         """The heaviest batch. `computed` where fewer tokens go through the model than rows × longest."""
         rows = min(regime.rows, self.rows) * regime.sequences
-        if regime.shares:  # there is no mask, and of smaller batches than were measured nothing is known
-            times = max((times for size, times in self.shared if size <= regime.rows), default=1.0)
-            fewer = computed or round(rows * self.longest / times)
-            return Batch(rows, self.longest, rows * self.supervised, fewer, padded=False)
+        if regime.shares:  # there is no mask
+            fewer = self._most(min(regime.rows, self.rows), rows * self.longest)
+            return Batch(rows, self.longest, rows * self.supervised, computed or fewer, padded=False)
         padded = rows > 1 and not self.even
         return Batch(rows, self.longest, rows * self.supervised, computed or rows * self.longest, padded)
+
+    def asked(self, regime: Regime, tokens: int) -> Batch:
+        """What a reference is asked about at once, in so many `tokens`: nothing is taken off for what they share."""
+        rows = max(1, tokens // self.longest)
+        scored = min(tokens, rows * self.supervised)
+        return Batch(rows, self.longest, scored, tokens, padded=rows > 1 and not regime.shares)
+
+    def _most(self, rows: int, otherwise: int) -> int:
+        """The most tokens that so many rows leave once shared beginnings are computed once; `otherwise` where less is
+        not known.
+
+        More rows have more tokens, and fewer each: a row adds to the heaviest ones no more than any of them did. So
+        between two sizes that were measured the larger one's tokens are a bound, and the smaller one's by rows as well.
+        """
+        bounds = (tokens if size >= rows else -(-tokens * rows // size) for size, tokens in self.shared)
+        return min([otherwise, *bounds])
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ def _of_step(
     done: Mapping[str, Artifact],
 ) -> Foreseen | None:
     task = step.task
-    if not isinstance(task, (Train, Evaluate, Merge)):
+    if not isinstance(task, (Train, Refer, Evaluate, Merge)):
         return None
     if isinstance(base, str):
         return Foreseen(step.name, device, unknown=base)
@@ -172,14 +188,22 @@ def _of_training(
     guessed: Mapping[str, Lengths],
     done: Mapping[str, Artifact],
 ) -> Foreseen:
-    one = next(training for training in resolved.trainings if training.suffix("train") == step.name)
+    one = next(one for one in resolved.trainings if step.name in (one.suffix("train"), one.suffix("reference")))
     regime = one.trainer.regime(base.shape, trained, device, resolved.facts_for(one.trainer))
     if regime is None:
         return Foreseen(step.name, device, unknown=f"trainer `{one.trainer.kind}` does not tell")
     prepared = done.get(one.suffix("prepare"))
     lengths = counted(prepared) if prepared is not None else guessed.get(one.name) or bound(one)
-    peaks = (loading(base, device), training(base, trained, regime, lengths.batch(regime), device))
-    return Foreseen(step.name, device, peaks, lengths.basis)
+    if not isinstance(step.task, Refer):
+        peaks = (loading(base, device), training(base, trained, regime, lengths.batch(regime), device))
+        return Foreseen(step.name, device, peaks, lengths.basis)
+    tokens = one.trainer.asks_at_once(lengths.longest)
+    if tokens is None:
+        why = f"trainer `{one.trainer.kind}` does not tell how many tokens its reference is asked about at once"
+        return Foreseen(step.name, device, unknown=why)
+    put_on = None if step.task.adapter is None else trained
+    asked = referring(base, put_on, regime, lengths.asked(regime, tokens), device)
+    return Foreseen(step.name, device, (loading(base, device), asked), lengths.basis)
 
 
 def counted(prepared: Artifact) -> Lengths:
@@ -188,8 +212,8 @@ def counted(prepared: Artifact) -> Lengths:
         found = _of_totals(prepared)
     else:
         found = lengths_of([*read_rows(prepared), *read_rows(prepared, HELD)])
-    shuffled = prepared.json(FACTS)["prefixes"]["shuffled"]
-    return found._replace(shared=tuple((int(size), times) for size, times in shuffled.items()))
+    most = prepared.json(FACTS)["prefixes"]["most"]
+    return found._replace(shared=tuple((int(size), tokens) for size, tokens in most.items()))
 
 
 def lengths_of(rows: Sequence[AnyRow]) -> Lengths:

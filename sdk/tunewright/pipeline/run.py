@@ -20,7 +20,7 @@ from tunewright.pipeline.interrupts import Interrupts
 from tunewright.pipeline.meter import Meter
 from tunewright.pipeline.plan import Plan
 from tunewright.pipeline.since import NamedSpec
-from tunewright.pipeline.step import Context, Step
+from tunewright.pipeline.step import Context, Step, Task
 from tunewright.pipeline.summary import summarize
 from tunewright.pipeline.tasks.fetch import Fetch, base_config
 from tunewright.pipeline.tasks.prepare import Prepare
@@ -128,7 +128,7 @@ class Run:
             self._finish(done, statuses, str(stopped) or "interrupted")
             raise
         except Exception as failure:
-            error = _typed(failure)
+            error = _typed(failure, step.task)
             events.emit(step.name, {"event": "failed", "why": str(error)})
             summary = self._finish(done, statuses, redact(str(error))).summary
             if isinstance(error, TunewrightError):
@@ -227,14 +227,17 @@ class Run:
         return Result(summary)
 
 
-def _typed(failure: Exception) -> Exception:
-    """Running out of memory is this machine's lack, by whatever name a library raises it; the rest stays what it is."""
+def _typed(failure: Exception, task: Task) -> Exception:
+    """Running out of memory is this machine's lack, by whatever name a library raises it; the rest stays what it is.
+
+    What helps depends on the step: the reference and the evaluations read nothing of how a training is divided.
+    """
     if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
-        return EnvironmentFault(
-            f"out of memory: {failure or 'the system gave no more'}",
-            fix="`tunewright plan SPEC --fit 16GB` proposes what to change; or halve `trainer.batch_size` and double "
-            "`trainer.accumulation`, or set `trainer.checkpointing: true`",
-        )
+        says, lighter = f"out of memory: {failure or 'the system gave no more'}", task.lighter()
+        if not lighter:
+            fix = "free some, or take a smaller base; `tunewright plan SPEC` tells what the steps hold"
+            return EnvironmentFault(says, fix=fix)
+        return EnvironmentFault(says, fix=f"{lighter}; or see what `tunewright plan SPEC --fit 16GB` proposes")
     return failure
 
 

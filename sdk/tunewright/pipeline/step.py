@@ -64,6 +64,11 @@ class Task(ABC):
         The run asks once the base is there: hours before a step that comes last.
         """
 
+    def lighter(self) -> str:
+        """What to change in the spec where this step runs out of memory, as a sentence's beginning; nothing where no
+        option of its backends would help."""
+        return ""
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         """Fill the empty folder `out`; what is returned stands in the manifest as `notes`."""

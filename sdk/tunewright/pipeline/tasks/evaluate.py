@@ -58,6 +58,9 @@ class Evaluate(Task):
         rows = dict.fromkeys(part for claims in self.asked.values() for part in claims.parts())
         return (opener.loader, *engines, opener.quantizer, *rows, *self.asked)
 
+    def lighter(self) -> str:
+        return ", or ".join(dict.fromkeys(filter(None, (engine.lighter() for engine in self.asked_by.values()))))
+
     def settings(self) -> dict[str, Any]:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         engines = {evaluator.name: self.asked_by[evaluator.name].settings() for evaluator in self.asked}

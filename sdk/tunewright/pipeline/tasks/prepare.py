@@ -38,7 +38,7 @@ class Tokens(NamedTuple):
 class Prepare(Task):
     """Training and validation rows as token ids, with what was counted on the way."""
 
-    version = 3
+    version = 4
 
     def __init__(self, loader: Loader, rows: TrainingRows, max_length: int, packed: bool) -> None:
         self.loader, self.rows, self.max_length, self.packed = loader, rows, max_length, packed

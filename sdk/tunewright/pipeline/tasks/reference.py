@@ -74,6 +74,9 @@ class Refer(Task):
         gc.collect()
         return {"rows": len(train) + len(held)}
 
+    def lighter(self) -> str:
+        return self.trainer.lighter_reference()
+
     def refuse_base(self, base: Artifact) -> None:
         """Where the spec's parent was altered, or is of another base than this, fetched one."""
         refuse_parent(self.parent, base)

@@ -63,6 +63,12 @@ class Train(Task):
     def parts(self) -> tuple[Backend, ...]:
         return (self.loader, self.quantizer, self.adapter, self.trainer)
 
+    def lighter(self) -> str:
+        """The mildest step of each of the trainer's levers, the least harmful first."""
+        levers = sorted(self.trainer.levers(), key=lambda lever: lever.harm)
+        steps = [" with ".join(f"`{name}: {_written(to)}`" for name, to in lever.steps[0].items()) for lever in levers]
+        return f"set {', or '.join(steps)} for the trainer" if steps else ""
+
     def settings(self) -> dict[str, Any]:
         values = {
             what: {name: argument.value for name, argument in arguments.items()}
@@ -175,3 +181,8 @@ def _newest(checkpoints: Checkpoints, context: Context) -> Checkpoint | None:
     for why in found.damaged:
         context.warn(TunewrightWarning(f"{why}; going on from {found.folder.name}"))
     return Checkpoint(found.folder, found.step)
+
+
+def _written(value: Any) -> str:
+    """As a spec has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
