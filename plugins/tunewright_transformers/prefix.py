@@ -65,11 +65,6 @@ class Block:
         """Tokens of the longest segment: S."""
         return self.lengths[0]
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of all its segments."""
-        return sum(self.lengths)
-
     def own(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Places of its tokens in a rectangle [k, S], padded on the right by the last token of each; which are real."""
         lengths = torch.tensor(self.lengths)

@@ -48,13 +48,13 @@ class Layout:
     """A tree, cut into parts whose scores fit into memory, on the model's device."""
 
     def __init__(self, tree: Tree, heads: int, device: Any) -> None:
-        self.tokens = len(tree)
         self.longest = int(tree.positions.max()) + 1
         self.parts = [part for block in tree.blocks for part in _parts(block, heads, device)]
 
 
 def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
     own, real = block.own()
+    before = _at(block.before, device)
     widest = len(block.before) + block.width
     fits = max(1, SCORES_AT_ONCE // (heads * widest))
     step = min(block.width if block.width <= WIDE else STEP, fits)
@@ -71,7 +71,7 @@ def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
             yield Part(
                 rows=len(some),
                 queries=_at(asked, device) if whole else asked.to(device),
-                before=_at(block.before, device),
+                before=before,
                 keys=_at(some[:, :end].reshape(-1), device),
                 real=None if whole else counts.to(device),
                 hidden=triangle[: end - start, : end - start],
@@ -122,9 +122,8 @@ class TreeAttention(torch.autograd.Function):
             towards = asked.joined(_wide(slopes, values.mT), _wide(asked.each(slopes), own_values.mT))
             towards = towards.sub_(less).mul_(chances).mul_(ctx.scaling).to(query.dtype)
             chances = chances.to(query.dtype)
-            keys, own_keys = _heads(key, part.before), asked.by_row(key)
             before, own = asked.split(towards)
-            _put(to_query, part, asked.back(before @ keys + (own @ own_keys).flatten(1, 2)))
+            _put(to_query, part, asked.back(before @ asked.keys + (own @ asked.own_keys).flatten(1, 2)))
             _add(to_key, part.before, before.mT @ asked.queries)
             _add(to_key, part.keys, (own.mT @ asked.each(asked.queries)).flatten(1, 2))
             before, own = asked.split(chances)
@@ -137,10 +136,11 @@ class _Asked:
     """The queries of a part, by groups of heads that share keys: [G, R × h × Q, D], h = H / G."""
 
     def __init__(self, part: Part, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
-        self.part, self.key, self.scaling = part, key, scaling
+        self.part, self.scaling = part, scaling
         self.groups, self.shared = key.shape[1], query.shape[1] // key.shape[1]
         self.width, self.seen = part.hidden.shape[0], _count(part.before)
         self.queries = self.grouped(query)
+        self.keys, self.own_keys = _heads(key, part.before), self.by_row(key)
 
     def grouped(self, of: torch.Tensor, real: bool = False) -> torch.Tensor:
         """[N, H, D] → [G, R × h × Q, D] of the part's queries; with `real`, zero where a query is padding."""
@@ -166,11 +166,11 @@ class _Asked:
 
     def scores(self) -> torch.Tensor:
         """Scaled products with all keys that they may see, fp32 [G, R × h × Q, P + K], -inf where hidden."""
-        own = _wide(self.each(self.queries), self.by_row(self.key).mT)
+        own = _wide(self.each(self.queries), self.own_keys.mT)
         own = own.view(self.groups, self.part.rows * self.shared, self.width, -1)
         own[..., -self.width :].masked_fill_(self.part.hidden, -math.inf)
         own = own.flatten(1, 2)
-        before = _wide(self.queries, _heads(self.key, self.part.before).mT)
+        before = _wide(self.queries, self.keys.mT)
         return torch.cat([before, own], -1).mul_(self.scaling)
 
     def joined(self, before: torch.Tensor, own: torch.Tensor) -> torch.Tensor:

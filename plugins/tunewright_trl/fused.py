@@ -22,6 +22,7 @@ from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, 
 from tunewright_transformers.attention import Attending
 from tunewright_transformers.prefix import tree_of
 from tunewright_transformers.tree_attention import TREE, Layout, run
+from tunewright_trl.forwards import Forwards
 from tunewright_trl.lean import LeanLayers
 from tunewright_trl.logprob import FrozenHeadLogProb
 from tunewright_trl.low_rank import LowRankLayers
@@ -42,7 +43,7 @@ class Fused:
     left_alone: str = ""
     unshared: str = ""
     attending: Attending | None = None
-    lighter: tuple[LowRankLayers | LeanLayers, ...] = ()
+    lighter: tuple[Forwards, ...] = ()
     """Layers that run with less work, or keep less."""
     scored: int = 0
     """Positions at which the LM head ran."""

@@ -8,13 +8,14 @@ the very numbers of its own forward on a few tokens; which modules these are no 
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from tunewright_trl.forwards import Forwards
 
 TOKENS = 4
 """Tokens on which a module is tried."""
@@ -64,26 +65,17 @@ class SiluGate(torch.autograd.Function):
         return to_gate, functional.silu(gate).mul_(slope)
 
 
-class LeanLayers:
+class LeanLayers(Forwards):
     """While it lasts, norms and gated MLPs of `model` keep less; what would give other numbers is left as it is.
 
     Nothing is replaced where a forward of the module's own was put on it before.
     """
 
     def __init__(self, model: Any) -> None:
-        self._modules = list(_replaced(model))
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def stop(self) -> None:
-        """Put the modules' own forwards back."""
-        for module in self._modules:
-            del module.forward
-        self._modules = []
+        super().__init__(_replaced(model))
 
 
-def _replaced(model: Any) -> Iterator[Any]:
+def _replaced(model: Any) -> Iterator[tuple[Any, Any]]:
     judged: dict[tuple[type, Any], bool] = {}
     for module in model.modules():
         forward = _forward_for(module)
@@ -93,8 +85,7 @@ def _replaced(model: Any) -> Iterator[Any]:
         if alike not in judged:
             judged[alike] = _same(module, forward)
         if judged[alike]:
-            module.forward = types.MethodType(forward, module)
-            yield module
+            yield module, forward
 
 
 def _forward_for(module: Any) -> Any:

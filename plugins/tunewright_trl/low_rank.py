@@ -6,7 +6,6 @@ for each layer. Here only `x`, which the layers of a block share, and `A(x)` of 
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch
 from peft.import_utils import is_bnb_4bit_available
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
+
+from tunewright_trl.forwards import Forwards
 
 
 class LowRank(torch.autograd.Function):
@@ -67,27 +68,16 @@ def _weight(base: Any) -> torch.Tensor:
     return unpacked if base.compute_dtype is None else unpacked.to(base.compute_dtype)
 
 
-class LowRankLayers:
+class LowRankLayers(Forwards):
     """While it lasts, every plain LoRA layer of `model` runs as one function; others stay as they are."""
 
     def __init__(self, model: Any) -> None:
         kinds = dict(_kinds())
-        self._layers = [
-            module
+        super().__init__(
+            (module, _forward)
             for module in model.modules()
             if type(module) in kinds and type(module.base_layer) is kinds[type(module)] and _is_plain(module)
-        ]
-        for layer in self._layers:
-            layer.forward = types.MethodType(_forward, layer)
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def stop(self) -> None:
-        """Put PEFT's forward back."""
-        for layer in self._layers:
-            del layer.forward
-        self._layers = []
+        )
 
 
 def _kinds() -> Iterator[tuple[type, type]]:
