@@ -36,7 +36,59 @@ class Misfit(BadOption):
         self.finding = finding
 
 
-class Train(Task):
+class Begins(Task):
+    """A step that opens the model which a training begins at.
+
+    With the port `parent`, that is what this step trained; else what `parent`, saved by another run, holds; else what
+    the adapter method makes afresh.
+    """
+
+    def __init__(
+        self, loader: Loader, quantizer: Quantizer, trainer: Trainer, dtype: str, seed: int, parent: Saved | None
+    ) -> None:
+        self.loader, self.quantizer, self.trainer = loader, quantizer, trainer
+        self.dtype, self.seed, self.parent = dtype, seed, parent
+
+    def sources(self) -> Mapping[str, str]:
+        return {} if self.parent is None else {"parent": self.parent.digest()}
+
+    def refuse_base(self, base: Artifact) -> None:
+        """Where the spec's parent was altered, or is of another base than this, fetched one."""
+        if self.parent is not None:
+            self.parent.check(base.json(RECORD)["identity"])
+
+    def parent_in(self, inputs: Mapping[str, Artifact]) -> Path | None:
+        """The folder of what the training goes on from, proven."""
+        if "parent" in inputs:
+            return inputs["parent"].path / TRAINED
+        self.refuse_base(inputs["model"])
+        return None if self.parent is None else self.parent.folder
+
+    def begin(
+        self, adapter: AdapterMethod | None, parent: Path | None, inputs: Mapping[str, Artifact], context: Context
+    ) -> TrainJob:
+        """The model, bare where there is no `adapter`, with the prepared rows. Raises `Misfit` where the adapter cannot
+        be put on the base."""
+        base = base_folder(inputs["model"])
+        self.loader.seed(self.seed)
+        model = self.loader.model(base, self.quantizer, self.dtype, "train")
+        if adapter is not None:
+            try:
+                model = adapter.wrap(model, parent)
+            except BadOption as error:
+                raise Misfit(error.finding) from error
+        return TrainJob(
+            model=model,
+            tokenizer=self.loader.tokenizer(base),
+            train=read_rows(inputs["rows"]),
+            validation=read_rows(inputs["rows"], HELD),
+            seed=self.seed,
+            scratch=context.scratch,
+            emit=context.emit,
+        )
+
+
+class Train(Begins):
     """One training of one adapter (or of the whole model) on the prepared rows.
 
     With the port `parent`, what that step trained is trained on; else what the adapter's `parent` names; else afresh.
@@ -56,8 +108,8 @@ class Train(Task):
         facts: Facts,
         parent: Saved | None,
     ) -> None:
-        self.loader, self.quantizer, self.adapter, self.trainer = loader, quantizer, adapter, trainer
-        self.dtype, self.seed, self.parent = dtype, seed, parent
+        super().__init__(loader, quantizer, trainer, dtype, seed, parent)
+        self.adapter = adapter
         self.derived, self.decided = trainer.derive(facts), trainer.decide(facts)
 
     def parts(self) -> tuple[Backend, ...]:
@@ -76,34 +128,21 @@ class Train(Task):
         }
         return {"dtype": self.dtype, "seed": self.seed, **values}
 
-    def sources(self) -> Mapping[str, str]:
-        return {} if self.parent is None else {"parent": self.parent.digest()}
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
-        base = base_folder(inputs["model"])
-        parent = parent_of(self.parent, inputs)
+        parent = self.parent_in(inputs)
         # before minutes are spent on loading: a torn checkpoint is said now
         checkpoints = Checkpoints(context.scratch, context.key)
         resume = _newest(checkpoints, context)
         if resume is not None:
             context.emit({"event": "resumed", "resumed_from": resume.step})
             disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
-        self.loader.seed(self.seed)
-        model = wrapped(self.adapter, self.loader.model(base, self.quantizer, self.dtype, "train"), parent)
-        before = self.adapter.digest(model)
-        train, held = read_rows(inputs["rows"]), read_rows(inputs["rows"], HELD)
-        job = TrainJob(
-            model=model,
-            tokenizer=self.loader.tokenizer(base),
-            train=train,
-            validation=held,
-            seed=self.seed,
-            scratch=context.scratch,
-            emit=context.emit,
+        job = self.begin(self.adapter, parent, inputs, context)
+        before = self.adapter.digest(job.model)
+        job = job._replace(
             derived=self.derived,
             decided=self.decided,
             resume=resume,
-            reference=referred.read(inputs["reference"], train, held) if "reference" in inputs else None,
+            reference=referred.read(inputs["reference"], job.train, job.validation) if "reference" in inputs else None,
             commit=checkpoints.commit,
             stopping=context.interrupts.stopping,
         )
@@ -112,12 +151,12 @@ class Train(Task):
         if outcome.stopped:
             context.interrupts.obey()
             raise WorkFailed("the trainer stopped and nobody had asked it to", fix="tell the trainer's maker")
-        digest = self.adapter.digest(model)
+        digest = self.adapter.digest(job.model)
         if digest == before:
             raise WorkFailed("training changed no weight", fix="check the learning rate and what is trainable")
         disk.make_folder(out / TRAINED)
-        self.adapter.save(model, out / TRAINED)
-        trainable, total = self.adapter.count(model)
+        self.adapter.save(job.model, out / TRAINED)
+        trainable, total = self.adapter.count(job.model)
         told = {name: value for name, value in asdict(outcome).items() if name != "stopped"}
         disk.write(
             out / OUTCOME,
@@ -132,35 +171,9 @@ class Train(Task):
                 }
             ),
         )
-        del model, job
+        del job
         gc.collect()
         return {"steps": outcome.steps, "digest": digest, "resumed_from": _resumed(context.scratch)}
-
-    def refuse_base(self, base: Artifact) -> None:
-        """Where the spec's parent was altered, or is of another base than this, fetched one."""
-        refuse_parent(self.parent, base)
-
-
-def parent_of(given: Saved | None, inputs: Mapping[str, Artifact]) -> Path | None:
-    """What a training goes on from: what the step of the port `parent` trained, or what the spec names; proven."""
-    if "parent" in inputs:
-        return inputs["parent"].path / TRAINED
-    refuse_parent(given, inputs["model"])
-    return None if given is None else given.folder
-
-
-def refuse_parent(given: Saved | None, base: Artifact) -> None:
-    """Raise `Refused` where the spec's parent was altered, or is of another base than this, fetched one."""
-    if given is not None:
-        given.check(base.json(RECORD)["identity"])
-
-
-def wrapped(adapter: AdapterMethod, model: Any, parent: Path | None) -> Any:
-    """The model that a training begins at. Raises `Misfit` where the adapter cannot be put on it."""
-    try:
-        return adapter.wrap(model, parent)
-    except BadOption as error:
-        raise Misfit(error.finding) from error
 
 
 def _resumed(scratch: Path) -> list[int]:
