@@ -61,6 +61,8 @@ def begun(*words: str) -> Iterator[tuple[int, IO[str]]]:
 def _run(program: Callable[[], object], words: tuple[str, ...], *streams: IO[bytes]) -> None:
     """Never returns: the rest of this process is the parent's."""
     code = 70
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # the parent's OpenMP threads did not come along: a second one would be waited for
     try:
         for number, stream in enumerate(streams):
             os.dup2(stream.fileno(), number)
