@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import BadInput, Refused, WorkFailed
-from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.engine import Completion, Continuation, Limit, limits
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.several import Asked, refuse_unknown
@@ -35,11 +35,14 @@ class EndpointSubject:
         """Whether the model has our tokenizer, so that it must count the tokens of a prompt as we do."""
 
     def complete(
-        self, prompts: Sequence[Text], limit: int, progress: Progress | None = None, *, together: bool = True
+        self, prompts: Sequence[Text], limit: Limit, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
         """As `Subject.complete`. Raises `WorkFailed` where the server counts other tokens in a prompt than we do."""
-        pairs = [(prompt, self.question(place, prompt, limit)) for place, prompt in enumerate(prompts, 1)]
-        return self._each(pairs, lambda pair: self.answer(*pair, limit), progress, together)
+        asked = [
+            (prompt, self.question(place, prompt, most), most)
+            for place, (prompt, most) in enumerate(zip(prompts, limits(limit, len(prompts)), strict=True), 1)
+        ]
+        return self._each(asked, lambda one: self.answer(*one), progress, together)
 
     def score(
         self, rows: Sequence[Continuation], progress: Progress | None = None, *, together: bool = True

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tunewright.engines import Answered, Server
 from tunewright.errors import BadInput, Refused, WorkFailed
-from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.engine import Completion, Continuation, Limit, limits
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.several import Asked, refuse_unknown
@@ -38,17 +38,18 @@ class LlamaSubject:
     def complete(
         self,
         prompts: Sequence[Text],
-        limit: int,
+        limit: Limit,
         progress: Callable[[int], None] | None = None,
         *,
         together: bool = True,
     ) -> list[Completion]:
-        """One answer a prompt, in order, of at most `limit` tokens; `together` changes nothing here.
+        """One answer a prompt, in order, of at most `limit` tokens, as `Subject.complete`; `together` changes nothing.
 
         The prompt's ids are those that llama.cpp makes of it by the file's own template and tokenizer. Raises
         `BadInput` where a prompt is empty, or prompt and answer do not fit into the context.
         """
-        return _each(enumerate(prompts), lambda asked: self.answer(*asked, limit), progress)
+        asked = zip(range(len(prompts)), prompts, limits(limit, len(prompts)), strict=True)
+        return _each(asked, lambda one: self.answer(*one), progress)
 
     def score(
         self,

@@ -177,18 +177,15 @@ class SubjectModel(TemplateLM):
         An engine knows no stop strings: each answer is made to its end or its limit, which costs time and changes
         nothing of what stands before them.
         """
-        found: dict[int, str] = {}
+        found = []
         limits = [min(self.longest, longest_of(request.args[1]) or self.longest) for request in requests]
-        for limit in sorted(set(limits)):
-            some = [place for place, own in enumerate(limits) if own == limit]
-            prompts = [self._prompt(requests[place].args[0]) for place in some]
-            with self._engine() as subject:
-                answers = subject.complete(prompts, limit, self._hear)
-            self.done += len(some)
-            for place, answer in zip(some, answers, strict=True):
-                found[place] = _cut(answer.text, requests[place].args[1].get("until"))
-                self._note(requests[place], replace(answer, text=found[place]))
-        return [found[place] for place in range(len(requests))]
+        with self._engine() as subject:
+            answers = subject.complete([self._prompt(request.args[0]) for request in requests], limits, self._hear)
+        self.done += len(requests)
+        for request, answer in zip(requests, answers, strict=True):
+            found.append(_cut(answer.text, request.args[1].get("until")))
+            self._note(request, replace(answer, text=found[-1]))
+        return found
 
     def _prompt(self, context: str) -> Any:
         """A conversation goes to the engine as one, so that a server is asked as its clients ask it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tunewright.data.prefixes import ordered, segments
 
@@ -41,19 +41,39 @@ class Tree:
         leaf = self._leaf[row]
         return 0 if leaf is None else self.segments[leaf].end
 
+    def own(self, row: int) -> int:
+        """How many tokens of the row are in none."""
+        return len(self.rows[row]) - self.depth(row)
+
     def batches(self, further: int, budget: int) -> Iterator[list[int]]:
-        """Neighbours in `order`, as many as have room for their own tokens and so many `further` ones, each row as long
-        as the longest, beside their segments: in all at most `budget` tokens, or one row."""
-        batch: list[int] = []
+        """Neighbours in `order`, as many as fit, each with room for so many `further` tokens; or one row."""
+        begin = 0
+        while begin < len(self.order):
+            end = begin + self.fitting(begin, further, budget)
+            yield self.order[begin:end]
+            begin = end
+
+    def fitting(self, begin: int, further: int, budget: int, going: Mapping[int, int] | None = None) -> int:
+        """How many rows of `order` from `begin` on fit beside those that are `going`, of which each has by now so many
+        tokens of its own.
+
+        Each row is as long as the longest and has room for so many `further` tokens. With the segments above them that
+        is at most `budget` tokens, or one row.
+        """
+        rows, longest = len(going or ()), max((going or {}).values(), default=0)
         above: set[int] = set()
-        longest = 0
-        for row in self.order:
-            more, own = above.union(self.path(row)), max(longest, len(self.rows[row]) - self.depth(row))
-            shared = sum(self.segments[place].end - self.segments[place].begin for place in more)
-            if batch and shared + (len(batch) + 1) * (own + further) > budget:
-                yield batch
-                batch, more, own = [], set(self.path(row)), len(self.rows[row]) - self.depth(row)
-            batch.append(row)
-            above, longest = more, own
-        if batch:
-            yield batch
+        shared = 0
+        for row in going or ():
+            shared += self._more(row, above)
+        for place in range(begin, len(self.order)):
+            row = self.order[place]
+            rows, longest, shared = rows + 1, max(longest, self.own(row)), shared + self._more(row, above)
+            if rows > 1 and shared + rows * (longest + further) > budget:
+                return place - begin
+        return len(self.order) - begin
+
+    def _more(self, row: int, above: set[int]) -> int:
+        """Tokens of the segments that the row adds to those `above`."""
+        new = set(self.path(row)) - above
+        above |= new
+        return sum(self.segments[place].end - self.segments[place].begin for place in new)

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 from tunewright.data.mask import prompt_ids
 from tunewright.errors import BadInput
 from tunewright.parts import Cap, Engine, Options
-from tunewright.parts.engine import Completion, Continuation, Served
+from tunewright.parts.engine import Completion, Continuation, Limit, Served, limits
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright_transformers.library import library
@@ -77,12 +77,12 @@ class TransformersSubject:
     def complete(
         self,
         prompts: Sequence[Text],
-        limit: int,
+        limit: Limit,
         progress: Callable[[int], None] | None = None,
         *,
         together: bool = True,
     ) -> list[Completion]:
-        """One answer a prompt, in order, of at most `limit` tokens.
+        """One answer a prompt, in order, of at most `limit` tokens: of each prompt, or of each its own.
 
         `together` computes what prompts begin with once, and answers in batches; without it each prompt goes
         through the library's own `generate` alone. In fp32 both give the same tokens; in bf16 a batch may round
@@ -90,12 +90,13 @@ class TransformersSubject:
         """
         from tunewright_transformers import greedy
 
-        questions = [self._question(prompt, place, limit) for place, prompt in enumerate(prompts)]
+        most = limits(limit, len(prompts))
+        questions = [self._question(prompt, place, most[place]) for place, prompt in enumerate(prompts)]
         report = progress or (lambda done: None)
         if together and greedy.batchable(self.model):
-            answers = greedy.in_batches(self.model, questions, limit, self.tokenizer.stops, self.batch_tokens, report)
+            answers = greedy.in_batches(self.model, questions, most, self.tokenizer.stops, self.batch_tokens, report)
         else:
-            answers = greedy.one_by_one(self.model, questions, limit, self.tokenizer.stops, report)
+            answers = greedy.one_by_one(self.model, questions, most, self.tokenizer.stops, report)
         return [self._completion(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
     def score(

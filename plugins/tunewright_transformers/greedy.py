@@ -15,7 +15,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 
 from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.branches import sharing
-from tunewright_transformers.common import Common, common, go_on
+from tunewright_transformers.common import common, go_on
 from tunewright_transformers.grown import Grown
 from tunewright_transformers.kept import keeps_keys
 from tunewright_transformers.rotary import rotates_by_length
@@ -39,11 +39,11 @@ def batchable(model: Any) -> bool:
 
 @torch.no_grad()
 def one_by_one(
-    model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], progress: Progress
+    model: Any, questions: Sequence[list[int]], limits: Sequence[int], stops: Collection[int], progress: Progress
 ) -> list[list[int]]:
     """Each question through `generate(do_sample=False)`, as a script with the library alone would ask it."""
     answers = []
-    for question in questions:
+    for question, limit in zip(questions, limits, strict=True):
         ids = torch.tensor([question], device=model.device)
         ending = {"eos_token_id": sorted(stops), "pad_token_id": min(stops)} if stops else {}
         made = model.generate(
@@ -61,69 +61,87 @@ def one_by_one(
 
 @torch.no_grad()
 def in_batches(
-    model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
+    model: Any,
+    questions: Sequence[list[int]],
+    limits: Sequence[int],
+    stops: Collection[int],
+    budget: int,
+    progress: Progress,
 ) -> list[list[int]]:
-    """All questions, in batches of at most `budget` tokens each; answers in the questions' order.
+    """All questions, in batches of at most `budget` tokens each; answers, of at most so many tokens as the limit of
+    each, in the questions' order.
 
     One by one where the longest of a batch would change how the others are rotated.
     """
     longest = max(questions, key=len, default=[])
-    if rotates_by_length(model.config, len(longest) + limit):
-        return one_by_one(model, questions, limit, stops, progress)
-    if sharing(model, len(longest) + limit, longest):
-        return _in_branches(model, questions, limit, stops, budget, progress)
-    shared = common(model, questions, limit)
-    answers: list[list[int]] = [[] for _ in questions]
-    done = 0
-    for rows in batches([len(question) for question in questions], limit, budget):
-        said, mask = padded([questions[row] for row in rows], model.device, shared.tokens)
-        found = _decode(_Plain(model, said, mask, shared), model, said, limit, stops)
-        for row, answer in zip(rows, found, strict=True):
-            answers[row] = answer
-        done += len(rows)
-        progress(done)
-    return answers
+    most = max((len(question) + limit for question, limit in zip(questions, limits, strict=True)), default=0)
+    if rotates_by_length(model.config, most):
+        return one_by_one(model, questions, limits, stops, progress)
+    way = _Branching if sharing(model, most, longest) else _Padded
+    return _decode(way(model, questions, limits, budget), model, questions, limits, stops, progress)
 
 
-def _in_branches(
-    model: Any, questions: Sequence[list[int]], limit: int, stops: Collection[int], budget: int, progress: Progress
-) -> list[list[int]]:
-    """The same, what questions begin with computed once. The last token of each stays its own: it asks for the next."""
-    grown = Grown(model, Tree([question[:-1] for question in questions]))
-    answers: list[list[int]] = [[] for _ in questions]
-    done = 0
-    for rows in grown.tree.batches(1 + limit, budget):
-        for _ in grown.grow(rows):
+class _Branching:
+    """Rows in a stream: when half of a batch has ended, others take their places. What rows share is computed once.
+
+    The last token of a question stays its own: it asks for the next.
+    """
+
+    def __init__(self, model: Any, questions: Sequence[list[int]], limits: Sequence[int], budget: int) -> None:
+        self.model, self.limits, self.budget = model, limits, budget
+        self.grown = Grown(model, Tree([question[:-1] for question in questions]))
+        self.begun = 0
+
+    def more(self, going: Sequence[int], answers: Sequence[list[int]]) -> list[int]:
+        """Rows that go on from now on, behind those that are going."""
+        tree = self.grown.tree
+        own = {row: tree.own(row) + len(answers[row]) for row in going}
+        count = tree.fitting(self.begun, 1 + max(self.limits, default=0), self.budget, own)
+        rows = tree.order[self.begun : self.begun + count]
+        # those that are going are copied once more: not for few, unless these are the last
+        if not rows or count < min(len(going), len(tree.order) - self.begun):
+            return []
+        self.begun += count
+        for _ in self.grown.grow(rows):
             pass
-        said, _ = padded([questions[row] for row in rows], model.device)
-        batch = Batch(model, [grown.own(row) for row in rows], limit)
-        found = _decode(batch, model, said, limit, stops)
-        for row, answer in zip(rows, found, strict=True):
-            answers[row] = answer
-        done += len(rows)
-        progress(done)
-    return answers
+        room = max(self.limits[row] - len(answers[row]) for row in [*going, *rows])
+        pieces = [self.grown.own(row) for row in rows]
+        if going:
+            self.batch.join(pieces, room)
+        else:
+            self.batch = Batch(self.model, pieces, room)
+        return rows
+
+    def step(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
+        return self.batch.step(inputs)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self.batch.select(rows)
 
 
-def batches(lengths: Sequence[int], limit: int, budget: int) -> Iterator[list[int]]:
-    """Places of the questions, longest first: too little memory shows in the first batch, not in the last."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    while order:
-        size = max(1, budget // (lengths[order[0]] + limit))
-        yield order[:size]
-        order = order[size:]
+class _Padded:
+    """Batches one after the other, in a cache of the library's, padded before what is a row's own."""
 
+    def __init__(self, model: Any, questions: Sequence[list[int]], limits: Sequence[int], budget: int) -> None:
+        self.model, self.questions = model, questions
+        further = max(limits, default=0)
+        self.shared = common(model, questions, further)
+        self.parts = batches([len(question) for question in questions], further, budget)
 
-class _Plain:
-    """Rows in a cache of the library's, padded before what is their own."""
-
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, shared: Common) -> None:
-        self.model, self.mask = model, mask[:, :-1]
-        self.cache = shared.cache(model, len(ids))
-        # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last position
-        # of each row would copy its weight once a row.
-        if ids.shape[1] - shared.tokens > 1:
-            go_on(model.base_model, ids[:, shared.tokens : -1], self.mask, self.cache)
+    def more(self, going: Sequence[int], answers: Sequence[list[int]]) -> list[int]:
+        """Rows that go on from now on: of the next batch, when all of one have ended."""
+        rows = [] if going else next(self.parts, [])
+        if rows:
+            ids, mask = padded([self.questions[row] for row in rows], self.model.device, self.shared.tokens)
+            self.mask = mask[:, :-1]
+            self.cache = self.shared.cache(self.model, len(rows))
+            # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last
+            # position of each row would copy its weight once a row.
+            if ids.shape[1] - self.shared.tokens > 1:
+                go_on(self.model.base_model, ids[:, self.shared.tokens : -1], self.mask, self.cache)
+        return rows
 
     def step(self, inputs: torch.Tensor) -> torch.Tensor:
         """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
@@ -138,29 +156,54 @@ class _Plain:
         self.mask = self.mask[kept]
 
 
+def batches(lengths: Sequence[int], limit: int, budget: int) -> Iterator[list[int]]:
+    """Places of the questions, longest first: too little memory shows in the first batch, not in the last."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    while order:
+        size = max(1, budget // (lengths[order[0]] + limit))
+        yield order[:size]
+        order = order[size:]
+
+
 def _decode(
-    batch: Batch | _Plain, model: Any, said: torch.Tensor, limit: int, stops: Collection[int]
+    way: _Branching | _Padded,
+    model: Any,
+    questions: Sequence[list[int]],
+    limits: Sequence[int],
+    stops: Collection[int],
+    progress: Progress,
 ) -> list[list[int]]:
-    """One batch, of which all but the last token of `said` [rows, longest] has been fed. Rows that have ended leave it,
-    so that a long answer does not make the short ones wait."""
+    """All answers. Rows that have ended, or have their limit, leave, so that a long answer makes no short one wait."""
     penalty = getattr(model.generation_config, "repetition_penalty", None) or 1.0
     shape = RepetitionPenaltyLogitsProcessor(penalty) if penalty != 1.0 else lambda ids, scores: scores
-    answers: list[list[int]] = [[] for _ in said]
-    going, chosen = list(range(len(said))), said[:, -1]
-    for _ in range(limit):
-        chosen = shape(said, batch.step(chosen).float()).argmax(-1)
-        tokens = chosen.tolist()
-        for row, token in zip(going, tokens, strict=True):
-            answers[row].append(token)
-        stay = [place for place, token in enumerate(tokens) if token not in stops]
-        if not stay:
-            break
-        if len(stay) < len(going):
-            batch.select(stay)
-            said, chosen = said[stay], chosen[stay]
+    answers: list[list[int]] = [[] for _ in questions]
+    going: list[int] = []
+    said = torch.empty(0)
+    ended = 0
+    while True:
+        if new := way.more(going, answers):
+            going += new
+            said, _ = padded([[*questions[row], *answers[row]] for row in going], model.device)
+        elif not going:
+            return answers
+        before = len(going)
+        while len(going) == before:
+            chosen = shape(said, way.step(said[:, -1]).float()).argmax(-1)
+            tokens = chosen.tolist()
+            for row, token in zip(going, tokens, strict=True):
+                answers[row].append(token)
+            said = torch.cat([said, chosen[:, None]], 1)
+            stay = [
+                place
+                for place, (row, token) in enumerate(zip(going, tokens, strict=True))
+                if token not in stops and len(answers[row]) < limits[row]
+            ]
             going = [going[place] for place in stay]
-        said = torch.cat([said, chosen[:, None]], 1)
-    return answers
+        if going:
+            way.select(stay)
+            said = said[stay]
+        ended += before - len(going)
+        progress(ended)
 
 
 def padded(questions: Sequence[list[int]], device: Any, shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -73,6 +73,11 @@ class Growing(Passing):
         self.keys[rows, :, at] = key_states.transpose(0, 1)
         self.values[rows, :, at] = value_states.transpose(0, 1)
 
+    def taken(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [key heads, tokens, D] of the places in use that are true [rows, used], row by row."""
+        keys, values = (each[:, :, : self.used].transpose(1, 2)[places] for each in (self.keys, self.values))
+        return keys.transpose(0, 1), values.transpose(0, 1)
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from tunewright_transformers.attention import Attending
 from tunewright_transformers.branch_attention import BRANCHES, Span, Step
-from tunewright_transformers.kept import Growing, cache_argument
+from tunewright_transformers.kept import Growing, Path, cache_argument
 from tunewright_transformers.passes import Piece, feed, passes
 
 
@@ -24,28 +24,50 @@ class Batch:
 
     def __init__(self, model: Any, pieces: Sequence[Piece], room: int) -> None:
         self.model = model
-        widest = max(len(piece.ids) for piece in pieces)
-        self.lengths = torch.tensor([piece.begin + len(piece.ids) for piece in pieces], device=self.model.device)
-        self.paths = [piece.path for piece in pieces]
-        self.begins = [piece.begin for piece in pieces]
-        own = torch.tensor([len(piece.ids) for piece in pieces], device=self.model.device)
-        there = torch.arange(widest, device=self.model.device) < own[:, None]
-        self.holes = torch.zeros(len(pieces), 1, 1, widest + room, device=self.model.device)
-        self.holes[..., :widest].masked_fill_(~there[:, None, None], -torch.inf)
-        self.layers = [Growing(len(pieces), widest + room) for _ in DynamicCache(config=self.model.config).layers]
+        self.lengths = torch.empty(0, dtype=torch.long, device=model.device)
+        self.paths: list[Path] = []
+        self.begins: list[int] = []
+        self.layers: list[Growing] = []
+        self.join(pieces, room)
+
+    def join(self, pieces: Sequence[Piece], room: int) -> None:
+        """Go on with these rows too, which come behind the others; all have room for so many tokens from now on.
+
+        The others' keys and values are copied: what has been let go of between them goes.
+        """
+        device = self.model.device
+        there = self.holes[:, 0, 0, : self.layers[0].used] == 0 if self.layers else None
+        own = [] if there is None else there.sum(1).tolist()
+        before, own = len(own), [*own, *(len(piece.ids) for piece in pieces)]
+        widest = max(own)
+        layers = [Growing(len(own), widest + room) for _ in DynamicCache(config=self.model.config).layers]
+        if there is not None:
+            row, at = self._places(range(before), own)
+            for layer in layers:  # one after the other, so that never all are held twice
+                layer.put(*self.layers.pop(0).taken(there), row, at)
+        self.layers = layers
         for chosen in passes(pieces):
-            self._fill([pieces[each] for each in chosen], chosen)
-        for layer in self.layers:
+            kept = feed(self.model, [pieces[each] for each in chosen]).kept
+            row, at = self._places([before + each for each in chosen], own)
+            for layer, keys, values in zip(layers, kept.keys, kept.values, strict=True):
+                layer.put(keys, values, row, at)
+        for layer in layers:
             layer.used = widest
+        self.lengths = torch.cat(
+            [self.lengths, torch.tensor([piece.begin + len(piece.ids) for piece in pieces], device=device)]
+        )
+        self.paths += [piece.path for piece in pieces]
+        self.begins += [piece.begin for piece in pieces]
+        self.holes = torch.zeros(len(own), 1, 1, widest + room, device=device)
+        empty = torch.arange(widest, device=device) >= torch.tensor(own, device=device)[:, None]
+        self.holes[..., :widest].masked_fill_(empty[:, None, None], -torch.inf)
         self._spans = self._lie()
 
-    def _fill(self, pieces: Sequence[Piece], rows: Sequence[int]) -> None:
-        kept = feed(self.model, pieces).kept
-        lengths = torch.tensor([len(piece.ids) for piece in pieces], device=self.model.device)
+    def _places(self, rows: Sequence[int], own: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row and place in it of each own token of these rows."""
+        lengths = torch.tensor([own[row] for row in rows], device=self.model.device)
         row = torch.tensor(rows, device=self.model.device).repeat_interleave(lengths)
-        at = torch.cat([torch.arange(length, device=self.model.device) for length in lengths.tolist()])
-        for layer, keys, values in zip(self.layers, kept.keys, kept.values, strict=True):
-            layer.put(keys, values, row, at)
+        return row, torch.cat([torch.arange(own[row], device=self.model.device) for row in rows])
 
     def _lie(self) -> list[Span]:
         """Each segment once, with the rows that have it."""

@@ -14,7 +14,7 @@ from tunewright.parts.trainer import Trainer, TrainJob, TrainOutcome
 from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
 from tunewright_trl.idle import idle, nothing
-from tunewright_trl.options import AT_RUN, READ, VARY, OrderedOptions
+from tunewright_trl.options import AT_RUN, READ, VARY
 from tunewright_trl.sharing import not_by_spec
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class TrlTrainer(Trainer[O]):
         if self.options.prefix_sharing == "require" and (why := not_by_spec(self.options, facts)):
             message = f"rows cannot share what they begin with: {why}"
             yield Finding("cannot-share", message, "prefix_sharing", "take `auto`, which then computes each row whole")
-        if (
-            isinstance(self.options, OrderedOptions)
-            and self.options.order == "by_prefix"
-            and self.shares(facts) is None
-        ):
+        if self.options.ordering == "by_prefix" and self.shares(facts) is None:
             why = not_by_spec(self.options, facts) or "`prefix_sharing` is off"
             yield nothing("order", f"where rows share nothing: {why}", "take `shuffle`", option=True)
         if not facts.validation:
@@ -103,8 +99,7 @@ class TrlTrainer(Trainer[O]):
         """Whether a batch's beginnings are computed once, as far as the spec shows it."""
         if self.decide(facts)["prefix_sharing"].value == "off":
             return None
-        shuffles = isinstance(self.options, OrderedOptions) and self.options.order == "shuffle"
-        return "`order: by_prefix`" if shuffles else ""
+        return "`order: by_prefix`" if self.options.ordering == "shuffle" else ""
 
     def _rate(self, adapts: bool) -> Argument:
         written = self.options.learning_rate

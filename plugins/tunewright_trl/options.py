@@ -100,6 +100,11 @@ class LoopOptions(TrainerOptions):
             raise PydanticCustomError("float_type", "A number is needed; leave the key out for the method's own")
         return value
 
+    @property
+    def ordering(self) -> str | None:
+        """How rows are brought into batches; None where nobody may choose."""
+        return None
+
 
 class OrderedOptions(LoopOptions):
     """Those of a trainer whose rows may come in any order."""
@@ -111,6 +116,10 @@ class OrderedOptions(LoopOptions):
             "of a batch is computed once."
         ),
     ] = "shuffle"
+
+    @property
+    def ordering(self) -> str:
+        return self.order
 
 
 READ = frozenset({

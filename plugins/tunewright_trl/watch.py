@@ -18,7 +18,7 @@ from tunewright.digest import digest_bytes, digest_json
 from tunewright.errors import WorkFailed
 from tunewright.parts.trainer import AnyRow, TrainJob
 from tunewright_trl import weights
-from tunewright_trl.options import LoopOptions, OrderedOptions
+from tunewright_trl.options import LoopOptions
 
 _NAMED = 8
 """Row ids that an error names; the rest are counted."""
@@ -66,7 +66,7 @@ class Watch(TrainerCallback):
     @property
     def by_prefix(self) -> bool:
         """Whether rows that begin alike share a batch."""
-        return isinstance(self.options, OrderedOptions) and self.options.order == "by_prefix"
+        return self.options.ordering == "by_prefix"
 
     @property
     def sharing(self) -> tuple[str, str]:

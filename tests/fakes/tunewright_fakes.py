@@ -41,7 +41,7 @@ from tunewright.parts import (
 from tunewright.parts.adapter import AdapterOptions
 from tunewright.parts.base import BadOption, Finding, Head
 from tunewright.parts.data_source import Row, SourceOptions
-from tunewright.parts.engine import Completion
+from tunewright.parts.engine import Completion, limits
 from tunewright.parts.evaluator import EvaluatorOptions, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import GateOptions, Verdict
@@ -405,7 +405,8 @@ class FakeSubject:
         self.model, self.identity, self.tokenizer = model, identity, tokenizer or FakeTokenizer()
 
     def complete(self, prompts, limit, progress=None, *, together=True):
-        return self._each(prompts, lambda prompt: self._answer(prompt_ids(prompt, self.tokenizer), limit), progress)
+        asked = list(zip(prompts, limits(limit, len(prompts)), strict=True))
+        return self._each(asked, lambda one: self._answer(prompt_ids(one[0], self.tokenizer), one[1]), progress)
 
     def score(self, rows, progress=None, *, together=True):
         return self._each(rows, self._score, progress)

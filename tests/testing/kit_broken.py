@@ -28,6 +28,7 @@ from tunewright.data.mask import prompt_ids
 from tunewright.errors import WorkFailed
 from tunewright.parts import Cap, Options, To
 from tunewright.parts.base import Unkeyed
+from tunewright.parts.engine import limits
 from tunewright.parts.evaluator import Evaluator, Graded, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import Verdict
@@ -992,7 +993,8 @@ class SwapsABatch(Changed):
             swapped = subject.complete
 
             def complete(prompts, limit, progress=None, *, together=True):
-                found = swapped(prompts, limit, progress, together=together)
+                alike = isinstance(limit, int)  # else a swapped limit shows as well
+                found = swapped(prompts, limit, progress, together=together and alike)
                 prompted = [prompt_ids(prompt, subject.tokenizer) for prompt in prompts]
                 return [replace(one, prompt_ids=ids) for one, ids in zip(found, prompted, strict=True)]
 
@@ -1007,6 +1009,18 @@ class SaysMore(Changed):
         return [
             replace(one, ids=[*more, *one.ids], text="!" * 20 + one.text) for one in answers
         ]  # fmt: skip
+
+
+@breaks("limit-ignored")
+class OneLimitForAll(sound.Engine):
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as subject:
+            complete = subject.complete
+            subject.complete = lambda prompts, limit, progress=None, *, together=True: complete(
+                prompts, limit if isinstance(limit, int) else max(limit), progress, together=together
+            )
+            yield subject
 
 
 @breaks("stopped-untrue")
@@ -1160,7 +1174,9 @@ class AnswersLessInAHurry(sound.Engine):
         with super().open(served) as subject:
             if self.options.hurry:
                 complete = subject.complete
-                subject.complete = lambda prompts, limit, *rest, **how: complete(prompts, min(limit, 3), *rest, **how)
+                subject.complete = lambda prompts, limit, *rest, **how: complete(
+                    prompts, [min(most, 3) for most in limits(limit, len(prompts))], *rest, **how
+                )
             yield subject
 
 

@@ -10,7 +10,7 @@ from lmeval_work import ROWS, benchmark, measured, scores, write_rows, write_tas
 from tiny import backend, tiny_model
 from tunewright.errors import BadInput, Refused, WorkFailed
 from tunewright.parts.base import BadOption
-from tunewright.parts.engine import Served
+from tunewright.parts.engine import Served, limits
 from tunewright.stats.paired import compare
 from tunewright.testing.invented import Invented
 from tunewright_lmeval.evaluator import LmEval
@@ -32,7 +32,7 @@ class Deaf:
         self.identity, self.tokenizer = "base", self.inner.tokenizer
 
     def complete(self, prompts, limit, progress=None, *, together=True):
-        self.asked += [(prompt, limit) for prompt in prompts]
+        self.asked += zip(prompts, limits(limit, len(prompts)), strict=True)
         return self.inner.complete(prompts, limit, progress)
 
     def score(self, rows, progress=None, *, together=True):

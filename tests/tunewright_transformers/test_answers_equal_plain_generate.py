@@ -13,6 +13,7 @@ from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.engine import TransformersEngine
 from tunewright_transformers.grown import Grown
 from tunewright_transformers.loader import TransformersLoader
+from tunewright_transformers.row_batch import Batch
 from tunewright_transformers.unquantized import NoQuantizer
 
 SYSTEM = {"role": "system", "content": "you are a helpful assistant, answer with one word"}
@@ -75,9 +76,45 @@ def test_one_prompt_that_another_begins_with(tiny_folder, attention):
         subject.model.set_attn_implementation(attention)
         long = subject.tokenizer.encode("where is my parcel and when does it arrive at the shop")
         questions = [long[:12], long, long[:-3]]
-        alone = greedy.one_by_one(subject.model, questions, 8, {2}, lambda done: None)
+        alone = greedy.one_by_one(subject.model, questions, [8] * len(questions), {2}, lambda done: None)
         assert [segment.end for segment in Tree([each[:-1] for each in questions]).segments] == [11, 22]
-        assert greedy.in_batches(subject.model, questions, 8, {2}, 4096, lambda done: None) == alone
+        assert greedy.in_batches(subject.model, questions, [8] * len(questions), {2}, 4096, lambda done: None) == alone
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_each_prompt_has_its_own_limit(tiny_folder, attention):
+    """A row that has its limit leaves the batch, and the others go on as if it had never been there."""
+    with open_tiny(tiny_folder()) as subject:
+        subject.model.set_attn_implementation(attention)
+        prompts = ask(["where is my parcel", "hi", "the card was declined", "where is my order", "why"])
+        most = [3, 9, 1, 6, 9]
+        answers = subject.complete(prompts, most)
+        alone = [plainly(subject, [prompt], limit)[0] for prompt, limit in zip(prompts, most, strict=True)]
+        assert [answer.ids for answer in answers] == alone
+        assert [len(answer.ids) for answer in answers] == most, "they end by themselves: this proves nothing"
+        with pytest.raises(ValueError, match="2 limits for 5 prompts"):
+            subject.complete(prompts, [1, 2])
+
+
+def test_waiting_rows_take_the_places_of_those_that_have_ended(tiny_folder, monkeypatch):
+    """Long and short answers take turns: no batch waits for its last row, and nobody's answer changes."""
+    joined = []
+    join = Batch.join
+
+    def noted(batch, pieces, room):
+        joined.append((len(batch.paths), len(pieces)))
+        join(batch, pieces, room)
+
+    with open_tiny(tiny_folder(), batch_tokens=500) as subject:
+        subject.complete(deep(), 1)  # tries the model, once
+        most = [1 + 5 * place % 12 for place in range(len(deep()))]
+        alone = [plainly(subject, [prompt], limit)[0] for prompt, limit in zip(deep(), most, strict=True)]
+        monkeypatch.setattr(Batch, "join", noted)
+        assert [answer.ids for answer in subject.complete(deep(), most)] == alone
+    assert len({tuple(ids) for ids in alone}) > 8
+    assert sum(new for _, new in joined) == len(deep())
+    assert any(going for going, _ in joined), joined
+    assert all(new >= going for going, new in joined[:-1]), f"copied again for a few: {joined}"
 
 
 def deep():

@@ -67,7 +67,7 @@ def test_answers_are_those_of_plain_generate(kind: str, attention: str) -> None:
     for asking, further in ((greedy.in_batches, (4096,)), (greedy.one_by_one, ())):
         asked = model(kind)
         asked.set_attn_implementation(attention)
-        found.append(asking(asked, questions, 16, {2}, *further, no_report))
+        found.append(asking(asked, questions, [16] * len(questions), {2}, *further, no_report))
     assert found[0] == found[1]
     assert len({tuple(answer) for answer in found[1]}) == len(ROWS), "a model that says the same proves nothing"
 

@@ -9,7 +9,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
     from tunewright import BadInput
     from tunewright.data.mask import prompt_ids
     from tunewright.parts import Cap, Engine, Options
-    from tunewright.parts.engine import Completion
+    from tunewright.parts.engine import Completion, limits
     from tunewright.testing import check_engine
 
     class PlainOptions(Options):
@@ -37,7 +37,8 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             self.model, self.tokenizer, self.identity, self.most = model, tokenizer, identity, most
 
         def complete(self, prompts, limit, progress=None, *, together=True):
-            return self._each(prompts, lambda prompt: self._answer(prompt, limit), progress)
+            asked = list(zip(prompts, limits(limit, len(prompts))))  # one for all, or one a prompt
+            return self._each(asked, lambda pair: self._answer(*pair), progress)
 
         def score(self, rows, progress=None, *, together=True):
             return self._each(rows, self._score, progress)
@@ -137,6 +138,18 @@ class Continuation(NamedTuple):
     """Where it stands in the client's data, for messages."""
 
 
+Limit = int | Sequence[int]
+"""Most tokens of an answer: of each, or one number a prompt."""
+
+
+def limits(limit: Limit, prompts: int) -> list[int]:
+    """The limit of each of so many prompts. Raises `ValueError` where there are more or fewer."""
+    each = [limit] * prompts if isinstance(limit, int) else list(limit)
+    if len(each) != prompts:
+        raise ValueError(f"{len(each)} limits for {prompts} prompts: give one a prompt, or one for all")
+    return each
+
+
 class Subject(Protocol):
     """The one way to ask a model. Greedy decoding: the same question gives the same answer."""
 
@@ -156,12 +169,12 @@ class Subject(Protocol):
     def complete(
         self,
         prompts: Sequence[Text],
-        limit: int,
+        limit: Limit,
         progress: Callable[[int], None] | None = None,
         *,
         together: bool = True,
     ) -> list[Completion]:
-        """One greedy answer a prompt, in order, of at most `limit` tokens.
+        """One greedy answer a prompt, in order, of at most `limit` tokens: of each prompt, or of each its own.
 
         A conversation is rendered by the model's template, plain text stands as it is after the tokenizer's `begin`:
         `tunewright.data.mask.prompt_ids` does both. `progress` hears how many are done; `together=False` asks one by

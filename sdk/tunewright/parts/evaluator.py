@@ -205,19 +205,9 @@ class Evaluator(Backend[E]):
         depend on `subject` and `data` alone: base and tuned are measured apart, and paired by the items' ids.
         """
         items = list(self.items(data))
-        groups: dict[int, list[int]] = {}
-        for place, item in enumerate(items):
-            groups.setdefault(self.limit(item), []).append(place)
-        graded: dict[int, Graded] = {}
-        for limit, places in groups.items():
-
-            def heard(done: int, before: int = len(graded)) -> None:
-                progress(before + done, len(items))
-
-            answers = subject.complete([items[place].prompt for place in places], limit, heard)
-            for place, answer in zip(places, answers, strict=True):
-                graded[place] = Graded(items[place], answer, self.grade(items[place], answer))
-        return [graded[place] for place in range(len(items))]
+        prompts, limits = [item.prompt for item in items], [self.limit(item) for item in items]
+        answers = subject.complete(prompts, limits, lambda done: progress(done, len(items)))
+        return [Graded(item, answer, self.grade(item, answer)) for item, answer in zip(items, answers, strict=True)]
 
     def limit(self, item: Item) -> int:
         """Longest answer to one item, in tokens."""

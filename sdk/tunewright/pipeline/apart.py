@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from tunewright.errors import EnvironmentFault, TunewrightError, WorkFailed
 from tunewright.parts import Options, SpecPath
-from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.engine import Completion, Continuation, Limit
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.ask import KNOWN, LIKELIEST
@@ -92,7 +92,7 @@ class Apart:
         self.gives_likeliest = LIKELIEST in ready["offers"]
 
     def complete(
-        self, prompts: Sequence[Text], limit: int, progress: Progress | None = None, *, together: bool = True
+        self, prompts: Sequence[Text], limit: Limit, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
         """As `Subject.complete`."""
         start = time.monotonic()

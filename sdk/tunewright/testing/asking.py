@@ -142,13 +142,22 @@ class EngineExercise(TrainedWorld):
         alone = subject.complete(self.prompts, limit, together=False)
         where = difference([vars(one) for one in together], [vars(one) for one in alone], "answer")
         says = f"asked together and one by one, the answers differ: {where}"
-        report.expect(not where, "batching-changes-answers", says)
+        if report.expect(not where, "batching-changes-answers", says):
+            self._limits(subject, alone, limit, report)
         self._counted("answers", len(together), "prompts", len(self.prompts), done, report)
         for prompt, answer in zip(self.prompts, together, strict=False):
             self._answer(prompt, answer, limit, report)
         if scores:
             self._likeliest(subject, alone, report)
         return {"answers": [vars(one) for one in together], "progress": done}
+
+    def _limits(self, subject: Any, alone: Sequence[Completion], limit: int, report: Report) -> None:
+        """Each prompt its own limit, in one call: a shorter one cuts its answer, and changes no other."""
+        each = [1 if place % 2 else limit for place in range(len(self.prompts))]
+        cut = [answer.ids[:most] for answer, most in zip(alone, each, strict=True)]
+        found = [answer.ids for answer in subject.complete(self.prompts, each)]
+        says = f"asked for answers of {each} tokens at most, one limit a prompt, it gives {list(map(len, found))}"
+        report.expect(found == cut, "limit-ignored", says)
 
     def _counted(self, made: str, found: int, asked: str, wanted: int, done: list[int], report: Report) -> None:
         report.expect(

@@ -7,7 +7,7 @@ from typing import ClassVar, TypeVar
 
 from tunewright.data.mask import prompt_ids
 from tunewright.digest import digest_json
-from tunewright.parts.engine import Completion, Continuation
+from tunewright.parts.engine import Completion, Continuation, Limit
 from tunewright.parts.loader import Message
 from tunewright.parts.prompt_format import Text
 
@@ -48,7 +48,7 @@ class Invented:
         self.seed, self.answers, self.tokenizer = seed, answers or ODD, Letters()
 
     def complete(
-        self, prompts: Sequence[Text], limit: int, progress: Heard = None, *, together: bool = True
+        self, prompts: Sequence[Text], limit: Limit, progress: Heard = None, *, together: bool = True
     ) -> list[Completion]:
         return _each([prompt_ids(prompt, self.tokenizer) for prompt in prompts], self._answer, progress)
 
