@@ -179,8 +179,9 @@ class SubjectModel(TemplateLM):
         """
         found = []
         limits = [min(self.longest, longest_of(request.args[1]) or self.longest) for request in requests]
+        prompts = [self._prompt(request.args[0]) for request in requests]
         with self._engine() as subject:
-            answers = subject.complete([self._prompt(request.args[0]) for request in requests], limits, self._hear)
+            answers = subject.complete(prompts, limits, self._hear)
         self.done += len(requests)
         for request, answer in zip(requests, answers, strict=True):
             found.append(_cut(answer.text, request.args[1].get("until")))

@@ -47,29 +47,28 @@ class Tree:
 
     def batches(self, further: int, budget: int) -> Iterator[list[int]]:
         """Neighbours in `order`, as many as fit, each with room for so many `further` tokens; or one row."""
-        begin = 0
+        begin, all_alike = 0, [further] * len(self.rows)
         while begin < len(self.order):
-            end = begin + self.fitting(begin, further, budget)
+            end = begin + self.fitting(begin, all_alike, budget)
             yield self.order[begin:end]
             begin = end
 
-    def fitting(self, begin: int, further: int, budget: int, going: Mapping[int, int] | None = None) -> int:
-        """How many rows of `order` from `begin` on fit beside those that are `going`, of which each has by now so many
-        tokens of its own.
+    def fitting(self, begin: int, further: Sequence[int], budget: int, going: Mapping[int, int] | None = None) -> int:
+        """How many rows of `order` from `begin` on fit beside those that are `going`, of which each has got so many
+        tokens more than it began with.
 
-        Each row is as long as the longest and has room for so many `further` tokens. With the segments above them that
-        is at most `budget` tokens, or one row.
+        Each row takes as much as the longest, and has room for the most of what is `further` to come: by row, counted
+        from its beginning. With the segments above them that is at most `budget` tokens, or one row.
         """
-        rows, longest = len(going or ()), max((going or {}).values(), default=0)
+        longest = room = shared = 0
         above: set[int] = set()
-        shared = 0
-        for row in going or ():
+        for count, row in enumerate([*(going or ()), *self.order[begin:]]):
+            got = going[row] if going and row in going else 0
+            longest, room = max(longest, self.own(row) + got), max(room, further[row] - got)
             shared += self._more(row, above)
-        for place in range(begin, len(self.order)):
-            row = self.order[place]
-            rows, longest, shared = rows + 1, max(longest, self.own(row)), shared + self._more(row, above)
-            if rows > 1 and shared + rows * (longest + further) > budget:
-                return place - begin
+            new = count - len(going or ())
+            if new >= 0 and count and shared + (count + 1) * (longest + room) > budget:
+                return new
         return len(self.order) - begin
 
     def _more(self, row: int, above: set[int]) -> int:

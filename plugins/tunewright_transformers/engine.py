@@ -1,4 +1,4 @@
-"""The embedded engine: asks a model in this process, in static batches. Small, and the reference for exactness."""
+"""The embedded engine: asks a model in this process, in batches that rows leave and join; small, and exact."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import RepetitionPenaltyLogitsProcessor
+from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor
 
 from tunewright_transformers.beginnings import Tree
 from tunewright_transformers.branches import sharing
 from tunewright_transformers.common import common, go_on
 from tunewright_transformers.grown import Grown
-from tunewright_transformers.kept import keeps_keys
+from tunewright_transformers.kept import exceeded_window, keeps_keys
 from tunewright_transformers.rotary import rotates_by_length
 from tunewright_transformers.row_batch import Batch
 
@@ -71,14 +71,46 @@ def in_batches(
     """All questions, in batches of at most `budget` tokens each; answers, of at most so many tokens as the limit of
     each, in the questions' order.
 
-    One by one where the longest of a batch would change how the others are rotated.
+    What a row needs decides for that row alone: one that is so long that others beside it would be rotated otherwise is
+    asked alone, one that a window cuts is asked in a padded batch, which shares what all in it begin with.
     """
-    longest = max(questions, key=len, default=[])
-    most = max((len(question) + limit for question, limit in zip(questions, limits, strict=True)), default=0)
-    if rotates_by_length(model.config, most):
-        return one_by_one(model, questions, limits, stops, progress)
-    way = _Branching if sharing(model, most, longest) else _Padded
-    return _decode(way(model, questions, limits, budget), model, questions, limits, stops, progress)
+    answers: list[list[int]] = [[] for _ in questions]
+    done = 0
+    for way, rows in _ways(model, questions, limits):
+        asked, most = [questions[row] for row in rows], [limits[row] for row in rows]
+
+        def heard(more: int, before: int = done) -> None:
+            progress(before + more)
+
+        if way is None:
+            found = one_by_one(model, asked, most, stops, heard)
+        else:
+            found = _decode(way(model, asked, most, budget), model, asked, most, stops, heard)
+        for row, answer in zip(rows, found, strict=True):
+            answers[row] = answer
+        done += len(rows)
+    return answers
+
+
+def _ways(
+    model: Any, questions: Sequence[list[int]], limits: Sequence[int]
+) -> Iterator[tuple[type[_Branching] | type[_Padded] | None, list[int]]]:
+    """How rows are asked, None for one by one. In padded batches those of one limit: they share what all begin with."""
+    needed = [len(question) + limit for question, limit in zip(questions, limits, strict=True)]
+    alone = [row for row, most in enumerate(needed) if rotates_by_length(model.config, most)]
+    beside = sorted(set(range(len(questions))) - set(alone))
+    wide = [row for row in beside if exceeded_window(model, needed[row]) is not None]
+    left = sorted(set(beside) - set(wide))
+    if left:
+        longest = max(left, key=lambda row: len(questions[row]))
+        if sharing(model, max(needed[row] for row in left), questions[longest]):
+            yield _Branching, left
+        else:
+            wide = sorted([*wide, *left])
+    for limit in sorted({limits[row] for row in wide}, reverse=True):
+        yield _Padded, [row for row in wide if limits[row] == limit]
+    if alone:
+        yield None, alone
 
 
 class _Branching:
@@ -91,22 +123,25 @@ class _Branching:
         self.model, self.limits, self.budget = model, limits, budget
         self.grown = Grown(model, Tree([question[:-1] for question in questions]))
         self.begun = 0
+        self.batch: Batch | None = None
 
     def more(self, going: Sequence[int], answers: Sequence[list[int]]) -> list[int]:
         """Rows that go on from now on, behind those that are going."""
         tree = self.grown.tree
-        own = {row: tree.own(row) + len(answers[row]) for row in going}
-        count = tree.fitting(self.begun, 1 + max(self.limits, default=0), self.budget, own)
+        got = {row: len(answers[row]) for row in going}
+        count = tree.fitting(self.begun, [1 + limit for limit in self.limits], self.budget, got)
         rows = tree.order[self.begun : self.begun + count]
         # those that are going are copied once more: not for few, unless these are the last
         if not rows or count < min(len(going), len(tree.order) - self.begun):
             return []
         self.begun += count
+        if not going:
+            self.batch = None  # not held while the next one is made
         for _ in self.grown.grow(rows):
             pass
         room = max(self.limits[row] - len(answers[row]) for row in [*going, *rows])
         pieces = [self.grown.own(row) for row in rows]
-        if going:
+        if self.batch is not None:
             self.batch.join(pieces, room)
         else:
             self.batch = Batch(self.model, pieces, room)
@@ -114,10 +149,12 @@ class _Branching:
 
     def step(self, inputs: torch.Tensor) -> torch.Tensor:
         """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
+        assert self.batch is not None  # rows are going
         return self.batch.step(inputs)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
+        assert self.batch is not None
         self.batch.select(rows)
 
 
@@ -128,6 +165,7 @@ class _Padded:
         self.model, self.questions = model, questions
         further = max(limits, default=0)
         self.shared = common(model, questions, further)
+        self.cache: DynamicCache | None = None
         self.parts = batches([len(question) for question in questions], further, budget)
 
     def more(self, going: Sequence[int], answers: Sequence[list[int]]) -> list[int]:
@@ -136,6 +174,7 @@ class _Padded:
         if rows:
             ids, mask = padded([self.questions[row] for row in rows], self.model.device, self.shared.tokens)
             self.mask = mask[:, :-1]
+            self.cache = None  # not held while the next one is made
             self.cache = self.shared.cache(self.model, len(rows))
             # Up to the last token only keys and values are wanted, so the backbone runs alone: a head on the last
             # position of each row would copy its weight once a row.
@@ -145,12 +184,14 @@ class _Padded:
 
     def step(self, inputs: torch.Tensor) -> torch.Tensor:
         """Feed a token of each row [rows]; logits [rows, V] of what comes next."""
+        assert self.cache is not None
         self.mask = torch.cat([self.mask, torch.ones_like(inputs[:, None])], 1)
         logits: torch.Tensor = go_on(self.model, inputs[:, None], self.mask, self.cache).logits[:, -1]
         return logits
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
+        assert self.cache is not None  # rows are going
         kept = torch.tensor(rows, device=self.model.device)
         self.cache.batch_select_indices(kept)
         self.mask = self.mask[kept]

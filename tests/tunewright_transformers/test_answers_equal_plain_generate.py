@@ -251,6 +251,38 @@ def test_a_batch_has_room_for_its_segments_and_each_rows_longest():
     assert list(tree.batches(10, 5)) == [[4], [0], [1], [2], [3]], "a row longer than the budget still gets its turn"
 
 
+def test_room_is_kept_for_what_the_rows_of_a_batch_may_still_say():
+    """One long answer makes no batch smaller that it is not in."""
+    tree = Tree([[n] * 10 for n in range(6)])
+    further = [100, 2, 2, 2, 2, 2]
+    assert tree.order == list(range(6))
+    assert tree.fitting(0, further, 200) == 1
+    assert tree.fitting(1, further, 48) == 4
+    assert tree.fitting(1, further, 3 * 110 - 1, {0: 0}) == 1
+    assert tree.fitting(1, further, 3 * 110, {0: 90}) == 2, "100 of its own by now, and 10 to come"
+    assert tree.fitting(1, further, 3 * 110 - 1, {0: 90}) == 1
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_what_one_row_needs_is_not_done_to_others(tiny_folder, attention):
+    """A row that a window cuts is asked apart, and the others still share what they begin with."""
+    with open_tiny(tiny_folder("mistral", window=80), batch_tokens=4096) as subject:
+        subject.tokenizer = replace(subject.tokenizer, stops=STOPS)
+        subject.model.set_attn_implementation(attention)
+        prompts = [*ask(RAGGED[:4]), *ask(["where is my parcel " * 8])]
+        most = [8, 3, 8, 3, 5]
+        questions = [subject._question(prompt, 0, 8) for prompt in prompts]
+        assert max(map(len, questions[:4])) + 8 < 80 < len(questions[4])
+        shared = Tree([question[:-1] for question in questions[:4]]).segments[0].end
+        expected = [plainly(subject, [prompt], limit)[0] for prompt, limit in zip(prompts, most, strict=True)]
+        subject.complete(prompts[:2], 1)  # tries the model, once
+        seen, done = fed(subject), []
+        assert [answer.ids for answer in subject.complete(prompts, most, done.append)] == expected
+    assert seen[0] == (1, shared) if attention == "sdpa" else seen[0][0] == 1
+    assert done == sorted(set(done))
+    assert done[-1] == 5
+
+
 def test_the_models_own_repetition_penalty_is_kept(tiny_folder):
     with open_tiny(tiny_folder("qwen2")) as subject:
         # rows leave the batch one by one: the penalty must stay with its row

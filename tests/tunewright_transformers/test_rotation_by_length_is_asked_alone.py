@@ -73,6 +73,24 @@ def test_answers_are_those_of_plain_generate(kind: str, attention: str) -> None:
 
 
 @KINDS
+def test_a_row_beyond_the_bound_leaves_the_others_together(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = [*(row.prompt for row in SHORT), ROWS[1].prompt]
+    expected = greedy.one_by_one(model(kind), questions, [4] * 5, {2}, no_report)
+    alone, asked, heard = [], model(kind), []
+    plainly = greedy.one_by_one
+
+    def noted(model: Any, some: Any, *rest: Any) -> Any:
+        alone.extend(some)
+        return plainly(model, some, *rest)
+
+    monkeypatch.setattr(greedy, "one_by_one", noted)
+    assert greedy.in_batches(asked, questions, [4] * 5, {2}, 4096, heard.append) == expected
+    assert alone == [ROWS[1].prompt]
+    assert heard[-1] == 5
+    assert heard == sorted(set(heard))
+
+
+@KINDS
 def test_rows_up_to_the_bound_share_and_score_the_same(kind: str) -> None:
     asked, read = model(kind), []
     alone = score.scores(asked, SHORT, None, no_report)

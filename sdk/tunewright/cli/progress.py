@@ -25,9 +25,9 @@ class Progress:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.live = stream.isatty()
-        self.began = self.last = time.monotonic()
+        self.heard = self.last = time.monotonic()
         self.width = 0
-        self.counted: tuple[str, int, float] = ("", 0, self.began)  # step, what was done, when
+        self.counted: tuple[str, int, float] = ("", 0, self.heard)  # what is counted, how much was done, when
 
     def __enter__(self) -> Progress:
         return self
@@ -48,16 +48,17 @@ class Progress:
             self._line(f"{event['step']:<16} {_SAID[kind].format(**event)}")
         elif kind == "progress":
             self._count(event["step"], event["what"], event.get("done"), event.get("of"), "")
+        self.heard = time.monotonic()
 
     def counter(self, what: str) -> Callable[[int], None]:
         """A callback that hears how many rows are done."""
-        self.began = time.monotonic()
+        self.heard = time.monotonic()
         return lambda done: self._count("predict", what, done, None, "")
 
     def _step(self, event: Mapping[str, Any]) -> None:
         name, status = event["step"], event["status"]
         if status == "started":
-            self.began, self.last = time.monotonic(), 0.0
+            self.last = 0.0
             self._live(f"{name} …")
         elif status == "cached":
             self._line(f"{name:<16} reused")
@@ -69,7 +70,7 @@ class Progress:
         text = f"{step:<16} {what}"
         if done is not None:
             text += f" {done}" + (f" of {of}" if of else "")
-            left = self._left(step, done, of) if of and 0 < done < of else None
+            left = self._left(f"{step} {what}", done, of) if of and 0 < done < of else None
             text += f", {clock(left)} left" if left is not None else ""
         text += f", {more}" if more else ""
         if self.live:
@@ -78,11 +79,11 @@ class Progress:
             self.last = time.monotonic()
             self._line(text)
 
-    def _left(self, step: str, done: int, of: int) -> float | None:
+    def _left(self, counted: str, done: int, of: int) -> float | None:
         """By the pace since this process began to count: a training that was taken up begins in its middle."""
         now = time.monotonic()
-        if self.counted[0] != step or done < self.counted[1]:
-            self.counted = (step, done - 1, self.began if done == 1 else now)
+        if self.counted[0] != counted or done < self.counted[1]:
+            self.counted = (counted, done - 1, self.heard if done == 1 else now)
         _, before, since = self.counted
         return (now - since) / (done - before) * (of - done) if now > since else None
 

@@ -143,10 +143,12 @@ Limit = int | Sequence[int]
 
 
 def limits(limit: Limit, prompts: int) -> list[int]:
-    """The limit of each of so many prompts. Raises `ValueError` where there are more or fewer."""
-    each = [limit] * prompts if isinstance(limit, int) else list(limit)
+    """The limit of each of so many prompts. Raises `ValueError` where there are more or fewer, or one is below 1."""
+    each = list(limit) if isinstance(limit, Sequence) else [limit] * prompts
     if len(each) != prompts:
         raise ValueError(f"{len(each)} limits for {prompts} prompts: give one a prompt, or one for all")
+    if min(each, default=1) < 1:
+        raise ValueError(f"an answer of at most {min(each)} tokens: ask for at least one")
     return each
 
 

@@ -33,7 +33,7 @@ class Several(Protocol):
     def complete(
         self, asked: Sequence[Asked], limit: int, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
-        """One answer a prompt, in order, each by its own adapter; the rest as `Subject.complete`.
+        """One answer a prompt, in order, each by its own adapter; one limit for all, the rest as `Subject.complete`.
 
         Raises `BadInput` for an adapter that is not there, before anything is asked: no other one answers for it.
         """

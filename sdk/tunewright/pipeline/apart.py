@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from tunewright.errors import EnvironmentFault, TunewrightError, WorkFailed
 from tunewright.parts import Options, SpecPath
-from tunewright.parts.engine import Completion, Continuation, Limit
+from tunewright.parts.engine import Completion, Continuation, Limit, limits
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.ask import KNOWN, LIKELIEST
@@ -95,8 +95,8 @@ class Apart:
         self, prompts: Sequence[Text], limit: Limit, progress: Progress | None = None, *, together: bool = True
     ) -> list[Completion]:
         """As `Subject.complete`."""
-        start = time.monotonic()
-        found = self._ask({"do": "complete", "prompts": prompts, "limit": limit, "together": together}, progress)
+        start, most = time.monotonic(), limits(limit, len(prompts))
+        found = self._ask({"do": "complete", "prompts": prompts, "limit": most, "together": together}, progress)
         answers = [Completion(**answer) for answer in found]
         self.seconds += time.monotonic() - start
         self.tokens += sum(len(answer.ids) for answer in answers)

@@ -60,7 +60,7 @@ CODES: Mapping[str, str] = {
     "unknown-adapter-answers": "an adapter that is not there is asked, and something answers",
     "identity-untrue": "a subject carries other weights than it says",
     "batching-changes-answers": "an answer depends on what else is asked",
-    "limit-ignored": "an answer is longer than was asked for",
+    "limit-ignored": "an answer is longer than was asked for, or not what its own limit leaves of it",
     "stopped-untrue": "an answer says that it ended otherwise than it did",
     "text-differs": "an answer's text or prompt is not what its tokens are",
     "progress-untrue": "an engine counts otherwise than it answers",
