@@ -37,8 +37,7 @@ A complete engine, which asks one prompt after the other by the likeliest token:
             self.model, self.tokenizer, self.identity, self.most = model, tokenizer, identity, most
 
         def complete(self, prompts, limit, progress=None, *, together=True):
-            asked = list(zip(prompts, limits(limit, len(prompts))))  # one for all, or one a prompt
-            return self._each(asked, lambda pair: self._answer(*pair), progress)
+            return self._each(zip(prompts, limits(limit, len(prompts))), self._answer, progress)
 
         def score(self, rows, progress=None, *, together=True):
             return self._each(rows, self._score, progress)
@@ -50,12 +49,12 @@ A complete engine, which asks one prompt after the other by the likeliest token:
                 hear(len(found))
             return found
 
-        def _answer(self, prompt, limit):
-            asked, stops, ids = prompt_ids(prompt, self.tokenizer), self.tokenizer.stops, []
-            while len(ids) < limit and not stops.intersection(ids[-1:]):
-                ids.append(self._logits(asked, ids)[-1].argmax().item())
+        def _answer(self, asked):  # a prompt, and the limit of its answer
+            prompt, stops, ids = prompt_ids(asked[0], self.tokenizer), self.tokenizer.stops, []
+            while len(ids) < asked[1] and not stops.intersection(ids[-1:]):
+                ids.append(self._logits(prompt, ids)[-1].argmax().item())
             why = "terminator" if stops.intersection(ids[-1:]) else "limit"
-            return Completion(ids, self.tokenizer.decode(ids, special=False), why, asked)
+            return Completion(ids, self.tokenizer.decode(ids, special=False), why, prompt)
 
         def _score(self, row):  # the logits at a place are of the token after it
             chances = self._logits(row.prompt, row.answer).log_softmax(-1)[len(row.prompt) - 1 :]
