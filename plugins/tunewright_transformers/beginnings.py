@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from tunewright.data.prefixes import ordered, segments
 
@@ -62,13 +63,14 @@ class Tree:
         """
         longest = room = shared = 0
         above: set[int] = set()
-        for count, row in enumerate([*(going or ()), *self.order[begin:]]):
-            got = going[row] if going and row in going else 0
+        had = going or {}
+        waiting = (self.order[place] for place in range(begin, len(self.order)))
+        for count, row in enumerate(chain(had, waiting)):
+            got = had.get(row, 0)
             longest, room = max(longest, self.own(row) + got), max(room, further[row] - got)
             shared += self._more(row, above)
-            new = count - len(going or ())
-            if new >= 0 and count and shared + (count + 1) * (longest + room) > budget:
-                return new
+            if count and count >= len(had) and shared + (count + 1) * (longest + room) > budget:
+                return count - len(had)
         return len(self.order) - begin
 
     def _more(self, row: int, above: set[int]) -> int:

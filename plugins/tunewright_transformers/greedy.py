@@ -122,6 +122,7 @@ class _Branching:
     def __init__(self, model: Any, questions: Sequence[list[int]], limits: Sequence[int], budget: int) -> None:
         self.model, self.limits, self.budget = model, limits, budget
         self.grown = Grown(model, Tree([question[:-1] for question in questions]))
+        self.further = [1 + limit for limit in limits]
         self.begun = 0
         self.batch: Batch | None = None
 
@@ -129,7 +130,7 @@ class _Branching:
         """Rows that go on from now on, behind those that are going."""
         tree = self.grown.tree
         got = {row: len(answers[row]) for row in going}
-        count = tree.fitting(self.begun, [1 + limit for limit in self.limits], self.budget, got)
+        count = tree.fitting(self.begun, self.further, self.budget, got)
         rows = tree.order[self.begun : self.begun + count]
         # those that are going are copied once more: not for few, unless these are the last
         if not rows or count < min(len(going), len(tree.order) - self.begun):

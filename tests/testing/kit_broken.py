@@ -957,21 +957,34 @@ class PassesNothing(Told):
 # --- engines and exporters
 
 
-class Changed(sound.Engine):
+class Asking(sound.Engine):
+    def ask(self, complete, prompts, limit, progress, together):
+        raise NotImplementedError
+
+    @contextmanager
+    def open(self, served):
+        with super().open(served) as subject:
+            complete = subject.complete
+            subject.complete = lambda prompts, limit, progress=None, *, together=True: self.ask(
+                complete, prompts, limit, progress, together
+            )
+            yield subject
+
+
+class Changed(Asking):
     def change(self, answers, together):
         return answers
 
     def identity(self, name):
         return name
 
+    def ask(self, complete, prompts, limit, progress, together):
+        return self.change(complete(prompts, limit, progress, together=together), together)
+
     @contextmanager
     def open(self, served):
         with super().open(served) as subject:
-            complete = subject.complete
             subject.identity = self.identity(subject.identity)
-            subject.complete = lambda prompts, limit, progress=None, *, together=True: self.change(
-                complete(prompts, limit, progress, together=together), together
-            )
             yield subject
 
 
@@ -1012,15 +1025,9 @@ class SaysMore(Changed):
 
 
 @breaks("limit-ignored")
-class OneLimitForAll(sound.Engine):
-    @contextmanager
-    def open(self, served):
-        with super().open(served) as subject:
-            complete = subject.complete
-            subject.complete = lambda prompts, limit, progress=None, *, together=True: complete(
-                prompts, limit if isinstance(limit, int) else max(limit), progress, together=together
-            )
-            yield subject
+class OneLimitForAll(Asking):
+    def ask(self, complete, prompts, limit, progress, together):
+        return complete(prompts, max(limits(limit, len(prompts))), progress, together=together)
 
 
 @breaks("stopped-untrue")
@@ -1042,13 +1049,9 @@ class TellsNoPrompt(Changed):
 
 
 @breaks("progress-untrue")
-class NoProgress(sound.Engine):
-    @contextmanager
-    def open(self, served):
-        with super().open(served) as subject:
-            complete = subject.complete
-            subject.complete = lambda prompts, limit, progress=None, *, together=True: complete(prompts, limit)
-            yield subject
+class NoProgress(Asking):
+    def ask(self, complete, prompts, limit, progress, together):
+        return complete(prompts, limit)
 
 
 class Rescored(sound.Engine):
@@ -1166,18 +1169,13 @@ class HurriedOptions(sound.Bare):
 
 
 @breaks("unkeyed-changes-results")
-class AnswersLessInAHurry(sound.Engine):
+class AnswersLessInAHurry(Asking):
     Options, reads = HurriedOptions, frozenset({"hurry"})
 
-    @contextmanager
-    def open(self, served):
-        with super().open(served) as subject:
-            if self.options.hurry:
-                complete = subject.complete
-                subject.complete = lambda prompts, limit, *rest, **how: complete(
-                    prompts, [min(most, 3) for most in limits(limit, len(prompts))], *rest, **how
-                )
-            yield subject
+    def ask(self, complete, prompts, limit, progress, together):
+        if self.options.hurry:
+            limit = [min(most, 3) for most in limits(limit, len(prompts))]
+        return complete(prompts, limit, progress, together=together)
 
 
 @breaks("variant-unusable")

@@ -52,7 +52,6 @@ class Progress:
 
     def counter(self, what: str) -> Callable[[int], None]:
         """A callback that hears how many rows are done."""
-        self.heard = time.monotonic()
         return lambda done: self._count("predict", what, done, None, "")
 
     def _step(self, event: Mapping[str, Any]) -> None:
