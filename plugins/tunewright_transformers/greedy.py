@@ -97,10 +97,12 @@ def _ways(
 ) -> Iterator[tuple[type[_Branching] | type[_Padded] | None, list[int]]]:
     """How rows are asked, None for one by one. In padded batches those of one limit: they share what all begin with."""
     needed = [len(question) + limit for question, limit in zip(questions, limits, strict=True)]
-    alone = [row for row, most in enumerate(needed) if rotates_by_length(model.config, most)]
-    beside = sorted(set(range(len(questions))) - set(alone))
-    wide = [row for row in beside if exceeded_window(model, needed[row]) is not None]
-    left = sorted(set(beside) - set(wide))
+    # by length, of which there are few: a model's windows are read from a cache that is made for it
+    turning = {most for most in set(needed) if rotates_by_length(model.config, most)}
+    cut = {most for most in set(needed) - turning if exceeded_window(model, most) is not None}
+    alone = [row for row, most in enumerate(needed) if most in turning]
+    wide = [row for row, most in enumerate(needed) if most in cut]
+    left = [row for row, most in enumerate(needed) if most not in turning | cut]
     if left:
         longest = max(left, key=lambda row: len(questions[row]))
         if sharing(model, max(needed[row] for row in left), questions[longest]):
