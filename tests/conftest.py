@@ -42,6 +42,26 @@ def settled():
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forms_are_opened_in_forks():
+    """Each form is asked in a fork of this process instead of one that starts afresh."""
+    from forked import Forked
+    from tunewright.pipeline import apart
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "started", Forked)
+        yield
+
+
+@pytest.fixture
+def fresh_process(monkeypatch):
+    """The start that users have: each form is asked in a process that starts afresh."""
+    from forked import FRESH
+    from tunewright.pipeline import apart
+
+    monkeypatch.setattr(apart, "started", FRESH)
+
+
 @pytest.fixture
 def fakes(monkeypatch):
     """The fakes' entry point is found, here and in child processes; first-party plugins are the caller's to block."""

@@ -262,7 +262,7 @@ def opening(monkeypatch, error, attached=False):
     monkeypatch.setattr(certify, "apart", failing)
 
 
-def test_a_process_that_was_killed_is_said_to_be(tokenizer, tmp_path, monkeypatch):
+def test_a_process_that_was_killed_is_said_to_be(tokenizer, fresh_process, tmp_path, monkeypatch):
     monkeypatch.setattr("tunewright.pipeline.apart.sys.executable", killed(tmp_path))
     says = "it was killed, as a system does that is out of memory"
     with pytest.raises(EnvironmentFault, match=says), apart(form_of_nothing(), tokenizer, tmp_path):
@@ -415,19 +415,19 @@ def form_of_nothing(**parts):
     return {"base": "/nowhere", "saved": None, "speaks": None, "dtype": "fp32", "parts": found, "blocked": []}
 
 
-def test_a_process_that_dies_says_its_last_words(tokenizer, tmp_path):
+def test_a_process_that_dies_says_its_last_words(tokenizer, fresh_process, tmp_path):
     form = form_of_nothing()
     del form["dtype"]  # no form of ours: what is not foreseen is a traceback
     with pytest.raises(WorkFailed, match="KeyError: 'dtype'"), apart(form, tokenizer, tmp_path):
         pytest.fail("it was opened")
 
 
-def test_what_cannot_be_opened_there_is_refused_here_by_the_same_error(tokenizer, tmp_path):
+def test_what_cannot_be_opened_there_is_refused_here_by_the_same_error(tokenizer, fresh_process, tmp_path):
     with pytest.raises(BadInput, match="nowhere holds no"), apart(form_of_nothing(), tokenizer, tmp_path):
         pytest.fail("it was opened")
 
 
-def test_what_is_refused_there_is_refused_here_by_the_same_error(tokenizer, fake_spec, host, tmp_path):
+def test_what_is_refused_there_is_refused_here_by_the_same_error(tokenizer, fresh_process, fake_spec, host, tmp_path):
     summary = run(fake_spec, host, tmp_path / "root")
     files = summary["artifacts"]["whole"]
     form = {**form_of_nothing(), "base": files, "speaks": files}

@@ -63,15 +63,18 @@ def apart(form: Mapping[str, Any], tokenizer: Tokenizer, scratch: Path) -> Itera
     """
     form_file, log_file = scratch / "form.json", scratch / "form.log"
     disk.write(form_file, json.dumps(form).encode())
-    command = [sys.executable, "-m", "tunewright.pipeline.ask", str(form_file)]
     with log_file.open("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8"
-        )  # fmt: skip
+        process = started(form_file, log)
         try:
             yield Apart(process, log, tokenizer)
         finally:
             _end(process)
+
+
+def started(form_file: Path, log: IO[str]) -> subprocess.Popen[str]:
+    """The fresh process, which opens the form that a file tells of; what it says of itself goes to `log`."""
+    command = [sys.executable, "-m", "tunewright.pipeline.ask", str(form_file)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8")
 
 
 class Apart:
