@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
+.PHONY: quickstart test slow browser engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -16,6 +16,9 @@ test: $(READY)  ## the default tests
 
 slow: $(READY)  ## what takes minutes: fresh environments, the real model
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800
+
+browser:  ## Chromium of Debian, in which the slow tests open the report (needs root)
+	@command -v chromium > /dev/null || { apt-get update -q && apt-get install --yes -q --no-install-recommends chromium; }
 
 quantized: $(GPTQ)/.ready  ## perplexity and bytes by quantization: make quantized MODEL=folder TEXTS=ori_pqal.json
 	OMP_NUM_THREADS=1 $(GPTQ)/bin/python tests/bench/quantized.py $(MODEL) $(TEXTS) --texts 6
