@@ -1,4 +1,4 @@
-"""The report in headless Chromium, where one is installed: it logs nothing, and fits a phone in light and dark."""
+"""The report in headless Chromium, where one is installed: it logs nothing, fits a phone in light and dark, and prints."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ document.querySelector("iframe").onload = (loaded) => {{
     width: page.documentElement.scrollWidth, wide,
     paper: getComputedStyle(page.body).backgroundColor, ink: getComputedStyle(page.body).color,
     stops: [...page.querySelectorAll("a[href], summary, [tabindex='0']")].length,
+    folded: [...page.querySelectorAll("details > :not(summary)")].filter((one) => !one.checkVisibility()).length,
   }});
 }};
 </script>
 """
 
 
-def looked(folder, width, scheme):
+def looked(folder, width, scheme, page):
     """What the page measures in a frame of `width` pixels, and what the browser logged of it."""
-    (folder / "report.html").write_text(render(everything()), encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8")
     (folder / "look.html").write_text(LOOK.format(width=width))
     done = subprocess.run(
         [
@@ -54,9 +55,22 @@ def looked(folder, width, scheme):
 @pytest.mark.parametrize(("scheme", "paper"), [(LIGHT, "rgb(252, 251, 248)"), (DARK, "rgb(23, 25, 26)")])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_it_fits_and_logs_nothing(tmp_path, width, scheme, paper):
-    found, logged = looked(tmp_path, width, scheme)
+    found, logged = looked(tmp_path, width, scheme, render(everything()))
     assert logged == []
     assert found["wide"] == []
     assert found["width"] <= width
     assert found["paper"] == paper
     assert found["stops"] > 9
+    assert found["folded"] > 0
+
+
+def test_paper_is_white_and_shows_what_a_screen_folds(tmp_path):
+    """The rules for print, held to be for every medium: a page of A4 between its margins, in the dark scheme."""
+    page = render(everything()).replace("@media print", "@media all")
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", page)  # it names the style by its digest
+    found, logged = looked(tmp_path, 718, DARK, page)
+    assert logged == []
+    assert found["wide"] == []
+    assert found["paper"] == "rgb(255, 255, 255)"
+    assert found["ink"] == "rgb(0, 0, 0)"
+    assert found["folded"] == 0
