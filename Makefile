@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
+TABLES := tests/realdata/test_a_real_set_for_each_domain.py::test_base_against_tuned_and_the_majority_beside_them
 
-.PHONY: quickstart test slow browser engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
+.PHONY: quickstart test slow browser engines gptq quantized realdata realdata-tables realdata-short \
+	lint format reference bench profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -26,8 +28,11 @@ quantized: $(GPTQ)/.ready  ## perplexity and bytes by quantization: make quantiz
 gptq: $(GPTQ)/.ready  ## GPTQ and AWQ, in an environment of their own: gptqmodel wants a newer torch than the rest
 	TEST_THREADS=2 $(GPTQ)/bin/python -m pytest -m engines --timeout 1800 tests/tunewright_gptqmodel
 
-realdata: $(READY)  ## real public data, where its folder is there
-	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --timeout 1800 tests
+realdata: $(READY)  ## real public data, where its folder is there: minutes a test
+	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --deselect $(TABLES) --timeout 1800 tests
+
+realdata-tables: $(READY)  ## base against tuned on a real set of each domain: hours on two cores
+	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata -s $(TABLES)
 
 realdata-short: $(READY)  ## the part of it that takes minutes
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "realdata and not slow" --timeout 1800 tests

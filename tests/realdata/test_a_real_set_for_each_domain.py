@@ -152,7 +152,7 @@ def test_the_majority_of_a_set_is_known(name, evaluation, label, share):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ASKED)
 def test_base_against_tuned_and_the_majority_beside_them(name, tmp_path):
-    """Hours on two cores. A set on which the majority is not beaten is said to be uninformative, and is no failure."""
+    """`make realdata-tables`. A set on which the majority is not beaten is said to be uninformative: no failure."""
     summary = run(FOLDER / f"{name}.yaml", tmp_path)
     found = resolved(name)
     rows, form = learnt(found)
