@@ -11,7 +11,7 @@ from tunewright.grading.calibration import reliability
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.evaluator import Graded
 from tunewright.parts.prompt_format import said
-from tunewright.pipeline.confusion import classes
+from tunewright.pipeline.confusion import classes, labelled
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import LEDGER
 from tunewright.pipeline.tasks.evaluate import asked, proofs, read_graded, unproven
@@ -42,7 +42,7 @@ Answers = Mapping[Evaluator, Sequence[Sequence[Graded]]]
 class Report(Task):
     """The page; its figures are the steps' own, its seconds and memory those of their manifests."""
 
-    version = 3
+    version = 4
 
     def __init__(self, about: Mapping[str, Any], evaluators: Sequence[Evaluator]) -> None:
         self.about, self.evaluators = about, tuple(evaluators)
@@ -151,8 +151,9 @@ class Report(Task):
         """What was taken for what, and how sure the model was, of the evaluations that tell it."""
         found: dict[str, dict[str, Any]] = {"classes": {}, "calibration": {}}
         for evaluator, (base, tuned) in answers.items():
-            if (labelled := classes(base, tuned)) is not None:
-                found["classes"][evaluator.name] = labelled
+            for task in labelled(evaluator, base, tuned):
+                if (measured := classes(task)) is not None:
+                    found["classes"][task.name] = measured
             if all(map(_tells_how_sure, (*base, *tuned))):
                 found["calibration"][evaluator.name] = {"base": _sure(base), "tuned": _sure(tuned)}
         return found
