@@ -14,6 +14,7 @@ from fake_project import FIRST_PARTY
 from tunewright.cli.tables import print_result
 from tunewright.host import Host
 from tunewright.project import Project
+from tunewright.report.page import chance
 
 
 @pytest.fixture
@@ -60,6 +61,25 @@ def test_it_is_told_everywhere(run, capsys):
     said = capsys.readouterr().out
     assert "a reading" in said
     assert "answers  fake: cut by the token limit 2 (base) and 0 (tuned) of 12" in " ".join(said.split("\n"))
+
+
+def test_each_baseline_is_a_family_of_its_own(spec, tmp_path, capsys):
+    asked = ["evals=[{kind: fake}, {kind: fake, name: other}]", "baselines=[{few_shot: 2}, {few_shot: 3}]"]
+    summary = Project(spec, asked, Host(blocked=FIRST_PARTY)).run(tmp_path / "root").summary
+    families = [summary["scores"], *summary["baselines"].values()]
+    assert len(families) == 3
+    for family in families:
+        (first, p), (second, same) = ((name, score["p_value"]) for name, score in family.items())
+        assert p == same < 0.25
+        assert [family[name]["p_adjusted"] for name in (first, second)] == [2 * p] * 2
+        assert family[first]["p_mid"] < p
+    print_result(summary)
+    assert capsys.readouterr().out.count("p Holm") == 3
+    page = text_of((Path(summary["run_dir"]) / "report.html").read_text())
+    assert page.count("p Holm fake.right") == 3
+    score = summary["scores"]["fake.right"]
+    told = f"{chance(score['p_value'])} mid {chance(score['p_mid'])} {chance(score['p_adjusted'])}"
+    assert page.count(told) >= 2
 
 
 def test_the_rows_won_are_marked_where_the_answers_part(run):

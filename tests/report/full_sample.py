@@ -36,17 +36,23 @@ _MORE: dict[str, Any] = {
         "general.score fell by 4.1 points (95 % 1.0 to 7.2): the price of the gain",
     ],
     "scores": {
-        "heldout.exact_match": score(0.0, 0.91, 0.85, 0.96, base_ci95=[0.0, 0.037], tuned_ci95=[0.838, 0.952]),
-        "heldout.macro_f1": score(0.02, 0.897, 0.8, 0.94, base_ci95=[0.0, 0.05], tuned_ci95=[0.83, 0.95]),
-        "general.score": score(0.62, 0.579, -0.072, -0.01, base_ci95=[0.52, 0.7], tuned_ci95=[0.48, 0.67]),
-        "support.score": score(0.41, 0.39, -0.11, 0.07),
-        "support.words": score(31.2, 24.6, -8.9, -4.1),
+        "heldout.exact_match": score(
+            0.0, 0.91, 0.85, 0.96, base_ci95=[0.0, 0.037], tuned_ci95=[0.838, 0.952], p_mid=0.007, p_adjusted=0.05
+        ),
+        "heldout.macro_f1": score(
+            0.02, 0.897, 0.8, 0.94, base_ci95=[0.0, 0.05], tuned_ci95=[0.83, 0.95], p_adjusted=0.05
+        ),
+        "general.score": score(
+            0.62, 0.579, -0.072, -0.01, base_ci95=[0.52, 0.7], tuned_ci95=[0.48, 0.67], p_adjusted=0.05
+        ),
+        "support.score": score(0.41, 0.39, -0.11, 0.07, p_adjusted=0.05),
+        "support.words": score(31.2, 24.6, -8.9, -4.1, p_adjusted=0.05),
     },
     "baselines": {
-        "few_shot_5": {"heldout.exact_match": score(0.41, 0.91, 0.4, 0.6)},
+        "few_shot_5": {"heldout.exact_match": score(0.41, 0.91, 0.4, 0.6, p_mid=0.006, p_adjusted=0.01)},
         "other": {
-            "heldout.exact_match": score(0.77, 0.91, 0.05, 0.23),
-            "heldout.macro_f1": score(0.7, 0.897, 0.1, 0.3),
+            "heldout.exact_match": score(0.77, 0.91, 0.05, 0.23, p_mid=0.006, p_adjusted=0.02),
+            "heldout.macro_f1": score(0.7, 0.897, 0.1, 0.3, p_adjusted=0.02),
         },
     },
     "classes": {

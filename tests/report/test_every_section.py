@@ -49,7 +49,23 @@ def test_what_the_scores_mean_is_read_first_and_as_it_was_said(page):
 def test_a_baseline_stands_between_base_and_tuned(page):
     seen = text_of(section(page, "Against other baselines"))
     assert "few_shot_5 Score Items Base Baseline Tuned Tuned against it 95 % interval p heldout.exact_match 100" in seen
-    assert "heldout.exact_match 100 0.000 0.410 0.910 +0.500 +0.400 to +0.600 0.010" in seen
+    assert "heldout.exact_match 100 0.000 0.410 0.910 +0.500 +0.400 to +0.600 0.010 mid 0.006 Both" in seen
+
+
+def test_of_several_scores_the_p_that_is_adjusted_stands_beside_each(page):
+    seen = text_of(section(page, "Against other baselines")).partition(" other ")[2]
+    assert "95 % interval p p Holm heldout.exact_match" in seen
+    assert "+0.050 to +0.230 0.010 mid 0.006 0.020 heldout.macro_f1" in seen
+    assert "+0.100 to +0.300 0.010 0.020 Both answered the same items. p Holm is adjusted for all 2 scores" in seen
+    scores = text_of(section(page, "Base against tuned"))
+    assert "+0.850 to +0.960 0.010 mid 0.007 0.050" in scores
+    assert "adjusted for all 5 scores of the table" in scores
+
+
+def test_scores_that_were_not_adjusted_have_no_column_for_it():
+    plain = text_of(render(facts()))
+    assert "p Holm" not in plain
+    assert "mid-p" not in plain
 
 
 def test_a_score_that_base_and_tuned_lack_has_no_base_beside_a_baseline():

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,13 @@ def _environment() -> Environment:
         duration=duration,
         value=value,
     )
+    environment.tests["family"] = _are_adjusted
     return environment
+
+
+def _are_adjusted(scores: Mapping[str, Score]) -> bool:
+    """Whether Holm's p says anything of them that p does not."""
+    return len(scores) > 1 and all(score.p_adjusted is not None for score in scores.values())
 
 
 def _harmless(given: Any) -> Any:
