@@ -89,31 +89,34 @@ _MORE: dict[str, Any] = {
         "choice": {"base": habits(None, ties=2), "tuned": habits(None)},
     },
     "examples": {
-        "won": [
-            {
-                "origin": "test.csv:17",
-                "prompt": "My card was swallowed by the machine at the station, what now?",
-                "reference": "card_swallowed",
-                "base": "card services can help you. Please contact your bank as soon as possible to report the card",
-                "tuned": "card_swallowed",
-                "alike": 4,
-                "token": 1,
-            }
-        ],
-        "lost": [
-            {
-                "origin": "test.csv:73",
-                "prompt": "Is there a fee for exchanging?",
-                "reference": "exchange_charge",
-                "base": "exchange_charge",
-                "tuned": "exchange_rate",
-                "alike": 9,
-                "token": 2,
-            },
-            {"origin": "test.csv:80", "prompt": "fees?", "reference": "exchange_charge", "base": "exchange_charge",
-             "tuned": ""},
-        ],
-        "won_count": 91,
-        "lost_count": 2,
+        "heldout": {
+            "won": [
+                {
+                    "origin": "test.csv:17",
+                    "prompt": "My card was swallowed by the machine at the station, what now?",
+                    "reference": "card_swallowed",
+                    "base": "card services can help you. Please contact your bank as soon as possible to report",
+                    "tuned": "card_swallowed",
+                    "alike": 4,
+                    "token": 1,
+                }
+            ],
+            "lost": [
+                {
+                    "origin": "test.csv:73",
+                    "prompt": "Is there a fee for exchanging?",
+                    "reference": "exchange_charge",
+                    "base": "exchange_charge",
+                    "tuned": "exchange_rate",
+                    "alike": 9,
+                    "token": 2,
+                },
+                {"origin": "test.csv:80", "prompt": "fees?", "reference": "exchange_charge", "base": "exchange_charge",
+                 "tuned": ""},
+            ],
+            "won_count": 91,
+            "lost_count": 2,
+        },
+        "support": {"won_count": 3},
     },
 }  # fmt: skip

@@ -110,6 +110,11 @@ def test_answers_are_marked_from_where_they_part(page):
     assert "Tuned nothing" in text_of(part)
 
 
+def test_each_evaluation_has_its_rows_won_and_lost(page):
+    titles = re.findall(r"<h3>(.*?) <span class=\"quiet\">(.*?)</span></h3>", section(page, "Rows won and lost"))
+    assert titles == [("Won in heldout", "91, 1 shown"), ("Lost in heldout", "2"), ("Won in support", "3, 0 shown")]
+
+
 def test_what_is_wider_than_a_phone_is_scrolled_by_keyboard_too(page):
     tags = Tags(page).found
     regions = [attributes for _, attributes in tags if attributes.get("class") == "scroll"]

@@ -170,7 +170,7 @@ class Example(Fact):
 
 
 class Examples(Fact):
-    """Rows that tuning won and lost: some to look at, and how many there are."""
+    """Rows of an evaluation that tuning won and lost: some to look at, and how many there are."""
 
     won: tuple[Example, ...] = ()
     lost: tuple[Example, ...] = ()
@@ -345,7 +345,8 @@ class ReportFacts(Fact):
     contamination: Contamination | None = None
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
-    examples: Examples = Examples()
+    examples: Mapping[str, Examples] = {}
+    """By evaluation."""
     mask: tuple[MaskedRow, ...] = ()
     parity: Mapping[str, Parity] = {}
     search: Mapping[str, Search] = {}
