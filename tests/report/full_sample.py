@@ -88,6 +88,7 @@ _MORE: dict[str, Any] = {
         "heldout": {"base": habits(31.4, cut=62, refusals=3), "tuned": habits(3.2)},
         "choice": {"base": habits(None, ties=2), "tuned": habits(None)},
     },
+    "memory": [[step, 1_400_000_000 + 3_000_000 * step, 600_000_000] for step in range(1, 81)],
     "examples": {
         "heldout": {
             "won": [

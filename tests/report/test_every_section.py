@@ -110,6 +110,16 @@ def test_answers_are_marked_from_where_they_part(page):
     assert "Tuned nothing" in text_of(part)
 
 
+def test_memory_is_drawn_after_the_loss_with_that_of_the_gpu_beside_it(page):
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[titles.index("Training loss") + 1] == "Memory of the training"
+    part = section(page, "Memory of the training")
+    assert part.count("<polyline") == 2
+    assert "taken of the GPU, 600.0 MB at most; the faint one is what it holds besides, 1.64 GB at most" in text_of(
+        part
+    )
+
+
 def test_each_evaluation_has_its_rows_won_and_lost(page):
     titles = re.findall(r"<h3>(.*?) <span class=\"quiet\">(.*?)</span></h3>", section(page, "Rows won and lost"))
     assert titles == [("Won in heldout", "91, 1 shown"), ("Lost in heldout", "2"), ("Won in support", "3, 0 shown")]

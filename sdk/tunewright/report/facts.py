@@ -345,6 +345,8 @@ class ReportFacts(Fact):
     contamination: Contamination | None = None
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
+    memory: tuple[tuple[int, int, int], ...] = ()
+    """(optimizer step, bytes that the process held after it, bytes taken of its GPU), 0 where it used none."""
     examples: Mapping[str, Examples] = {}
     """By evaluation."""
     mask: tuple[MaskedRow, ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import ReportFacts
-from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, shares_plot
+from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,6 +58,7 @@ def render(facts: ReportFacts) -> str:
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
             loss=loss_plot(facts.loss),
+            memory=memory_plot(facts.memory),
             shares=shares_plot(facts.scores),
             calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )

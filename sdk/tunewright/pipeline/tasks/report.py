@@ -95,6 +95,7 @@ class Report(Task):
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
+            "memory": inputs["trained"].manifest["notes"].get("memory", ()),  # of an earlier version, none
             "steps": [{"name": n, **{f: m.get(f) for f in MEASURED}} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
             "parity": self._certificates(inputs["parity"]),
