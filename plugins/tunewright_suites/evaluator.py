@@ -132,6 +132,11 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
         grades = forms.grade(line, self.suite.head.tasks[line.task], answer.text)
         return grades | {line.task: grades["score"]}
 
+    def label(self, item: Item, text: str) -> str | None:
+        """Of tasks of labels and of choices, as they are graded; those of other forms have none."""
+        line = self._lines[item.id]
+        return forms.label(line, self.suite.head.tasks[line.task], text)
+
     def summaries(self) -> Mapping[str, Summary]:
         if self._readable is None:
             return {}

@@ -54,7 +54,7 @@ def grade(line: Line, task: Task, answer: str) -> dict[str, float]:
     """  # noqa: E501  a table
     match task.form:
         case "label" | "choice":
-            return {"score": float(text.chosen(answer, choices(line, task)) == reference(line, task))}
+            return {"score": float(label(line, task, answer) == reference(line, task))}
         case "span":
             wanted = [line.reference, *(line.accept or ())]
             exact = text.exact_match(answer, wanted, numbers=True)
@@ -68,6 +68,11 @@ def grade(line: Line, task: Task, answer: str) -> dict[str, float]:
             return _json(structure.find_object(answer), line, task)
         case "refusal":
             return _refusal(answer, line)
+
+
+def label(line: Line, task: Task, answer: str) -> str | None:
+    """The label or letter that an answer gives; None where it gives none, or the form has none."""
+    return text.chosen(answer, choices(line, task)) if task.form in ("label", "choice") else None
 
 
 def _json(found: dict[str, Any] | None, line: Line, task: Task) -> dict[str, float]:

@@ -7,13 +7,18 @@ import importlib
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from fake_project import FIRST_PARTY
 from tunewright.cli.tables import print_result
 from tunewright.host import Host
+from tunewright.parts.engine import Completion
+from tunewright.parts.evaluator import Graded, Item
+from tunewright.pipeline.tasks.report import MOST_SHOWN, SHOWN, Report
 from tunewright.project import Project
+from tunewright.report.page import chance
 
 
 @pytest.fixture
@@ -62,6 +67,25 @@ def test_it_is_told_everywhere(run, capsys):
     assert "answers  fake: cut by the token limit 2 (base) and 0 (tuned) of 12" in " ".join(said.split("\n"))
 
 
+def test_each_baseline_is_a_family_of_its_own(spec, tmp_path, capsys):
+    asked = ["evals=[{kind: fake}, {kind: fake, name: other}]", "baselines=[{few_shot: 2}, {few_shot: 3}]"]
+    summary = Project(spec, asked, Host(blocked=FIRST_PARTY)).run(tmp_path / "root").summary
+    families = [summary["scores"], *summary["baselines"].values()]
+    assert len(families) == 3
+    for family in families:
+        (first, p), (second, same) = ((name, score["p_value"]) for name, score in family.items())
+        assert p == same < 0.25
+        assert [family[name]["p_adjusted"] for name in (first, second)] == [2 * p] * 2
+        assert family[first]["p_mid"] < p
+    print_result(summary)
+    assert capsys.readouterr().out.count("p Holm") == 3
+    page = text_of((Path(summary["run_dir"]) / "report.html").read_text())
+    assert page.count("p Holm fake.right") == 3
+    score = summary["scores"]["fake.right"]
+    told = f"{chance(score['p_value'])} mid {chance(score['p_mid'])} {chance(score['p_adjusted'])}"
+    assert page.count(told) >= 2
+
+
 def test_the_rows_won_are_marked_where_the_answers_part(run):
     steps = Path(run["run_dir"]) / "steps"
     base, tuned = (
@@ -75,6 +99,42 @@ def test_the_rows_won_are_marked_where_the_answers_part(run):
     assert f"apart from token {apart[0] + 1}" in text_of(page)
     assert html.escape(before["answer"]["text"][:1], quote=False) in page
     assert page.count('<em class="apart">') >= 2
+
+
+def test_each_evaluation_shows_rows_of_its_own_by_turns_of_its_tasks():
+    def graded(place, right, task):
+        answer = Completion([place, int(right)], "yes" if right else "no", "terminator", [])
+        item = Item(f"i{place}", f"t.csv:{place}", "", "yes", task=task)
+        return Graded(item, answer, {"right": float(right), "wrong": float(not right)})
+
+    def answers(count):
+        tasks = ["first"] * (count - 2) + ["second"] * 2
+        return [[graded(place, side == (place != 3), task) for place, task in enumerate(tasks)] for side in (0, 1)]
+
+    def of(*evaluations):
+        return Report({}, ())._examples({Evaluation(name, asks): answers(count) for name, count, asks in evaluations})
+
+    (found,) = of(("one", 40, True)).values()
+    assert (found["won_count"], found["lost_count"], len(found["won"])) == (39, 1, SHOWN)
+    origins = [row["origin"] for row in found["won"]]
+    assert origins[:5] == ["t.csv:0", "t.csv:38", "t.csv:1", "t.csv:39", "t.csv:2"]
+    assert [row["origin"] for row in found["lost"]] == ["t.csv:3"]
+    several = of(*((f"e{n}", 40, n < 4) for n in range(5)))
+    assert list(several) == ["e0", "e1", "e2", "e3"]
+    assert [len(them["won"]) for them in several.values()] == [MOST_SHOWN // 4] * 4
+    assert [them["won_count"] for them in several.values()] == [39] * 4
+    many = of(*((f"e{n}", 40, True) for n in range(MOST_SHOWN + 6)))
+    assert {len(them["won"]) for them in many.values()} == {1}
+
+
+class Evaluation(NamedTuple):
+    """As far as the rows won and lost look at it."""
+
+    name: str
+    asks: bool
+
+    def lower_is_better(self):
+        return frozenset({"wrong"})
 
 
 def test_examples_are_held_against_the_bare_base(spec, tmp_path, monkeypatch):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import TIED, Graded, Item, mean_of
 from tunewright.parts.gate import Score
 from tunewright.pipeline.answers import habits, notable
-from tunewright.pipeline.confusion import MOST_IN_A_MATRIX, classes, label_like
+from tunewright.pipeline.confusion import MOST_IN_A_MATRIX, classes, label_like, labelled
 from tunewright.pipeline.readings import Answered, Shown, readings
 from tunewright.stats.paired import compare
 
@@ -18,6 +20,9 @@ class Asking:
 
     def __init__(self, name="heldout", metric="exact_match", asks=True):
         self.name, self.metric, self.asks = name, metric, asks
+
+    def label(self, item, text):
+        return text.strip()
 
     def summaries(self):
         return {self.metric: mean_of(self.metric)}
@@ -138,8 +143,8 @@ def test_ties_do_not_hide_the_metric_of_right_and_wrong():
     assert "pick.accuracy is uninformative" in readings({}, [], found, 0)[0]
 
 
-def _with_choices(item):
-    return Item(item.id, item.origin, item.prompt, item.reference, choices=("no", "yes"))
+def _with_choices(item, *choices):
+    return Item(item.id, item.origin, item.prompt, item.reference, choices=choices or ("no", "yes"))
 
 
 def test_a_score_that_fell_beyond_chance_is_the_price_of_one_that_rose():
@@ -187,10 +192,24 @@ def test_only_what_is_notable_is_told():
     ]
 
 
+def classes_of(base, tuned, evaluator=None):
+    """What is told of the one task that is graded by label; None where none is."""
+    found = [classes(task) for task in labelled(evaluator or Asking(), base, tuned)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def graded(references, answers):
+    """As `side`, with white space around an answer left aside."""
+    rights = [float(answer.strip() == reference) for reference, answer in zip(references, answers, strict=True)]
+    return [one(place, *both, grade=right)
+            for place, (*both, right) in enumerate(zip(references, answers, rights, strict=True))]  # fmt: skip
+
+
 def test_classes_are_measured_by_hand():
     references = ["a", "a", "a", "b", "b", "c"]
-    base, tuned = side(references, ["x"] * 6), side(references, ["a", " a ", "b", "b", "what", "a"])
-    found = classes(base, tuned)
+    base, tuned = graded(references, ["x"] * 6), graded(references, ["a", " a ", "b", "b", "what", "a"])
+    found = classes_of(base, tuned)
     assert found is not None
     assert found["matrix"] == [[2, 1, 0, 0], [0, 1, 0, 1], [1, 0, 0, 0]]
     assert found["confused"] == []
@@ -205,11 +224,89 @@ def test_of_many_labels_the_commonest_mistakes_are_told():
     labels = [f"l{n:02}" for n in range(MOST_IN_A_MATRIX + 1)]
     references = labels * 2
     answers = ["l05", *labels[1:], "l05", "nothing", *labels[2:]]
-    found = classes(side(references, references), side(references, answers))
+    found = classes_of(side(references, references), side(references, answers))
     assert found is not None
     assert found["matrix"] == []
     assert found["confused"] == [["l00", "l05", 2], ["l01", None, 1]]
     assert len(found["labels"]) == len(labels)
+
+
+def test_a_choice_that_is_no_reference_is_a_label_where_it_was_answered():
+    answers = ["yes", "maybe", "no", "no"]
+    items = [Graded(_with_choices(g.item, "yes", "no", "maybe", "never"), g.answer, g.grades)
+             for g in side(["yes", "yes", "no", "no"], answers)]  # fmt: skip
+    found = classes_of(items, items)
+    assert [label["label"] for label in found["labels"]] == ["maybe", "no", "yes"]
+    assert found["labels"][0]["tuned"] == {"count": 0, "precision": 0.0, "recall": None, "f1": 0.0}
+    assert found["matrix"] == [[0, 0, 0, 0], [0, 2, 0, 0], [1, 0, 1, 0]]
+
+
+def told_of(answers):
+    """The sentences where base and tuned answer alike."""
+    return readings({"heldout.exact_match": scored(answers, answers)}, [], [Answered(Asking(), answers, answers)], 0)
+
+
+def of_task(task, some, **grades):
+    """The same items, as those of a task, with further grades."""
+    return [
+        Graded(replace(g.item, id=f"{task} {g.item.id}", task=task), g.answer, {**g.grades, **grades}) for g in some
+    ]
+
+
+class Several(Asking):
+    """An evaluation of several tasks, each with a grade of its own."""
+
+    def summaries(self):
+        return {metric: mean_of(metric) for metric in ("score", "topic", "decline")}
+
+
+def several():
+    """Twelve items of labels, all answered alike, and twelve requests to be declined or met, all rightly."""
+    topics, requests = ["law"] * 8 + ["art"] * 4, ["refuse", "answer"] * 6
+    lazy = of_task("topic", [
+        Graded(g.item, g.answer, {"score": g.grades["exact_match"], "topic": g.grades["exact_match"]})
+        for g in side(topics, ["law"] * 12)
+    ])  # fmt: skip
+    met = of_task("decline", [
+        Graded(g.item, g.answer, {"score": 1.0, "decline": 1.0}) for g in side(requests, ["I cannot.", "Press it."] * 6)
+    ])  # fmt: skip
+    return [*lazy, *met]
+
+
+def test_each_task_is_told_by_itself_and_only_what_is_graded_by_label():
+    found = {task.name: classes(task) for task in labelled(Several(), several(), several())}
+    assert list(found) == ["heldout.topic"]
+    assert [label["label"] for label in found["heldout.topic"]["labels"]] == ["art", "law"]
+
+
+def test_one_answer_to_everything_makes_a_task_uninformative():
+    (said,) = readings({}, [], [Answered(Several(), several(), several())], 0)
+    assert said.startswith("heldout.topic is uninformative: the majority class `law` gives 66.7 %, tuned 66.7 % (12 ")
+
+
+def test_a_metric_of_several_tasks_is_told_with_the_task():
+    some = [
+        one for task, label in (("first", "yes"), ("second", "no"))
+        for one in of_task(task, side(["yes", "no", "yes", "no"], [label] * 4))
+    ]  # fmt: skip
+    said = told_of(some)
+    assert [sentence.partition(" is ")[0] for sentence in said] == [
+        "heldout.exact_match on the task `first`", "heldout.exact_match on the task `second`",
+    ]  # fmt: skip
+
+
+def test_of_many_uninformative_tasks_the_first_are_named():
+    some = [one for n in range(11) for one in of_task(f"t{n}", side(["yes", "no"] * 2, ["yes"] * 4))]
+    (said,) = told_of(some)
+    assert said.startswith("11 of 11 tasks of heldout are uninformative")
+    assert "task `t7` and 3 more" in said
+
+
+def test_letters_of_choices_that_are_each_items_own_are_no_labels():
+    items = [Graded(_with_choices(g.item, "A", "B"), g.answer, g.grades) for g in side(["A", "B"] * 6, ["A"] * 12)]
+    assert classes_of(items, items) is None
+    (said,) = told_of(items)
+    assert "uninformative: the majority class `A` gives 50.0 %" in said
 
 
 @pytest.mark.parametrize(
@@ -225,4 +322,9 @@ def test_of_many_labels_the_commonest_mistakes_are_told():
 )
 def test_what_labels_are(references, are):
     assert label_like(side(references, references)) is are
-    assert (classes(side(references, references), side(references, references)) is not None) is are
+    assert (classes_of(side(references, references), side(references, references)) is not None) is are
+
+
+def test_answers_that_are_graded_by_what_they_contain_have_no_labels():
+    answers = side(["yes", "no"] * 6, ["it is yes", "it is no"] * 6, grade=1.0)
+    assert classes_of(answers, answers) is None

@@ -36,17 +36,23 @@ _MORE: dict[str, Any] = {
         "general.score fell by 4.1 points (95 % 1.0 to 7.2): the price of the gain",
     ],
     "scores": {
-        "heldout.exact_match": score(0.0, 0.91, 0.85, 0.96, base_ci95=[0.0, 0.037], tuned_ci95=[0.838, 0.952]),
-        "heldout.macro_f1": score(0.02, 0.897, 0.8, 0.94, base_ci95=[0.0, 0.05], tuned_ci95=[0.83, 0.95]),
-        "general.score": score(0.62, 0.579, -0.072, -0.01, base_ci95=[0.52, 0.7], tuned_ci95=[0.48, 0.67]),
-        "support.score": score(0.41, 0.39, -0.11, 0.07),
-        "support.words": score(31.2, 24.6, -8.9, -4.1),
+        "heldout.exact_match": score(
+            0.0, 0.91, 0.85, 0.96, base_ci95=[0.0, 0.037], tuned_ci95=[0.838, 0.952], p_mid=0.007, p_adjusted=0.05
+        ),
+        "heldout.macro_f1": score(
+            0.02, 0.897, 0.8, 0.94, base_ci95=[0.0, 0.05], tuned_ci95=[0.83, 0.95], p_adjusted=0.05
+        ),
+        "general.score": score(
+            0.62, 0.579, -0.072, -0.01, base_ci95=[0.52, 0.7], tuned_ci95=[0.48, 0.67], p_adjusted=0.05
+        ),
+        "support.score": score(0.41, 0.39, -0.11, 0.07, p_adjusted=0.05),
+        "support.words": score(31.2, 24.6, -8.9, -4.1, p_adjusted=0.05),
     },
     "baselines": {
-        "few_shot_5": {"heldout.exact_match": score(0.41, 0.91, 0.4, 0.6)},
+        "few_shot_5": {"heldout.exact_match": score(0.41, 0.91, 0.4, 0.6, p_mid=0.006, p_adjusted=0.01)},
         "other": {
-            "heldout.exact_match": score(0.77, 0.91, 0.05, 0.23),
-            "heldout.macro_f1": score(0.7, 0.897, 0.1, 0.3),
+            "heldout.exact_match": score(0.77, 0.91, 0.05, 0.23, p_mid=0.006, p_adjusted=0.02),
+            "heldout.macro_f1": score(0.7, 0.897, 0.1, 0.3, p_adjusted=0.02),
         },
     },
     "classes": {
@@ -82,32 +88,36 @@ _MORE: dict[str, Any] = {
         "heldout": {"base": habits(31.4, cut=62, refusals=3), "tuned": habits(3.2)},
         "choice": {"base": habits(None, ties=2), "tuned": habits(None)},
     },
+    "memory": [[step, 1_400_000_000 + 3_000_000 * step, 600_000_000] for step in range(1, 81)],
     "examples": {
-        "won": [
-            {
-                "origin": "test.csv:17",
-                "prompt": "My card was swallowed by the machine at the station, what now?",
-                "reference": "card_swallowed",
-                "base": "card services can help you. Please contact your bank as soon as possible to report the card",
-                "tuned": "card_swallowed",
-                "alike": 4,
-                "token": 1,
-            }
-        ],
-        "lost": [
-            {
-                "origin": "test.csv:73",
-                "prompt": "Is there a fee for exchanging?",
-                "reference": "exchange_charge",
-                "base": "exchange_charge",
-                "tuned": "exchange_rate",
-                "alike": 9,
-                "token": 2,
-            },
-            {"origin": "test.csv:80", "prompt": "fees?", "reference": "exchange_charge", "base": "exchange_charge",
-             "tuned": ""},
-        ],
-        "won_count": 91,
-        "lost_count": 2,
+        "heldout": {
+            "won": [
+                {
+                    "origin": "test.csv:17",
+                    "prompt": "My card was swallowed by the machine at the station, what now?",
+                    "reference": "card_swallowed",
+                    "base": "card services can help you. Please contact your bank as soon as possible to report",
+                    "tuned": "card_swallowed",
+                    "alike": 4,
+                    "token": 1,
+                }
+            ],
+            "lost": [
+                {
+                    "origin": "test.csv:73",
+                    "prompt": "Is there a fee for exchanging?",
+                    "reference": "exchange_charge",
+                    "base": "exchange_charge",
+                    "tuned": "exchange_rate",
+                    "alike": 9,
+                    "token": 2,
+                },
+                {"origin": "test.csv:80", "prompt": "fees?", "reference": "exchange_charge", "base": "exchange_charge",
+                 "tuned": ""},
+            ],
+            "won_count": 91,
+            "lost_count": 2,
+        },
+        "support": {"won_count": 3},
     },
 }  # fmt: skip

@@ -113,25 +113,29 @@ _SAMPLE: dict[str, Any] = {
     ],
     "loss": _loss(81),
     "examples": {
-        "won": [
-            _example(
-                17,
-                "My card was swallowed by the machine at the station, what now?",
-                "card_swallowed",
-                "I'm sorry to hear that. Please contact your bank as soon as possible to report the card that was",
-                "card_swallowed",
-            ),
-            _example(
-                41,
-                "why is my top-up still pending",
-                "pending_top_up",
-                "Your top-up may be pending for several reasons:\n1. The payment",
-                "pending_top_up",
-            ),
-        ],
-        "lost": [_example(73, "Is there a fee for exchanging?", "exchange_charge", "exchange_charge", "exchange_rate")],
-        "won_count": 91,
-        "lost_count": 1,
+        "heldout": {
+            "won": [
+                _example(
+                    17,
+                    "My card was swallowed by the machine at the station, what now?",
+                    "card_swallowed",
+                    "I'm sorry to hear that. Please contact your bank as soon as possible to report the card that was",
+                    "card_swallowed",
+                ),
+                _example(
+                    41,
+                    "why is my top-up still pending",
+                    "pending_top_up",
+                    "Your top-up may be pending for several reasons:\n1. The payment",
+                    "pending_top_up",
+                ),
+            ],
+            "lost": [
+                _example(73, "Is there a fee for exchanging?", "exchange_charge", "exchange_charge", "exchange_rate")
+            ],
+            "won_count": 91,
+            "lost_count": 1,
+        }
     },
     "mask": [
         {

@@ -49,7 +49,23 @@ def test_what_the_scores_mean_is_read_first_and_as_it_was_said(page):
 def test_a_baseline_stands_between_base_and_tuned(page):
     seen = text_of(section(page, "Against other baselines"))
     assert "few_shot_5 Score Items Base Baseline Tuned Tuned against it 95 % interval p heldout.exact_match 100" in seen
-    assert "heldout.exact_match 100 0.000 0.410 0.910 +0.500 +0.400 to +0.600 0.010" in seen
+    assert "heldout.exact_match 100 0.000 0.410 0.910 +0.500 +0.400 to +0.600 0.010 mid 0.006 Both" in seen
+
+
+def test_of_several_scores_the_p_that_is_adjusted_stands_beside_each(page):
+    seen = text_of(section(page, "Against other baselines")).partition(" other ")[2]
+    assert "95 % interval p p Holm heldout.exact_match" in seen
+    assert "+0.050 to +0.230 0.010 mid 0.006 0.020 heldout.macro_f1" in seen
+    assert "+0.100 to +0.300 0.010 0.020 Both answered the same items. p Holm is adjusted for all 2 scores" in seen
+    scores = text_of(section(page, "Base against tuned"))
+    assert "+0.850 to +0.960 0.010 mid 0.007 0.050" in scores
+    assert "adjusted for all 5 scores of the table" in scores
+
+
+def test_scores_that_were_not_adjusted_have_no_column_for_it():
+    plain = text_of(render(facts()))
+    assert "p Holm" not in plain
+    assert "mid-p" not in plain
 
 
 def test_a_score_that_base_and_tuned_lack_has_no_base_beside_a_baseline():
@@ -92,6 +108,21 @@ def test_answers_are_marked_from_where_they_part(page):
     assert 'exchange_<em class="apart">rate</em>' in part
     assert "Base apart from token 3 exchange_ charge Tuned apart from token 3 exchange_ rate" in text_of(part)
     assert "Tuned nothing" in text_of(part)
+
+
+def test_memory_is_drawn_after_the_loss_with_that_of_the_gpu_beside_it(page):
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[titles.index("Training loss") + 1] == "Memory of the training"
+    part = section(page, "Memory of the training")
+    assert part.count("<polyline") == 2
+    assert "taken of the GPU, 600.0 MB at most; the faint one is what it holds besides, 1.64 GB at most" in text_of(
+        part
+    )
+
+
+def test_each_evaluation_has_its_rows_won_and_lost(page):
+    titles = re.findall(r"<h3>(.*?) <span class=\"quiet\">(.*?)</span></h3>", section(page, "Rows won and lost"))
+    assert titles == [("Won in heldout", "91, 1 shown"), ("Lost in heldout", "2"), ("Won in support", "3, 0 shown")]
 
 
 def test_what_is_wider_than_a_phone_is_scrolled_by_keyboard_too(page):

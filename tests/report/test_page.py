@@ -193,7 +193,9 @@ def shown(given: ReportFacts) -> Iterator[str]:
     for part in (given.trainer, given.adapter, given.quantization):
         for name, argument in part.arguments.items():
             yield f"{name} {value(argument.value)} {argument.set_by} {argument.field or ''}".strip()
-    for row in (*given.examples.won, *given.examples.lost):
+    for name, found in given.examples.items():
+        yield from (f"Won in {name} {found.won_count}", f"Lost in {name} {found.lost_count}")
+    for row in (row for found in given.examples.values() for row in (*found.won, *found.lost)):
         yield " ".join(f"{row.origin} {row.prompt} Reference {row.reference} Base {row.base} Tuned {row.tuned}".split())
     for source in given.data.sources:
         yield f"{source.name} {source.rows} {source.set_aside}"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunewright.parts.gate import Score
-from tunewright.report.plots import MOST_POINTS, interval_plots, loss_plot
+from tunewright.report.plots import MOST_POINTS, interval_plots, loss_plot, memory_plot
 
 
 def score(delta: float, low: float, high: float) -> Score:
@@ -34,6 +34,20 @@ def test_a_long_training_is_averaged_into_few_points():
     assert len(points(plot.each)) == MOST_POINTS
     means = [y for _, y in points(plot.mean)][20:-20]
     assert max(means) - min(means) < 40  # of 1000, where the single points jump by 333
+
+
+def test_memory_is_drawn_from_nothing_on_in_a_unit_that_fits():
+    plot = memory_plot([(1, 1_000_000_000, 0), (2, 2_000_000_000, 0), (3, 1_500_000_000, 0)])
+    assert plot is not None
+    assert points(plot.process) == [(0, 500), (500, 0), (1000, 250)]
+    assert (plot.device, plot.unit, plot.most) == ("", "GB", 2_000_000_000)
+    assert [(tick.label, tick.at) for tick in plot.y][:2] == [("0.0", 100), ("0.5", 75)]
+    both = memory_plot([(1, 5_000_000, 20_000_000), (2, 10_000_000, 40_000_000)])
+    assert both is not None
+    assert points(both.device) == [(0, 500), (1000, 0)]
+    assert points(both.process) == [(0, 875), (1000, 750)]
+    assert (both.unit, both.most_on_device) == ("MB", 40_000_000)
+    assert memory_plot([(1, 5, 0)]) is None
 
 
 def test_losses_that_are_no_number_are_left_out_and_counted():

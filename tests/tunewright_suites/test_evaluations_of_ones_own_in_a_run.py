@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
     rows = Path(summary["run_dir"], "steps", "evaluate-tuned", "medical.jsonl").read_text().splitlines()
     assert len(rows) == 48
     assert json.loads(rows[0])["item"]["task"] == "reading"
+    page = Path(summary["run_dir"], "report.html").read_text()
+    assert re.findall("<h2>(Labels of .*)</h2>", page) == ["Labels of medical.urgency"]
 
 
 SUITE = """\

@@ -217,6 +217,15 @@ class Evaluator(Backend[E]):
         """Grades of one answer, by metric. Every evaluator has this or a `measure` of its own."""
         raise NotImplementedError(f"{type(self).__name__} needs `grade`, or a `measure` of its own")
 
+    def label(self, item: Item, text: str) -> str | None:
+        """The label that a text is taken for as an answer to `item`; None where it is none of the item's labels, or the
+        item is not graded by label. By default the text itself, surrounding white space apart.
+
+        By it the report tells what was taken for what, of tasks whose grades agree with it, and whether one answer to
+        everything would do as well. One that reads answers less strictly than by their whole text overrides it.
+        """
+        return text.strip()
+
     @abstractmethod
     def summaries(self) -> Mapping[str, Summary]:
         """How the grades of all items become each score, by metric; every chosen metric is here."""

@@ -75,8 +75,9 @@ class Score:
     """A score of base and tuned on the same `n` items; the interval is of the difference, 95 %, paired by item.
 
     `p_value` is exact where it can be, `p_mid` is McNemar's mid-p where the items are right or wrong, `p_adjusted` is
-    Holm's over all scores of the run. `base_ci95` and `tuned_ci95` are Wilson's where the score is a share. `clusters`
-    counts what was drawn together: the items, or their groups. None and 0 where it was not worked out.
+    Holm's over all scores of the run against the base, or against the same baseline. `base_ci95` and `tuned_ci95` are
+    Wilson's where the score is a share. `clusters` counts what was drawn together: the items, or their groups. None and
+    0 where it was not worked out.
     """
 
     n: int

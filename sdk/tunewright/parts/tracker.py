@@ -75,8 +75,9 @@ class Tracking(ABC):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Show the numbers of one optimizer step, counted from 1; steps come in order and may be left out.
 
-        Of training: `loss` (nats per supervised token), `learning_rate`, `tokens_per_second`, `epoch`; of validation
-        the same with `validation_` before it.
+        Of training: `loss` (nats per supervised token), `learning_rate`, `tokens_per_second`, `epoch`, and the bytes
+        that the process holds (`rss_bytes`) and has taken of its GPU (`device_bytes`); of validation `loss`, with
+        `validation_` before it.
         """
 
     @abstractmethod

@@ -48,6 +48,13 @@ class Meter:
         return 0 if cuda is None else int(cuda.max_memory_reserved())
 
 
+def held_on_device() -> int:
+    """Bytes of its GPU that this process has taken, those that its allocator keeps for later among them; 0 where it
+    uses none."""
+    cuda = _cuda()
+    return 0 if cuda is None else int(cuda.memory_reserved())
+
+
 def peak_of_children() -> int:
     """Most bytes that this process's own have held: those that live, together, or the largest that has ended."""
     living = 0

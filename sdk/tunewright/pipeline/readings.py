@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tunewright.errors import Refused
-from tunewright.parts.evaluator import TIED, Evaluator, Graded
+from tunewright.parts.evaluator import Evaluator, Graded
 from tunewright.parts.gate import Score
-from tunewright.pipeline.confusion import label_like
+from tunewright.pipeline.confusion import labelled, right_metrics
 from tunewright.stats.majority import majority, share, short
 
 NEAR_ZERO = 0.05
 """Share of right answers of a base that may merely not know what form an answer has."""
 MUCH = 0.25
 """Share of the gain that examples alone must bring to be called much of it."""
+MOST_TASKS = 8
+"""Uninformative tasks of one evaluation that have a sentence each; those of more share one."""
 ACCURACY = "accuracy"
 """What an evaluation that lets the model choose among given answers calls the share of right ones."""
 
@@ -79,7 +81,7 @@ def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed
     """A base that writes next to nothing right, and finds the right answer among given ones more often than chance."""
     choosing = [one for one in answered if not one.evaluator.asks and all(ACCURACY in g.grades for g in one.base)]
     for own in answered:
-        metric = _right(own) if own.evaluator.asks else None
+        metric = next(right_metrics(own.evaluator, [*own.base, *own.tuned]), None) if own.evaluator.asks else None
         name = f"{own.evaluator.name}.{metric}"
         if metric is None or scores[name].base > NEAR_ZERO or not _better(scores[name]):
             continue
@@ -100,17 +102,25 @@ def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed
 
 
 def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
-    """Sets of labels on which the tuned model does not beat one answer to everything."""
+    """Tasks of labels on which the tuned model does not beat one answer to everything."""
     for one in answered:
-        metric = _right(one) if label_like(one.tuned) else None
-        if metric is None:
-            continue
-        try:
-            found = majority((), one.tuned, metric, seed)
-        except Refused:  # partly right, and no choice among several: what one answer would score is not known
-            continue
-        if not found.beaten:
-            yield f"{one.evaluator.name}.{metric} is {found}"
+        tasks, told = 0, dict[str, str]()
+        for task in labelled(*one):
+            tasks += 1
+            try:
+                found = majority((), task.tuned, task.metric, seed)
+            except Refused:  # partly right, and no choice among several: what one answer would score is not known
+                continue
+            if not found.beaten:
+                told[task.score] = f"{task.score} is {found}"
+        if len(told) <= MOST_TASKS:
+            yield from told.values()
+        else:
+            names = ", ".join(list(told)[:MOST_TASKS])
+            yield (
+                f"{len(told)} of {tasks} tasks of {one.evaluator.name} are uninformative, for the majority class is "
+                f"not beaten: {names} and {len(told) - MOST_TASKS} more"
+            )
 
 
 def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
@@ -143,19 +153,6 @@ def _is_share(score: Score) -> bool:
     """Whether it is told in percent: both sides and their intervals are within 0 and 1."""
     values = (score.base, score.tuned, *(score.base_ci95 or ()), *(score.tuned_ci95 or ()))
     return all(0 <= value <= 1 for value in values) and abs(score.delta) <= 1
-
-
-def _right(answered: Answered) -> str | None:
-    """The first metric that is 1 where an answer is the reference, and 0 where it is not: for both sides' answers.
-
-    Ties are left aside: there the answer is the first of several, and the grade is a part of 1.
-    """
-    both = [one for one in (*answered.base, *answered.tuned) if not one.grades.get(TIED)]
-    for metric in answered.evaluator.summaries():
-        grades = [(one.grades.get(metric), one.answer.text.strip() == one.item.reference.strip()) for one in both]
-        if grades and all(grade == right for grade, right in grades):
-            return metric
-    return None
 
 
 def _questions(answered: Answered) -> dict[str, str]:

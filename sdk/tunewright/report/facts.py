@@ -170,7 +170,7 @@ class Example(Fact):
 
 
 class Examples(Fact):
-    """Rows that tuning won and lost: some to look at, and how many there are."""
+    """Rows of an evaluation that tuning won and lost: some to look at, and how many there are."""
 
     won: tuple[Example, ...] = ()
     lost: tuple[Example, ...] = ()
@@ -249,12 +249,12 @@ class Contamination(Fact):
 class Measured(Fact):
     """Of one label: its rows, the share of its answers that are right, the share of its rows that are found, and F1.
 
-    `precision` is None where the label was never answered.
+    `precision` is None where the label was never answered, `recall` where no row has it.
     """
 
     count: int
     precision: float | None
-    recall: float
+    recall: float | None
     f1: float
 
 
@@ -335,7 +335,7 @@ class ReportFacts(Fact):
     unanswered: Mapping[str, Mapping[str, str]] = {}
     """By baseline, the evaluations that it does not answer, and why."""
     classes: Mapping[str, Classes] = {}
-    """By evaluation, as `calibration` and `answers`."""
+    """By task, `<evaluation>.<task>`; by evaluation where it has no several, as `calibration` and `answers`."""
     calibration: Mapping[str, Calibration] = {}
     answers: Mapping[str, Answers] = {}
     proofs: tuple[str, ...] = ()
@@ -345,7 +345,10 @@ class ReportFacts(Fact):
     contamination: Contamination | None = None
     gates: tuple[Verdict, ...] = ()
     loss: tuple[tuple[int, float], ...] = ()
-    examples: Examples = Examples()
+    memory: tuple[tuple[int, int, int], ...] = ()
+    """(optimizer step, bytes that the process held after it, bytes taken of its GPU), 0 where it used none."""
+    examples: Mapping[str, Examples] = {}
+    """By evaluation."""
     mask: tuple[MaskedRow, ...] = ()
     parity: Mapping[str, Parity] = {}
     search: Mapping[str, Search] = {}

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import ReportFacts
-from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, shares_plot
+from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -57,6 +58,7 @@ def render(facts: ReportFacts) -> str:
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
             loss=loss_plot(facts.loss),
+            memory=memory_plot(facts.memory),
             shares=shares_plot(facts.scores),
             calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )
@@ -96,7 +98,13 @@ def _environment() -> Environment:
         duration=duration,
         value=value,
     )
+    environment.tests["family"] = _are_adjusted
     return environment
+
+
+def _are_adjusted(scores: Mapping[str, Score]) -> bool:
+    """Whether Holm's p says anything of them that p does not."""
+    return len(scores) > 1 and all(score.p_adjusted is not None for score in scores.values())
 
 
 def _harmless(given: Any) -> Any:

@@ -44,6 +44,22 @@ class LossPlot:
 
 
 @dataclass(frozen=True)
+class MemoryPlot:
+    """`process` and `device` are SVG points in a box of 1000 × 1000; `device` is empty where no GPU was used.
+
+    `y` is in `unit`. `most` and `most_on_device` are the largest of the points, in bytes.
+    """
+
+    process: str
+    device: str
+    x: tuple[Tick, ...]
+    y: tuple[Tick, ...]
+    unit: str
+    most: int
+    most_on_device: int
+
+
+@dataclass(frozen=True)
 class IntervalPlot:
     """A difference and its interval, in percent of the axis from `low` to `high`."""
 
@@ -125,6 +141,22 @@ def loss_plot(loss: Sequence[tuple[int, float]]) -> LossPlot | None:
         steps_a_point=size,
         undefined=len(loss) - len(finite),
     )
+
+
+def memory_plot(memory: Sequence[tuple[int, int, int]]) -> MemoryPlot | None:
+    """The curves of (step, bytes of the process, bytes of the GPU) from no memory on; None of fewer than two steps."""
+    if len(memory) < 2:
+        return None
+    steps, process, device = zip(*memory, strict=True)
+    most, most_on_device = max(process), max(device)
+    unit, factor = ("GB", 1e9) if max(most, most_on_device) >= 1e9 else ("MB", 1e6)
+    x, y = _Axis(steps[0], steps[-1]), _Axis(0.0, max(most, most_on_device) / factor)
+    lines = [_path(x, y, [(step, size / factor) for step, size in zip(steps, sizes, strict=True)])
+             for sizes in (process, device)]  # fmt: skip
+    y_ticks = tuple(Tick(tick.label, 100 - tick.at) for tick in y.ticks(4))
+    return MemoryPlot(
+        lines[0], lines[1] if most_on_device else "", x.ticks(5), y_ticks, unit, most, most_on_device
+    )  # fmt: skip
 
 
 def interval_plots(scores: Mapping[str, Score]) -> dict[str, IntervalPlot]:

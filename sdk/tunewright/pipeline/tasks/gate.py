@@ -32,7 +32,7 @@ class Judge(Task):
     The answers of each baseline come by the port `baseline_port`.
     """
 
-    version = 3
+    version = 4
 
     def __init__(
         self,
@@ -69,8 +69,9 @@ class Judge(Task):
         found = looked_up(inputs)
         scores = adjusted({name: one for each in answers for name, one in self._compared(each, *answers[each])})
         clean = {f"clean.{name}": one for each in answers for name, one in self._clean(each, answers[each], found)}
-        baselines = {
-            one.name: dict(self._against(inputs[baseline_port(one.name)], one.asked, answers)) for one in self.baselines
+        baselines = {  # each a family of its own
+            one.name: adjusted(dict(self._against(inputs[baseline_port(one.name)], one.asked, answers)))
+            for one in self.baselines
         }
         named = {baseline_score(name, key): one for name, them in baselines.items() for key, one in them.items()}
         shown = Evidence({**scores, **named, **_of_forms(inputs["parity"].json(PARITY))}, found)

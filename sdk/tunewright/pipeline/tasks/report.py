@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -11,7 +12,7 @@ from tunewright.grading.calibration import reliability
 from tunewright.parts import Backend, Evaluator
 from tunewright.parts.evaluator import Graded
 from tunewright.parts.prompt_format import said
-from tunewright.pipeline.confusion import classes
+from tunewright.pipeline.confusion import classes, labelled
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import LEDGER
 from tunewright.pipeline.tasks.evaluate import asked, proofs, read_graded, unproven
@@ -31,18 +32,22 @@ from tunewright.store.publish import Artifact
 PAGE = "report.html"
 MEASURED = ("seconds", "peak_rss_bytes", "peak_device_bytes", "forecast_bytes")
 """What a step's manifest tells of how it went."""
-SHOWN = 8  # rows won and rows lost that the page shows, of each
+SHOWN, MOST_SHOWN = 8, 24  # rows won, and rows lost, that the page shows: of an evaluation, and of all where it can
 SURE, RIGHT = "confidence", "accuracy"  # grades of an evaluation that tells how sure the model is, and how right
 
 HAIR = 1e-6  # what rounding may put a probability beyond 0 or 1
 Answers = Mapping[Evaluator, Sequence[Sequence[Graded]]]
 """What base and tuned model answered, by evaluation."""
+Pair = tuple[Graded, Graded]
+"""One item's answers: the base's and the tuned model's."""
+Shown = dict[str, Any]
+"""The same as the page has it."""
 
 
 class Report(Task):
     """The page; its figures are the steps' own, its seconds and memory those of their manifests."""
 
-    version = 3
+    version = 4
 
     def __init__(self, about: Mapping[str, Any], evaluators: Sequence[Evaluator]) -> None:
         self.about, self.evaluators = about, tuple(evaluators)
@@ -90,6 +95,7 @@ class Report(Task):
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
             "loss": outcome["losses"],
+            "memory": inputs["trained"].manifest["notes"].get("memory", ()),  # of an earlier version, none
             "steps": [{"name": n, **{f: m.get(f) for f in MEASURED}} for n, m in context.manifests.items()],
             **_only(outcome, "substituted", "machine"),
             "parity": self._certificates(inputs["parity"]),
@@ -151,37 +157,61 @@ class Report(Task):
         """What was taken for what, and how sure the model was, of the evaluations that tell it."""
         found: dict[str, dict[str, Any]] = {"classes": {}, "calibration": {}}
         for evaluator, (base, tuned) in answers.items():
-            if (labelled := classes(base, tuned)) is not None:
-                found["classes"][evaluator.name] = labelled
+            for task in labelled(evaluator, base, tuned):
+                if (measured := classes(task)) is not None:
+                    found["classes"][task.name] = measured
             if all(map(_tells_how_sure, (*base, *tuned))):
                 found["calibration"][evaluator.name] = {"base": _sure(base), "tuned": _sure(tuned)}
         return found
 
     def _examples(self, answers: Answers) -> dict[str, Any]:
-        """The first rows that the tuned model gets right and the base does not, and the other way round."""
-        won: list[dict[str, Any]] = []
-        lost: list[dict[str, Any]] = []
-        for evaluator, sides in answers.items():
-            if not evaluator.asks:  # given texts were scored: there are no two answers to show
-                continue
-            worse = evaluator.lower_is_better()
-            for base, tuned in zip(*sides, strict=True):
-                before, after = (
-                    sum(-grade if metric in worse else grade for metric, grade in graded.grades.items())
-                    for graded in (base, tuned)
-                )
-                if before != after:
-                    shown = {
-                        "origin": base.item.origin,
-                        "prompt": said(base.item.prompt),
-                        "reference": base.item.reference,
-                        "base": base.answer.text,
-                        "tuned": tuned.answer.text,
-                        "alike": _alike(base.answer.text, tuned.answer.text),
-                        "token": _parting(base.answer.ids, tuned.answer.ids),
-                    }
-                    (won if after > before else lost).append(shown)
-        return {"won": won[:SHOWN], "lost": lost[:SHOWN], "won_count": len(won), "lost_count": len(lost)}
+        """By evaluation, the first rows that the tuned model gets right and the base does not, and the other way round:
+        of each as many, and no more together than a reader looks at."""
+        # given texts that were scored are no two answers to show
+        changed = {one.name: _changed(one, *sides) for one, sides in answers.items() if one.asks}
+        found = {name: them for name, them in changed.items() if any(them)}
+        most = max(1, min(SHOWN, MOST_SHOWN // max(1, len(found))))
+        return {
+            name: {"won": won[:most], "lost": lost[:most], "won_count": len(won), "lost_count": len(lost)}
+            for name, (won, lost) in found.items()
+        }
+
+
+def _changed(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]) -> tuple[list[Shown], list[Shown]]:
+    """The rows won and those lost. The first of each task come before its second, so that each task is seen."""
+    worse = evaluator.lower_is_better()
+    won, lost = list[Pair](), list[Pair]()
+    for before, after in zip(base, tuned, strict=True):
+        was, now = (
+            sum(-grade if metric in worse else grade for metric, grade in graded.grades.items())
+            for graded in (before, after)
+        )
+        if was != now:
+            (won if now > was else lost).append((before, after))
+    return list(map(_shown, _by_turns(won))), list(map(_shown, _by_turns(lost)))
+
+
+def _by_turns(pairs: Sequence[Pair]) -> list[Pair]:
+    """In their order, but for the turns that tasks take."""
+    seen: Counter[str | None] = Counter()
+    turns = []
+    for pair in pairs:
+        turns.append(seen[pair[0].item.task])
+        seen[pair[0].item.task] += 1
+    return [pairs[place] for place in sorted(range(len(pairs)), key=turns.__getitem__)]
+
+
+def _shown(pair: Pair) -> Shown:
+    base, tuned = pair
+    return {
+        "origin": base.item.origin,
+        "prompt": said(base.item.prompt),
+        "reference": base.item.reference,
+        "base": base.answer.text,
+        "tuned": tuned.answer.text,
+        "alike": _alike(base.answer.text, tuned.answer.text),
+        "token": _parting(base.answer.ids, tuned.answer.ids),
+    }
 
 
 def _alike(one: Sequence[object], other: Sequence[object]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob
 from tunewright.pipeline import referred
+from tunewright.pipeline.along import Along
 from tunewright.pipeline.meter import machine
 from tunewright.pipeline.saved import Saved
 from tunewright.pipeline.step import Context, Task
@@ -136,6 +137,7 @@ class Train(Begins):
         if resume is not None:
             context.emit({"event": "resumed", "resumed_from": resume.step})
             disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
+        along = Along(context.scratch, context.emit, 0 if resume is None else resume.step)
         job = self.begin(self.adapter, parent, inputs, context)
         before = self.adapter.digest(job.model)
         job = job._replace(
@@ -143,7 +145,8 @@ class Train(Begins):
             decided=self.decided,
             resume=resume,
             reference=referred.read(inputs["reference"], job.train, job.validation) if "reference" in inputs else None,
-            commit=checkpoints.commit,
+            emit=along.emit,
+            commit=_both(along.keep, checkpoints.commit),
             stopping=context.interrupts.stopping,
         )
         with context.interrupts.held():
@@ -173,7 +176,22 @@ class Train(Begins):
         )
         del job
         gc.collect()
-        return {"steps": outcome.steps, "digest": digest, "resumed_from": _resumed(context.scratch)}
+        return {
+            "steps": outcome.steps,
+            "digest": digest,
+            "resumed_from": _resumed(context.scratch),
+            "memory": along.told(),
+        }
+
+
+def _both(keep: Callable[[], None], commit: Callable[[Path, int], None]) -> Callable[[Path, int], None]:
+    """Keep what belongs to a checkpoint, then commit it: what was kept too early is left out by its step."""
+
+    def both(folder: Path, step: int) -> None:
+        keep()
+        commit(folder, step)
+
+    return both
 
 
 def _resumed(scratch: Path) -> list[int]:
