@@ -132,7 +132,9 @@ def test_a_spoiled_form_stays_out_of_the_package_and_the_run_says_why(spec, host
     manifest = json.loads((package / "manifest.json").read_text())
     assert manifest["forms"]["whole"]["folder"] == ""
     assert "whole is not handed over: " in (package / "MODEL_CARD.md").read_text()
-    assert why.replace("'", "&#39;") in Path(summary["artifacts"]["report"]).read_text()
+    page = Path(summary["artifacts"]["report"]).read_text()
+    assert why.replace("'", "&#39;") in page
+    assert f"{26 if spoil == 'template' else 0} other ids</span>" in page
 
 
 def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(spec, host, tmp_path):
