@@ -132,7 +132,9 @@ def test_a_spoiled_form_stays_out_of_the_package_and_the_run_says_why(spec, host
     manifest = json.loads((package / "manifest.json").read_text())
     assert manifest["forms"]["whole"]["folder"] == ""
     assert "whole is not handed over: " in (package / "MODEL_CARD.md").read_text()
-    assert why.replace("'", "&#39;") in Path(summary["artifacts"]["report"]).read_text()
+    page = Path(summary["artifacts"]["report"]).read_text()
+    assert why.replace("'", "&#39;") in page
+    assert f"{26 if spoil == 'template' else 0} other ids</span>" in page
 
 
 def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(spec, host, tmp_path):
@@ -142,6 +144,14 @@ def test_it_is_compared_by_the_loaders_engine_whoever_asks_for_the_evaluation(sp
     whole = summary["parity"]["whole"]
     assert whole["scores"]["fake.right"]["tuned"] == pytest.approx(1 / 3)
     assert any("fake.right falls behind" in why for why in whole["refused"])
+
+
+def test_the_base_is_found_by_golden_prompts_where_every_evaluation_has_its_own_engine(spec, host, tmp_path):
+    other = "evals=[{kind: fake, engine: {kind: slow, words: 3}}]"
+    says = "it answers every golden prompt as the base does: what was trained is not in it"
+    assert says in run(spec, host, tmp_path, "base", other, "gates=[]")["parity"]["whole"]["refused"]
+    assert says in run(spec, host, tmp_path, "base", "evals=[]", "gates=[]")["parity"]["whole"]["refused"]
+    assert run(spec, host, tmp_path, "nothing", other, "gates=[]")["parity"]["whole"]["refused"] == []
 
 
 def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tmp_path, monkeypatch, capsys):
@@ -342,6 +352,62 @@ def test_two_percent_of_what_is_better_when_smaller(times, out):
 def test_answers_that_never_end_are_a_lost_stop_token():
     (why,) = refused([1, 1, 1], [1, 1, 1], stopped="limit")
     assert "none of its answers ends" in why
+
+
+def unended(evaluator, places, of=400):
+    """Answers of which those at `places` run on to the limit."""
+    rows = answers(evaluator, [1] * of).graded[evaluator]
+    cut = [replace(one, answer=replace(one.answer, stopped="limit")) if n in places else one
+           for n, one in enumerate(rows)]  # fmt: skip
+    return Answers((), None, {evaluator: cut})
+
+
+@pytest.mark.parametrize(
+    ("trained", "form", "out"),
+    [
+        (range(0), range(399), True),  # one answer of 400 ends
+        (range(0), range(6), True),
+        (range(0), range(5), False),  # may be chance
+        (range(200), range(206), True),  # the same 200 say nothing
+        (range(20), range(20, 40), False),  # as many as before
+        (range(10), range(0), False),  # fewer than before
+    ],
+)
+def test_more_answers_without_an_end_are_a_stop_token_that_is_not_always_known(trained, form, out):
+    evaluator = Right()
+    found = certificate(unended(evaluator, trained), unended(evaluator, form), None, 0)
+    says = f"{len(form)} of 400 answers to heldout run on to the limit, and {len(trained)} of the trained form's (p "
+    assert [why.startswith(says) for why in found["refused"]] == [True] * out
+
+
+def test_golden_prompts_tell_of_the_stop_token_where_no_row_is_answered():
+    ends = [Completion([place, 7], "", "terminator", [1]) for place in range(8)]
+    cut = [replace(one, stopped="limit") for one in ends]
+    (why,) = certificate(Answers(ends), Answers([*cut[:7], ends[7]]), None, 0)["refused"]
+    assert why.startswith("7 of 8 answers to golden prompts run on to the limit, and 0 of the trained form's (p 0.016)")
+
+
+class Scores(Right):
+    """Stands for an evaluator that lets the model say nothing."""
+
+    asks = False
+
+
+@pytest.mark.parametrize(
+    ("nats", "out"),
+    [(-41.0, True), (-41.001, True), (-39.5, False)],  # the base's own, the base's in other batches, near the trained
+)
+def test_a_form_that_scores_as_the_base_does_has_lost_what_was_trained(nats, out):
+    evaluator = Scores()
+
+    def scored(nats):
+        rows = [Graded(Item(str(n), "", "?", "!"), Completion([5], "", "given", [1]), {"right": 1.0, "nll": nats - n})
+                for n in range(3)]  # fmt: skip
+        return Answers((), None, {evaluator: rows})
+
+    found = certificate(scored(-39.0), scored(nats), scored(-41.0), 0)["refused"]
+    assert found == ["it answers every test row as the base does: what was trained is not in it"] * out
+    assert certificate(scored(-41.0), scored(nats), scored(-41.0), 0)["refused"] == []  # nothing was trained to be lost
 
 
 def test_a_form_that_ends_other_answers_than_the_trained_one_has_not_lost_the_token():

@@ -185,6 +185,8 @@ _SAMPLE: dict[str, Any] = {
             "prompts": 8,
             "diverged": 5,
             "first_divergence": 0,
+            "retokenized": 3,
+            "unended": 2,
             "bytes": 121_000_000,
             "identity": "5e0c" * 15 + "77ab",
             "kl": 0.62,

@@ -181,10 +181,11 @@ def shown(given: ReportFacts) -> Iterator[str]:
     for form, parity in given.parity.items():
         identity = f" {parity.identity[:12]}" if parity.identity else ""
         place = "" if parity.first_divergence is None else f" from token {parity.first_divergence + 1}"
-        other = f"{parity.diverged}{place}"
+        prompts = f"{parity.prompts} {parity.retokenized} other ids"
+        other = f"{parity.diverged}{place} {parity.unended} run on"
         kl = "\u2013" if parity.kl is None else small(parity.kl)
         speed = "\u2013" if parity.tokens_per_second is None else f"{parity.tokens_per_second:,.0f}"
-        figures = f"{share(parity.agreement)} {parity.prompts} {other} {kl} {size(parity.bytes)} {speed}"
+        figures = f"{share(parity.agreement)} {prompts} {other} {kl} {size(parity.bytes)} {speed}"
         yield f"{form}{identity} asked with {parity.engine} {figures} {size(parity.peak_rss_bytes)}"
         yield from (f"{form} is not handed over {why}" for why in parity.refused)
         for name, score in parity.scores.items():

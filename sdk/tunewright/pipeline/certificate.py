@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ LOSS = 0.02
 smaller, two percent."""
 CHANCE = 0.05
 """A difference whose p-value is at least this is taken for chance."""
+NEAR = 1e-3
+"""Relative, and absolute: what a server's batches may change in the score of a given text."""
+ENDED = "ended"
 _TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
 Distribution = Mapping[int, float]
 """Log-probabilities in nats of the likeliest tokens of one place, by id."""
@@ -53,7 +56,8 @@ class Metric(NamedTuple):
 
 
 def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int) -> dict[str, Any]:
-    """A form's row of the certificate, as plain JSON; `base` is what the base answered to the test rows.
+    """A form's row of the certificate, as plain JSON; `base` is what the base answered to the test rows, or
+    to the golden prompts.
 
     `scores` holds a paired `Score` each, in which `base` is the trained form's and `tuned` this form's: of every metric
     of every evaluation, of `agreement`, and of `kl`. `delta` and `ci95` are those of the first metric. `refused` are
@@ -73,7 +77,7 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
         "delta": None if first is None else first.delta,
         "ci95": None if first is None else list(first.ci95),
         "scores": {name: asdict(score) for name, score in scores.items()},
-        "refused": [*_unlike(trained, form, base, answers), *_lost(metrics)],
+        "refused": [*_unlike(trained, form, base, answers), *_unended(trained, form, seed), *_lost(metrics)],
     }
 
 
@@ -184,16 +188,69 @@ def _unlike(trained: Answers, form: Answers, base: Answers | None, found: Mappin
             f"{found['retokenized']} of {found['prompts']} prompts become other tokens: its template or its tokenizer "
             "is not the one that was trained with"
         )
-    if found["unended"] and not any(answer.stopped == "terminator" for answer in form.said()):
-        yield "none of its answers ends: it does not know the token that ends an answer"
     if base is not None and _like(form, base) and not _like(trained, base):
-        yield "it answers every test row as the base does: what was trained is not in it"
+        what = "test row" if base.graded else "golden prompt"
+        yield f"it answers every {what} as the base does: what was trained is not in it"
 
 
 def _like(form: Answers, base: Answers) -> bool:
-    """Whether it answers every test row that the base was asked as the base did; golden prompts it was not asked."""
-    both = (one.only(base.graded)._replace(golden=()).said() for one in (form, base))
-    return all(one.ids == other.ids for one, other in zip(*both, strict=True))
+    """Whether it answers as the base did: every test row that both were asked, else every golden prompt."""
+    if not base.graded:
+        return bool(base.golden) and [one.ids for one in form.golden] == [one.ids for one in base.golden]
+    sides = ((evaluator, form.graded[evaluator], rows) for evaluator, rows in base.graded.items())
+    return all(alike(evaluator, *both) for evaluator, *rows in sides for both in zip(*rows, strict=True))
+
+
+def alike(evaluator: Evaluator, one: Graded, other: Graded) -> bool:
+    """Whether two models answer an item alike: by the tokens they say, or the grades of texts they score."""
+    if evaluator.asks:
+        return one.answer.ids == other.answer.ids
+    pairs = ((grade, other.grades.get(metric, math.nan)) for metric, grade in one.grades.items())
+    return all(math.isclose(here, there, rel_tol=NEAR, abs_tol=NEAR) for here, there in pairs)
+
+
+def _unended(trained: Answers, form: Answers, seed: int) -> Iterator[str]:
+    """Answers that run on to the limit more often than the trained form's, and not by chance.
+
+    Golden prompts, which are drawn from the test rows, are looked at where no row is answered in the model's own words.
+    """
+    pairs = list(zip(trained.said(), form.said(), strict=True))
+    if any(_ends(one) and not _ends(two) for one, two in pairs) and not any(_ends(two) for _, two in pairs):
+        yield "none of its answers ends: it does not know the token that ends an answer"
+        return
+    for what, before, after in _answered(trained, form):
+        score = compare(_ending(before), _ending(after), ENDED, mean_of(ENDED), seed)
+        if score.delta < 0 and score.p_value < CHANCE:
+            theirs, run_on = (sum(not _ends(one.answer) for one in side) for side in (before, after))
+            yield (
+                f"{run_on} of {score.n} answers to {what} run on to the limit, and {theirs} of the trained form's "
+                f"(p {score.p_value:.2g}): it does not always know the token that ends an answer"
+            )
+
+
+def _answered(trained: Answers, form: Answers) -> Iterator[tuple[str, Sequence[Graded], Sequence[Graded]]]:
+    """What both answered in their own words, by evaluation: the unit in which rows stand for themselves."""
+    said = {evaluator: _said(rows) for evaluator, rows in trained.graded.items() if evaluator.asks and _said(rows)}
+    for evaluator, rows in said.items():
+        yield evaluator.name, rows, _said(form.graded[evaluator])
+    if not said:
+        yield "golden prompts", _bare(trained.golden), _bare(form.golden)
+
+
+def _said(rows: Sequence[Graded]) -> list[Graded]:
+    return [one for one in rows if one.answer.stopped != "given"]
+
+
+def _bare(answers: Sequence[Completion]) -> list[Graded]:
+    return [Graded(Item(str(place), "", "", ""), answer, {}) for place, answer in enumerate(answers)]
+
+
+def _ending(rows: Sequence[Graded]) -> list[Graded]:
+    return [replace(one, grades={ENDED: float(_ends(one.answer))}) for one in rows]
+
+
+def _ends(answer: Completion) -> bool:
+    return answer.stopped == "terminator"
 
 
 def _lost(metrics: Sequence[Metric]) -> Iterator[str]:

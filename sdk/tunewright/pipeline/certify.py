@@ -59,7 +59,8 @@ class Reference(NamedTuple):
     tests: Mapping[Evaluator, list[TestRow]]
     trained: Answers
     base: Answers | None
-    """What the base answered to the test rows; None where it was not asked."""
+    """What the base answered to the test rows, and to the golden prompts where these tell nothing of a form; None where
+    there is no form to be told from it."""
     model: Path
     """The base's folder."""
 
@@ -113,23 +114,33 @@ class Certifier:
             found |= {f"{evaluator.name} {place}": digest for place, digest in claims.digests().items()}
         return found
 
-    def reference(self, inputs: Mapping[str, Artifact], others: bool, context: Context) -> Reference:
+    def reference(self, inputs: Mapping[str, Artifact], others: Collection[str], context: Context) -> Reference:
         """Ask the trained form, in this process: ports `model`, `trained`, and what was evaluated, `base` and `tuned`.
 
-        What evaluate-tuned asked of it in another engine is asked anew where `others` says that there is a form to be
-        compared by it.
+        `others` names the forms that it will be compared with. What evaluate-tuned asked of it in another engine is
+        asked anew where there are any; and the base is asked the golden prompts, where the evaluations cannot tell one
+        of them from it.
         """
         golden = golden_rows(self.golden.examples(), self.seed)
+        prompts = [golden_prompt(row) for row in golden]
         tests = {evaluator: claims.examples() for evaluator, claims in self.asked.items()}
         again = [one for one in tests if one not in self.answered] if others else []
         model, trained = base_folder(inputs["model"]), inputs["trained"]
         with self.opener.tuned(model, trained.path / TRAINED, trained.json(OUTCOME)["digest"]) as subject:
-            answers = subject.complete([golden_prompt(row) for row in golden], LIMIT, together=False)
+            answers = subject.complete(prompts, LIMIT, together=False)
             likeliest = subject.likeliest(_said(answers), TOP) if isinstance(subject, Likeliest) else None
             asked = {evaluator: measured(evaluator, subject, tests[evaluator], context) for evaluator in again}
         known = self._graded(inputs["tuned"]) if "tuned" in inputs else {}
-        base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else None
-        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), base, model)
+        base = Answers((), graded=self._graded(inputs["base"])) if "base" in inputs else Answers(())
+        if any(not self._comparable(name) for name in others):
+            with self.opener.served(model, None) as subject:
+                base = base._replace(golden=subject.complete(prompts, LIMIT, together=False))
+        told = base if others else None
+        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), told, model)
+
+    def _comparable(self, form: str) -> list[Evaluator]:
+        """The evaluations whose rows base, trained form and this one all answer, and the first two in one engine."""
+        return [evaluator for evaluator in self.answered if serves(self.engines[form], evaluator)]
 
     def _graded(self, evaluated: Artifact) -> dict[Evaluator, list[Graded]]:
         return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}

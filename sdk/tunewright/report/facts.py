@@ -116,7 +116,8 @@ class Parity(Fact):
     """An exported form, reopened: share of golden answer tokens that it repeats, on how many prompts, and its size.
 
     `engine` is the kind of the one that it was asked with: the figures hold for that one. `diverged` prompts get
-    another answer, the earliest at token `first_divergence`, counted from 0. `identity` is the digest of the trained
+    another answer, the earliest at token `first_divergence`, counted from 0; `retokenized` prompts become other token
+    ids, and `unended` answers run on to the limit where the trained form's end. `identity` is the digest of the trained
     tensors that it carries, or of the whole model where its weights were computed anew. `kl` is in nats. Of each of its
     `scores`, `base` is the trained form's and `tuned` its own. `refused` says why it is not handed over.
     """
@@ -127,6 +128,8 @@ class Parity(Fact):
     bytes: int
     diverged: int = 0
     first_divergence: int | None = None
+    retokenized: int = 0
+    unended: int = 0
     identity: str | None = None
     kl: float | None = None
     scores: Mapping[str, Score] = {}

@@ -17,6 +17,7 @@ from tunewright.parts import Backend, Cap, Engine, Evaluator
 from tunewright.parts.engine import Completion, Continuation, Subject
 from tunewright.parts.evaluator import Graded, Item, Summary, TestRow
 from tunewright.parts.loader import Tokenizer
+from tunewright.pipeline.certificate import alike
 from tunewright.pipeline.forms import Opener
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context, Task
@@ -28,7 +29,6 @@ from tunewright.store.publish import Artifact
 SUBJECT = "subject.json"
 GOLDEN = "golden.json"
 PROBED = 8  # items of an engine whose references are scored to tell tuned weights from the base's, about
-NEAR = 1e-3  # relative: what a server's batches may change in the score of a given text
 Rows = Mapping[Evaluator, list[TestRow]]
 Measured = dict[Evaluator, list[Graded]]
 Probe = list[list[float]]
@@ -220,20 +220,13 @@ def _unproven(name: str, told: Mapping[str, Any]) -> str:
 def _refuse_the_base(found: Measured, base: Artifact, identity: str) -> None:
     """What answers every item as the base did is the base, for all that can be known of weights that nobody sees."""
     pairs = [(evaluator, graded, read_graded(base, evaluator.name)) for evaluator, graded in found.items()]
-    if all(_alike(evaluator, *both) for evaluator, *sides in pairs for both in zip(*sides, strict=True)):
+    if all(alike(evaluator, *both) for evaluator, *sides in pairs for both in zip(*sides, strict=True)):
         count = sum(len(graded) for graded in found.values())
         raise Refused(
             f"`{identity}` answers all {count} items just as the base does: what was trained is not applied there",
             fix="load it into the server under the name that is asked; if the training did change no answer, leave "
             "`engine` out: the loader's own proves the weights",
         )
-
-
-def _alike(evaluator: Evaluator, tuned: Graded, base: Graded) -> bool:
-    if evaluator.asks:
-        return tuned.answer.ids == base.answer.ids
-    pairs = ((grade, base.grades.get(metric, math.nan)) for metric, grade in tuned.grades.items())
-    return all(math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR) for one, other in pairs)
 
 
 def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:

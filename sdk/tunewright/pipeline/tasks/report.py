@@ -130,7 +130,10 @@ class Report(Task):
     def _certificates(self, certified: Artifact) -> dict[str, Any]:
         """Each form's row of the certificate, and the figures that only this machine has."""
         figures = certified.manifest["notes"]["figures"]
-        shown = ("engine", "agreement", "prompts", "diverged", "first_divergence", "kl", "scores", "refused", "bytes")
+        shown = (
+            "engine", "agreement", "prompts", "diverged", "first_divergence", "retokenized", "unended", "kl", "scores",
+            "refused", "bytes",
+        )  # fmt: skip
         return {form: {**_only(found, *shown), **figures[form]} for form, found in certified.json(PARITY).items()}
 
     def _searches(self, certified: Artifact) -> dict[str, Any]:

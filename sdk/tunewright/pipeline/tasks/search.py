@@ -34,6 +34,8 @@ class Search(Task):
     `gates` are those that judge this form alone: a variant that one of them would fail is no find.
     """
 
+    version = 2
+
     def __init__(
         self, own: Exporter, variants: Sequence[Exporter], certifier: Certifier, gates: Sequence[Gate]
     ) -> None:
@@ -73,7 +75,7 @@ class Search(Task):
         """
         notes = context.scratch / TRIED
         tried: list[dict[str, Any]] = json.loads(notes.read_text("utf-8")) if notes.is_file() else []
-        reference = self.certifier.reference(inputs, True, context)
+        reference = self.certifier.reference(inputs, [self.own.name], context)
         for variant in self.variants[len(tried) :]:
             place = f"variant {len(tried) + 1} of at most {len(self.variants)}"
             context.emit({"event": "progress", "what": f"{place}: {line_of(variant)}"})
