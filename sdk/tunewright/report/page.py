@@ -56,7 +56,7 @@ def render(facts: ReportFacts) -> str:
             },
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
-            loss=loss_plot(facts.loss),
+            losses=[(name, loss, loss_plot(loss)) for name, loss in _losses(facts) if loss],
             shares=shares_plot(facts.scores),
             calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )
@@ -71,6 +71,11 @@ def _of_forms(facts: ReportFacts) -> dict[str, Score]:
         for name, score in parity.scores.items()
         if name not in (AGREEMENT, KL) and (parity.agreement < 1 or score.delta)
     }
+
+
+def _losses(facts: ReportFacts) -> list[tuple[str, tuple[tuple[int, float], ...]]]:
+    """The losses of every training, by its stage's name."""
+    return [(stage.name, stage.loss) for stage in facts.stages] or [("", facts.loss)]
 
 
 @cache  # it holds the compiled page, and compiling takes longer than all the rest of a small run's report
