@@ -76,11 +76,32 @@ def contents(folder: Path, **changes: Any) -> PackageContents:
         },
         scores={"heldout.exact_match": Score(100, 0.0, 0.91, 0.91, (0.85, 0.96), 1e-20)},
         gates=[Verdict("heldout.exact_match is at least 0.8", True, "it is 0.910 on 100 rows")],
-        data={"rows": 320, "tokens": 36_480, "supervised": 2_048, "test_rows": 100, "sources": []},
+        data={"rows": 320, "tokens": 36_480, "supervised": 2_048, "test_rows": 100},
+        trainings=[training()],
         libraries={"peft": "0.21.2", "transformers": "5.24.0"},
         licences={"base": "Apache-2.0"},
     )
     return replace(made, **changes)
+
+
+def training(name: str = "", **changes: Any) -> dict[str, Any]:
+    """One training as a package tells of it."""
+    made: dict[str, Any] = {
+        "name": name,
+        "trainer": "sft",
+        "rows": 320,
+        "tokens": 36_480,
+        "supervised": 2_048,
+        "sources": [{"name": "train.csv", "rows": 320, "set_aside": 2}],
+        "steps": 80,
+        "first_loss": 3.25,
+        "last_loss": 0.151,
+        "validation": [],
+        "validation_rows": 0,
+        "best_step": None,
+        "substituted": [],
+    }
+    return {**made, **changes}
 
 
 def reseal(folder: Path, **changes: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handoff.packages import contents
+from handoff.packages import contents, training
 from tunewright.handoff.card import model_card
 from tunewright.handoff.contents import PackageContents
 from tunewright.parts.gate import Score, Verdict
@@ -70,6 +70,30 @@ def test_a_card_without_scores_says_so(made):
     assert "## Scores" not in card
 
 
+def test_every_stage_has_its_data_and_how_it_went(made):
+    paged = {"what": "optimizer", "asked": "paged_adamw_8bit", "got": "adamw_8bit", "why": "there is no GPU"}
+    pairs = {"name": "pairs.jsonl", "rows": 160}
+    task = training("task", validation=[[40, 0.5], [80, 0.7]], validation_rows=32, best_step=40, substituted=[paged])
+    taste = training("taste", trainer="dpo", rows=160, sources=[pairs], steps=20, first_loss=0.693, last_loss=0.4)
+    card = model_card(replace(made, trainings=[task, taste]))
+    for line in (
+        "In 2 stages: 320 rows, 36,480 tokens, 2,048 supervised tokens, 100 test rows.",
+        "- task: train.csv: 320 rows, 2 set aside",
+        "- taste: pairs.jsonl: 160 rows",
+        "- task, by sft on 320 rows in 80 steps, loss 3.250 at the first and 0.151 at the last; the weights after "
+        "step 40 were kept, the best on 32 validation rows.",
+        "  - optimizer: asked paged\\_adamw\\_8bit, got adamw\\_8bit; there is no GPU",
+        "- taste, by dpo on 160 rows in 20 steps, loss 0.693 at the first and 0.400 at the last.",
+    ):
+        assert f"{line}\n" in card
+
+
+def test_a_trainer_that_tells_no_losses_leaves_them_out(made):
+    card = model_card(replace(made, trainings=[training(first_loss=None, last_loss=None)]))
+    assert "- by sft on 320 rows in 80 steps.\n" in card
+    assert "supervised tokens, 100 test rows.\n" in card
+
+
 HOSTILE = "<script>alert(1)</script> | `x` [a](b) **b**\n# head\n---\n```\n\x1b[0m\u202e"
 
 
@@ -82,7 +106,14 @@ def test_no_name_becomes_markup(made):
         quantization={HOSTILE: HOSTILE},
         scores={HOSTILE: Score(1, 0, 0, 0, (0, 0), 1)},
         gates=[Verdict(HOSTILE, False, HOSTILE)],
-        data={"sources": [{"name": HOSTILE, "rows": 1}]},
+        trainings=[
+            training(
+                HOSTILE,
+                trainer=HOSTILE,
+                sources=[{"name": HOSTILE, "rows": 1}],
+                substituted=[{"what": HOSTILE, "asked": HOSTILE, "got": [HOSTILE], "why": HOSTILE}],
+            )
+        ],
         libraries={HOSTILE: HOSTILE},
         licences={HOSTILE: HOSTILE},
         limits=[HOSTILE],
@@ -100,6 +131,7 @@ def test_no_name_becomes_markup(made):
         "## Scores",
         "## Gates",
         "## Training data",
+        "## Training",
         "## How to load it",
         "## Limits",
         "## Provenance",

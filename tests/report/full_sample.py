@@ -29,7 +29,27 @@ def habits(tokens: float | None, cut: int = 0, refusals: int = 0, ties: int = 0)
     return {"items": 100, "said": said, "tokens": tokens, "cut": cut, "refusals": refusals, "ties": ties}
 
 
+def stage(name: str, kind: str, rows: int, **more: Any) -> dict[str, Any]:
+    """One of several trainings, with a loss that falls."""
+    return {
+        "name": name,
+        "trainer": {"kind": kind, "arguments": {"beta": {"value": 0.1, "set_by": "spec", "field": "beta"}}},
+        "rows": rows,
+        "tokens": 100 * rows,
+        "supervised": 10 * rows,
+        "sources": [{"name": f"{name}.jsonl", "rows": rows, "set_aside": 0}],
+        "steps": 3,
+        "loss": [(1, 0.75), (2, 0.5), (3, 0.25)],
+        **more,
+    }
+
+
 _MORE: dict[str, Any] = {
+    "stages": [
+        stage("task", "sft", 320, validation={"rows": 32, "loss": [(2, 0.5), (3, 0.625)], "best_step": 2}),
+        stage("taste", "dpo", 160),
+        stage("last", "kto", 80, loss=[(1, 0.5)]),
+    ],
     "readings": [
         "the base has 0.0 % of heldout.exact_match, and 41.0 % with 5 examples: much of the gain is the form of the "
         "answer",

@@ -74,6 +74,16 @@ def test_a_score_that_base_and_tuned_lack_has_no_base_beside_a_baseline():
     assert "a.b 100 – 0.400 0.500" in seen
 
 
+def test_each_stage_has_its_data_its_validation_and_its_curve(page):
+    seen = text_of(page)
+    assert "trained in 3 stages, by sft on 320 rows, then by dpo on 160 rows, then by kto on 80 rows" in seen
+    assert "task 320 32,000 3,200 3 0.750 0.250 step 2 taste 160 16,000 1,600 3 0.750 0.250 the last" in seen
+    assert "Validation of task after step Loss on 32 rows 2 (kept) 0.500 3 0.625" in seen
+    losses = section(page, "Training loss")
+    assert losses.count('class="loss"') == 2
+    assert "last: Step 1: 0.500. Too few finite values to draw." in text_of(losses)
+
+
 def test_labels_have_both_sides_measures_and_the_matrix_what_was_answered(page):
     seen = text_of(section(page, "Labels of heldout"))
     assert "card_swallowed 25 – 0.000 0.000 0.960 0.880 0.918" in seen

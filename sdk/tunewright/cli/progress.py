@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from tunewright.pipeline.meter import resident
+from tunewright.pipeline.meter import resident, resident_on_device
 
 EVERY = 10.0  # seconds between two plain lines of one step
+COLUMNS = 80  # of a terminal that does not tell
+NAMED = 16  # columns of a step's name in plain lines
 _SAID = {
     "resumed": "goes on from its checkpoint after step {resumed_from}",
     "validation": "validation loss {loss:.4f} after step {optimizer_step}",
@@ -43,9 +46,9 @@ class Progress:
         if kind == "step":
             self._step(event)
         elif kind == "train":
-            self._count(event["step"], "training", event["optimizer_step"], event["optimizer_steps"], _training(event))
+            self._count(event["step"], "", event["optimizer_step"], event["optimizer_steps"], _training(event))
         elif kind in _SAID:
-            self._line(f"{event['step']:<16} {_SAID[kind].format(**event)}")
+            self._line(f"{event['step']:<{NAMED}} {_SAID[kind].format(**event)}")
         elif kind == "progress":
             self._count(event["step"], event["what"], event.get("done"), event.get("of"), "")
         self.heard = time.monotonic()
@@ -58,25 +61,25 @@ class Progress:
         name, status = event["step"], event["status"]
         if status == "started":
             self.last = 0.0
-            self._live(f"{name} …")
+            self._live(name, "…")
         elif status == "cached":
-            self._line(f"{name:<16} reused")
+            self._line(f"{name:<{NAMED}} reused")
         else:
-            memory = f"{event['peak_rss_bytes'] / 1e9:.1f} GB"
-            self._line(f"{name:<16} done in {clock(event['seconds'])}, peak memory {memory}")
+            memory = _memory(event["peak_rss_bytes"], event.get("peak_device_bytes", 0))
+            self._line(f"{name:<{NAMED}} done in {clock(event['seconds'])}, peak memory {memory}")
 
     def _count(self, step: str, what: str, done: int | None, of: int | None, more: str) -> None:
-        text = f"{step:<16} {what}"
+        text = what
         if done is not None:
-            text += f" {done}" + (f" of {of}" if of else "")
+            text = f"{what} {done}".lstrip() + (f" of {of}" if of else "")
             left = self._left(f"{step} {what}", done, of) if of and 0 < done < of else None
             text += f", {clock(left)} left" if left is not None else ""
         text += f", {more}" if more else ""
         if self.live:
-            self._live(text)
+            self._live(step, text)
         elif time.monotonic() - self.last >= EVERY or done is None:
             self.last = time.monotonic()
-            self._line(text)
+            self._line(f"{step:<{NAMED}} {text}")
 
     def _left(self, counted: str, done: int, of: int) -> float | None:
         """By the pace since this process began to count: a training that was taken up begins in its middle."""
@@ -86,12 +89,22 @@ class Progress:
         _, before, since = self.counted
         return (now - since) / (done - before) * (of - done) if now > since else None
 
-    def _live(self, text: str) -> None:
+    def _live(self, step: str, text: str) -> None:
+        """One line, whose place the next one takes. Where it is too long the step's name gives way: it is known."""
         if self.live:
             self._clear()
-            self.stream.write(text[:79])
+            room = self._columns() - 1  # a terminal goes to the next line after its last column
+            line = _cut(f"{_cut(step, max(room - len(text) - 1, 1))} {text}", room)
+            self.stream.write(line)
             self.stream.flush()
-            self.width = len(text[:79])
+            self.width = len(line)
+
+    def _columns(self) -> int:
+        """Asked each time: a window may be made narrower under way."""
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or COLUMNS
+        except (OSError, ValueError):
+            return COLUMNS
 
     def _line(self, text: str) -> None:
         self._clear()
@@ -105,13 +118,28 @@ class Progress:
 
 
 def _training(event: Mapping[str, Any]) -> str:
-    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s, {resident() / 1e9:.1f} GB"
+    loss, speed = event["loss"], event["tokens_per_second"]
+    shown = f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:.3g}"
+    told = f"{speed:,.0f}" if speed < 10_000 else f"{speed / 1000:,.0f}k"
+    return f"loss {shown}, {told} tok/s, {_memory(resident(), resident_on_device())}"
+
+
+def _memory(resident: int, device: int) -> str:
+    """The GPU's where one is used: it is what runs short."""
+    size = (device or resident) / 1e9
+    return f"{size:.{1 if size < 100 else 0}f} GB{' of GPU' if device else ''}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
 
 
 def clock(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`."""
+    """`0.4 s`, `12 s`, `3 min 20 s`, `12 h 5 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 5400:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

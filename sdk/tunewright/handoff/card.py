@@ -27,6 +27,7 @@ def model_card(contents: PackageContents) -> str:
         _section("Gates", _gates(contents)),
         _section("Forms", _forms(contents)),
         _section("Training data", _data(contents)),
+        _section("Training", _training(contents)),
         _section("How to load it", _loading(contents)),
         _section("Limits", _limits(contents)),
         _section("Provenance", _provenance(contents)),
@@ -141,10 +142,36 @@ def _data(contents: PackageContents) -> Iterator[str]:
     counts = {"rows": "rows", "tokens": "tokens", "supervised": "supervised tokens", "test_rows": "test rows"}
     found = [f"{contents.data[key]:,} {name}" for key, name in counts.items() if contents.data.get(key) is not None]
     if found:
-        yield f"{', '.join(found)}."
-    for source in contents.data.get("sources", ()):
-        aside = f", {source['set_aside']:,} set aside" if source.get("set_aside") else ""
-        yield f"- {escaped(source['name'])}: {source['rows']:,} rows{aside}"
+        together = f"In {len(contents.trainings)} stages: " if len(contents.trainings) > 1 else ""
+        yield f"{together}{', '.join(found)}."
+    for training in contents.trainings:
+        stage = f"{escaped(training['name'])}: " if training["name"] else ""
+        for source in training["sources"]:
+            aside = f", {source['set_aside']:,} set aside" if source.get("set_aside") else ""
+            yield f"- {stage}{escaped(source['name'])}: {source['rows']:,} rows{aside}"
+
+
+def _training(contents: PackageContents) -> Iterator[str]:
+    """How each training went, and what a library did otherwise than it was asked."""
+    for training in contents.trainings:
+        stage = f"{escaped(training['name'])}, " if training["name"] else ""
+        trained = f"by {escaped(training['trainer'])} on {training['rows']:,} rows in {training['steps']:,} steps"
+        yield f"- {stage}{trained}{_losses(training)}{_kept(training)}."
+        for one in training["substituted"]:
+            what, asked, got, why = (escaped(one[key]) for key in ("what", "asked", "got", "why"))
+            yield f"  - {what}: asked {asked}, got {got}; {why}"
+
+
+def _losses(training: Mapping[str, Any]) -> str:
+    ends = [training["first_loss"], training["last_loss"]]
+    return "" if None in ends else f", loss {ends[0]:.3f} at the first and {ends[1]:.3f} at the last"
+
+
+def _kept(training: Mapping[str, Any]) -> str:
+    if training["best_step"] is None:
+        return ""
+    rows = f"{training['validation_rows']:,} validation rows"
+    return f"; the weights after step {training['best_step']:,} were kept, the best on {rows}"
 
 
 def _loading(contents: PackageContents) -> Iterator[str]:

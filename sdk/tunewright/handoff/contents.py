@@ -35,7 +35,12 @@ class PackageContents:
     scores: Mapping[str, Score] = field(default_factory=dict)
     gates: Sequence[Verdict] = ()
     data: Mapping[str, Json] = field(default_factory=dict)
-    """For the card: `rows`, `tokens`, `supervised`, `test_rows`, and `sources`, a list of {name, rows, set_aside}."""
+    """For the card: `rows`, `tokens` and `supervised` of all trainings together, and `test_rows`."""
+    trainings: Sequence[Mapping[str, Json]] = ()
+    """Every training, in their order: `name` (its stage's; empty for the only one), `trainer`, `rows`, `tokens`,
+    `supervised`, `sources` (a list of {name, rows, set_aside}), `steps`, `first_loss` and `last_loss`, `validation`
+    (a list of [step, loss]) on `validation_rows`, `best_step` (whose weights were kept; None = the last's),
+    `substituted` (a list of {what, asked, got, why}: what a library did otherwise than it was asked)."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions by distribution."""
     licences: Mapping[str, str] = field(default_factory=dict)

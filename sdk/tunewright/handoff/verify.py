@@ -260,6 +260,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "parent": lambda value: isinstance(value, dict) and isinstance(value.get("digest"), str),
     "forms": lambda value: isinstance(value, dict) and all(isinstance(form, dict) for form in value.values()),
+    "trainings": lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value),
 }
 
 

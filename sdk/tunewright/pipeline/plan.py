@@ -225,11 +225,11 @@ def _about(
         "arguments": {
             key: {name: vars(argument) for name, argument in found.items()} for key, found in arguments.items()
         },
-        "kinds": {
-            **{part: getattr(resolved, part).kind for part in ("source", "quantizer", "adapter", "format")},
-            "trainer": resolved.trainings[-1].trainer.kind,
-        },
-        "stages": [training.name for training in resolved.trainings if training.name],
+        "kinds": {part: getattr(resolved, part).kind for part in ("source", "quantizer", "adapter", "format")},
+        "trainings": [
+            {"name": one.name, "kind": one.trainer.kind, "called": called(resolved, one.trainer)}
+            for one in resolved.trainings
+        ],
         "libraries": libraries(resolved),
         "dtype": resolved.spec.model.dtype,
         "license": resolved.source.license,

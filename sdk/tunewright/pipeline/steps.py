@@ -40,7 +40,6 @@ class Made(NamedTuple):
 
     model: str
     trained: str
-    rows: str
 
 
 def steps_of(
@@ -65,12 +64,12 @@ def steps_of(
         learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
         parent = taken_up(resolved.adapter).get("parent")
         yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"], parent), {})
-    made = Made("fetch", "", "")
+    made = Made("fetch", "")
     learnt = resolved.trainings[-1].suffix("prepare")
     if Cap.MAKES in resolved.quantizer.offers():
         quantize = Quantize(resolved.loader, resolved.quantizer, spec.model.dtype, seed)
         yield Step(QUANTIZE, quantize, {"model": "fetch", "rows": learnt}, device)
-        made = Made(QUANTIZE, "", "")
+        made = Made(QUANTIZE, "")
     if resolved.evaluators:
         yield Step("evaluate-base", _evaluate(resolved, opener), {"model": made.model}, device)
     for baseline in resolved.baselines:
@@ -103,8 +102,8 @@ def steps_of(
     compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
     judge = Judge(resolved.evaluators, resolved.gates, seed, resolved.baselines)
     yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
-    shown = {**trained, "rows": made.rows, "export": form, "gate": "gate", **certified, **judged, **looked_up}
-    yield Step("report", Report(about, resolved.evaluators), {**shown, **_stages(resolved)})
+    shown = {**trained, **_trainings(resolved), "export": form, "gate": "gate", **certified, **judged, **looked_up}
+    yield Step("report", Report(about, resolved.evaluators), shown)
     packed = {**shown, **forms, **searches, "report": "report"}
     yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
 
@@ -122,8 +121,8 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
         parent = {"parent": before.trained}
     else:
         given = taken_up(adapter).get("parent")
-    made = Made(model, training.suffix("train"), training.suffix("prepare"))
-    read = {"model": model, "rows": made.rows, **parent}
+    made = Made(model, training.suffix("train"))
+    read = {"model": model, "rows": training.suffix("prepare"), **parent}
     if trainer.refers(spec.seed) is not None:
         afresh = given is None and not parent
         on = None if afresh and Cap.NEUTRAL in adapter.offers() else adapter
@@ -157,10 +156,9 @@ def _gates_on(resolved: Resolved, form: str) -> list[Gate]:
     return [gate for gate in resolved.gates if {read(metric) for metric in gate.metrics()} == {form}]
 
 
-def _stages(resolved: Resolved) -> dict[str, str]:
-    """The ports of every stage: its prepare and its train."""
-    named = [training for training in resolved.trainings if training.name]
-    return {training.suffix(step): training.suffix(step) for training in named for step in ("prepare", "train")}
+def _trainings(resolved: Resolved) -> dict[str, str]:
+    """The ports of every training: its prepare and its train."""
+    return {one.suffix(step): one.suffix(step) for one in resolved.trainings for step in ("prepare", "train")}
 
 
 def _golden(resolved: Resolved) -> Claims:

@@ -11,6 +11,10 @@ from tunewright.parts.base import Argument
 from tunewright.parts.gate import Score, Verdict
 
 Json = Any
+LossCurve = tuple[tuple[int, float], ...]
+"""(optimizer step, its loss)."""
+MemoryCurve = tuple[tuple[int, int, int], ...]
+"""(optimizer step, bytes that the process held after it, bytes taken of its GPU), 0 where it used none."""
 
 
 class Fact(BaseModel):
@@ -51,7 +55,10 @@ class Source(Fact):
 
 
 class Data(Fact):
-    """Training rows, their tokens, those among them that were learnt, and the items that base and tuned were asked."""
+    """Training rows, their tokens, those among them that were learnt, and the items that base and tuned were asked.
+
+    Of several trainings the counts are sums, and each stage has its `sources`.
+    """
 
     rows: int
     tokens: int
@@ -62,23 +69,27 @@ class Data(Fact):
     """Which rows that judge the model were shown to it, a sentence each."""
 
 
-class Stage(Fact):
-    """One of several trainings in a row: its rows and tokens, its steps and its loss at the first and the last."""
-
-    name: str
-    rows: int
-    tokens: int
-    steps: int
-    first_loss: float
-    last_loss: float
-    best_step: int | None = None
-
-
 class Validation(Fact):
-    """(optimizer step, loss on the validation rows), and the step whose weights were kept."""
+    """(optimizer step, loss on the validation rows), how many rows these are, and the step whose weights were kept."""
 
+    rows: int = 0
     loss: tuple[tuple[int, float], ...] = ()
     best_step: int | None = None
+
+
+class Stage(Fact):
+    """One of several trainings in a row: by what, on which rows and tokens, and its loss by optimizer step."""
+
+    name: str
+    trainer: Part
+    rows: int
+    tokens: int
+    supervised: int
+    sources: tuple[Source, ...] = ()
+    steps: int
+    loss: LossCurve = ()
+    memory: MemoryCurve = ()
+    validation: Validation = Validation()
 
 
 class Parent(Fact):
@@ -104,12 +115,13 @@ class Step(Fact):
 
 
 class Substituted(Fact):
-    """What a library did otherwise than it was asked."""
+    """What a library did otherwise than it was asked; `stage` is empty where there is one training."""
 
     what: str
     asked: Json
     got: Json
     why: str
+    stage: str = ""
 
 
 class Parity(Fact):
@@ -189,10 +201,11 @@ class Span(Fact):
 
 
 class MaskedRow(Fact):
-    """A training row as the model sees it."""
+    """A training row as the model sees it; `stage` is empty where there is one training."""
 
     origin: str
     spans: tuple[Span, ...]
+    stage: str = ""
 
 
 class Machine(Fact):
@@ -325,9 +338,10 @@ class ReportFacts(Fact):
     base: Base
     quantization: Part
     adapter: Adapter
-    trainer: Part
-    stages: tuple[Stage, ...] = ()
+    trainer: Part | None = None
+    """Of the only training, as `validation` and `loss`; several are told in `stages`."""
     validation: Validation = Validation()
+    stages: tuple[Stage, ...] = ()
     parent: Parent | None = None
     data: Data
     readings: tuple[str, ...] = ()
@@ -347,9 +361,8 @@ class ReportFacts(Fact):
     """Which scores come from weights that nothing here has seen, a sentence each."""
     contamination: Contamination | None = None
     gates: tuple[Verdict, ...] = ()
-    loss: tuple[tuple[int, float], ...] = ()
-    memory: tuple[tuple[int, int, int], ...] = ()
-    """(optimizer step, bytes that the process held after it, bytes taken of its GPU), 0 where it used none."""
+    loss: LossCurve = ()
+    memory: MemoryCurve = ()
     examples: Mapping[str, Examples] = {}
     """By evaluation."""
     mask: tuple[MaskedRow, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
-from tunewright.report.facts import ReportFacts
+from tunewright.report.facts import LossCurve, MemoryCurve, ReportFacts
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def render(facts: ReportFacts) -> str:
             },
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
-            loss=loss_plot(facts.loss),
-            memory=memory_plot(facts.memory),
+            curves=[
+                (name, loss, loss_plot(loss), memory_plot(memory)) for name, loss, memory in _curves(facts) if loss
+            ],
             shares=shares_plot(facts.scores),
             calibrations={name: calibration_plot(found) for name, found in facts.calibration.items()},
         )
@@ -73,6 +74,11 @@ def _of_forms(facts: ReportFacts) -> dict[str, Score]:
         for name, score in parity.scores.items()
         if name not in (AGREEMENT, KL) and (parity.agreement < 1 or score.delta)
     }
+
+
+def _curves(facts: ReportFacts) -> list[tuple[str, LossCurve, MemoryCurve]]:
+    """Loss and memory of every training, by its stage's name."""
+    return [(one.name, one.loss, one.memory) for one in facts.stages] or [("", facts.loss, facts.memory)]
 
 
 @cache  # it holds the compiled page, and compiling takes longer than all the rest of a small run's report

@@ -18,10 +18,10 @@ from tunewright.pipeline.tasks.export import FILES, FORM
 from tunewright.pipeline.tasks.fetch import MODEL, RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE, score_of
 from tunewright.pipeline.tasks.parity import GOLDEN, PARITY
-from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.tasks.report import PAGE
 from tunewright.pipeline.tasks.search import form_of, searches
 from tunewright.pipeline.tasks.train import OUTCOME
+from tunewright.pipeline.trainings import parent, totals, trainings
 from tunewright.spec.dump import dump
 from tunewright.spec.model import Package as PackageSpec
 from tunewright.store import disk
@@ -33,6 +33,8 @@ TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 class Package(Task):
     """Everything that a client needs, with the evidence of what it does."""
+
+    version = 2
 
     def __init__(
         self, about: Mapping[str, Any], package: PackageSpec, evaluators: Sequence[Evaluator], quantizer: Quantizer
@@ -59,7 +61,7 @@ class Package(Task):
     def contents(self, inputs: Mapping[str, Artifact]) -> PackageContents:
         """What the package is made of: plain data, from the steps' outputs alone."""
         record, evidence = inputs["model"].json(RECORD), inputs["gate"].json(EVIDENCE)
-        rows = inputs["rows"].json(FACTS)
+        told = trainings(inputs, self.about)
         files = inputs["export"].path / FILES
         # an adapter over a base that is nowhere else would be of no use
         ours, attached = "cache_key" not in record, inputs["export"].json(FORM)["attach"]
@@ -79,11 +81,12 @@ class Package(Task):
             adapter=self._adapter(inputs),
             files={**_files(files), **_under(BASE, merged), **self._forms(inputs)},
             forms=self._certificates(inputs),
-            parent=inputs["trained"].json(OUTCOME)["parent"],
+            parent=parent(inputs, self.about),
             texts={**self._evals(inputs), **self._texts(inputs)},
             scores={name: score_of(score) for name, score in evidence["scores"].items()},
             gates=[Verdict(**gate) for gate in evidence["gates"]],
-            data={**{k: rows[k] for k in ("rows", "tokens", "supervised", "sources")}, "test_rows": asked(inputs)},
+            data={**totals(told), "test_rows": asked(inputs)},
+            trainings=[_handed_over(one) for one in told],
             libraries=self.about["libraries"],
             limits=[*([self.quantizer.caveat] if self.quantizer.caveat else []), *unproven(inputs), *sentences(inputs)],
             licences={"base": self.about["license"]} if self.about["license"] else {},
@@ -138,6 +141,14 @@ class Package(Task):
             "REPORT.html": _text(inputs["report"], PAGE),
             **({LEDGER: _text(inputs["contamination"], LEDGER)} if "contamination" in inputs else {}),
         }
+
+
+def _handed_over(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What a package tells of a training: of its losses the first and the last, for the report draws them, and no
+    text of its rows."""
+    losses = [loss for _, loss in training["losses"]]
+    ends = {"first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None}
+    return {**{name: value for name, value in training.items() if name not in ("losses", "mask")}, **ends}
 
 
 def _certificate(certified: Artifact) -> str:

@@ -20,9 +20,9 @@ from tunewright.pipeline.tasks.export import FORM
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.parity import PARITY
-from tunewright.pipeline.tasks.prepare import FACTS
 from tunewright.pipeline.tasks.search import searches
 from tunewright.pipeline.tasks.train import OUTCOME
+from tunewright.pipeline.trainings import parent, totals, trainings
 from tunewright.report.facts import ReportFacts
 from tunewright.report.page import render
 from tunewright.spec.dump import dump
@@ -65,7 +65,7 @@ class Report(Task):
     def facts(self, inputs: Mapping[str, Artifact], context: Context) -> ReportFacts:
         """Plain data for the page, from the steps' outputs alone."""
         record, outcome = inputs["model"].json(RECORD), inputs["trained"].json(OUTCOME)
-        evidence, rows = inputs["gate"].json(EVIDENCE), inputs["rows"].json(FACTS)
+        evidence, told = inputs["gate"].json(EVIDENCE), trainings(inputs, self.about)
         failed = [gate for gate in evidence["gates"] if not gate["passed"]]
         size = inputs["export"].json(FORM)["bytes"]
         answers = {one: [read_graded(inputs[side], one.name) for side in ("base", "tuned")] for one in self.evaluators}
@@ -80,12 +80,11 @@ class Report(Task):
             },
             "quantization": self._part("quantizer"),
             "adapter": {**self._part("adapter"), **_only(outcome, "trainable", "total"), "bytes": size},
-            "trainer": self._part("trainer"),
-            "stages": [self._stage(name, inputs) for name in self.about["stages"]],
-            "validation": {"loss": outcome["validation"], "best_step": outcome["best_step"]},
-            "parent": outcome["parent"],
+            **self._trained(told),
+            "parent": parent(inputs, self.about),
             "data": {
-                **_only(rows, "rows", "tokens", "supervised", "sources"),
+                **totals(told),
+                **({} if told[0]["name"] else _only(told[0], "sources")),  # a stage names its own
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
@@ -94,14 +93,13 @@ class Report(Task):
             "proofs": proofs(inputs),
             "unproven": unproven(inputs),
             "contamination": self._contamination(inputs, evidence["clean"]),
-            "loss": outcome["losses"],
-            "memory": inputs["trained"].manifest["notes"].get("memory", ()),  # of an earlier version, none
             "steps": [{"name": n, **{f: m.get(f) for f in MEASURED}} for n, m in context.manifests.items()],
-            **_only(outcome, "substituted", "machine"),
+            "substituted": [{**found, "stage": one["name"]} for one in told for found in one["substituted"]],
+            **_only(outcome, "machine"),
             "parity": self._certificates(inputs["parity"]),
             "search": self._searches(inputs["parity"]),
             "examples": self._examples(answers),
-            "mask": rows["mask"],
+            "mask": [{**row, "stage": one["name"]} for one in told for row in one["mask"]],
             "libraries": self.about["libraries"],
             "spec_text": dump(self.about["lock"]),
         }
@@ -145,16 +143,28 @@ class Report(Task):
         }
 
     def _part(self, part: str) -> dict[str, Any]:
-        kind, arguments = self.about["kinds"][part], self.about["arguments"]
-        stage = f"{self.about['stages'][-1]}: " if part == "trainer" and self.about["stages"] else ""
-        return {"kind": kind, "arguments": arguments.get(f"{stage}{part}/{kind}", {})}
+        kind = self.about["kinds"][part]
+        return {"kind": kind, "arguments": self.about["arguments"].get(f"{part}/{kind}", {})}
 
-    def _stage(self, name: str, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-        """What a stage read, and how it went."""
-        outcome, rows = inputs[f"train-{name}"].json(OUTCOME), inputs[f"prepare-{name}"].json(FACTS)
-        losses = [loss for _, loss in outcome["losses"]]
-        return {"name": name, **_only(rows, "rows", "tokens"), "steps": outcome["steps"],
-                "first_loss": losses[0], "last_loss": losses[-1], "best_step": outcome["best_step"]}  # fmt: skip
+    def _trained(self, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How the only training went, or each of several."""
+        of_rows = ("name", "rows", "tokens", "supervised", "sources", "steps")
+        found = [
+            {
+                "trainer": {"kind": one["trainer"], "arguments": self.about["arguments"].get(planned["called"], {})},
+                "loss": one["losses"],
+                "memory": one["memory"],
+                "validation": {
+                    "rows": one["validation_rows"],
+                    "loss": one["validation"],
+                    "best_step": one["best_step"],
+                },
+            }
+            for one, planned in zip(told, self.about["trainings"], strict=True)
+        ]
+        if not told[0]["name"]:
+            return found[0]
+        return {"stages": [{**_only(one, *of_rows), **went} for one, went in zip(told, found, strict=True)]}
 
     def _of_answers(self, answers: Answers) -> dict[str, Any]:
         """What was taken for what, and how sure the model was, of the evaluations that tell it."""
