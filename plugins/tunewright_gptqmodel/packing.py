@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunewright.digest import canonical_json
 from tunewright.errors import WorkFailed
@@ -52,10 +52,10 @@ def pack(base: Path, asked: Asked, rows: Sequence[Sequence[int]], out: Path) -> 
         if done.returncode != 0:
             said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-SAID:])
             raise WorkFailed(f"gptqmodel could not pack the base by {asked.method}:\n{said}")
-        packed = _packed(made)
-        if not packed:
+        layers = read_layers(made)
+        if not layers.packed:
             raise BadOption("unknown-module", "with these modules skipped, no layer is left to quantize", "skip")
-        config = _config(json.loads((made / CONFIG).read_text("utf-8")), asked, packed)
+        config = config_of(json.loads((made / CONFIG).read_text("utf-8")), asked, layers)
         (out / CONFIG).write_bytes(canonical_json(config))
         for file in sorted(found for pattern in KEPT for found in made.glob(pattern)):
             file.chmod(0o644)
@@ -67,30 +67,43 @@ def pattern(name: str) -> str:
     return rf"^(.*\.)?{re.escape(name)}(\..*)?$"
 
 
-def _packed(made: Path) -> list[str]:
-    """The modules that were packed, by their tensors."""
+class Layers(NamedTuple):
+    """The modules of a packed model that hold a matrix, by name: those that were packed, and those left whole."""
+
+    packed: list[str]
+    whole: list[str]
+
+
+def read_layers(made: Path) -> Layers:
+    """What was packed in the folder that gptqmodel wrote, as its tensors say."""
     from safetensors import safe_open
 
-    found = []
+    packed, whole = [], []
     for file in sorted(made.glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
-            found += [name.removesuffix(".qweight") for name in opened.keys() if name.endswith(".qweight")]  # noqa: SIM118
-    return sorted(found)
+            for name in opened.keys():  # noqa: SIM118
+                module, _, tensor = name.rpartition(".")
+                if tensor == "qweight":
+                    packed.append(module)
+                elif tensor == "weight" and len(opened.get_slice(name).get_shape()) > 1:  # a norm has a vector
+                    whole.append(module)
+    return Layers(sorted(packed), sorted(whole))
 
 
-def _config(config: dict[str, Any], asked: Asked, packed: list[str]) -> dict[str, Any]:
+def config_of(config: dict[str, Any], asked: Asked, layers: Layers) -> dict[str, Any]:
     """The base's config.json as transformers and vLLM read it. What gptqmodel noted of its own run is left out.
 
     transformers does not read `dynamic`, in which gptqmodel names what it skipped: it would look for packed weights
-    there. It is told by names of its own.
+    there. It is told the whole names of what was left: a name it knows by its beginning or its end alone, so that what
+    stands in `skip`, as `mlp`, would be no layer to it.
     """
     found = {name: value for name, value in config["quantization_config"].items() if name not in NOTED}
     versions = config["quantization_config"].get("meta", {}).get("quantizer")
     found |= {"meta": {"quantizer": versions}} if versions else {}
     if asked.skip and asked.method == "awq":
-        found["modules_to_not_convert"] = ["lm_head", *asked.skip]
+        found["modules_to_not_convert"] = sorted({"lm_head", *layers.whole})  # a tied head is not stored
     elif asked.skip:
-        found["modules_in_block_to_quantize"] = [packed]
+        found["modules_in_block_to_quantize"] = [layers.packed]
     return {**config, "quantization_config": found}
 
 

@@ -166,7 +166,7 @@ def test_a_packed_weight_counts_as_what_it_holds(cls, base, packed):
 def test_skipped_modules_stay_as_they_are(cls, base, tmp_path):
     import torch
 
-    folder = make(cls, base, tmp_path / "packed", skip=["down_proj", "model.layers.1.self_attn"])
+    folder = make(cls, base, tmp_path / "packed", skip=["down_proj", "layers.1.self_attn"])
     model, whole = load(folder, backend(cls)), load(base, backend(NoQuantizer))
     plain = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     assert plain == {

@@ -236,6 +236,30 @@ def test_a_skipped_name_stands_for_whole_modules(name, matches):
     assert {path for path in paths if re.search(packing.pattern(name), path)} == matches
 
 
+@pytest.mark.parametrize("skip", [["mlp"], ["self_attn"], ["layers.0.mlp"], ["down_proj", "model.layers.1"]])
+def test_what_awq_left_whole_is_looked_for_whole_by_whoever_opens_it(tmp_path, skip):
+    """By the rule that transformers itself has; a name of `skip` is none of its own."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    inner = ("mlp.down_proj", "self_attn.q_proj")
+    layers = [f"model.layers.{block}.{layer}" for block in (0, 1, 10) for layer in inner]
+    whole = {layer for layer in layers if any(re.search(packing.pattern(name), layer) for name in skip)}
+    tensors = {f"{layer}.{'weight' if layer in whole else 'qweight'}": torch.zeros(2, 2) for layer in layers}
+    tensors |= {"model.embed_tokens.weight": torch.zeros(2, 2), "model.norm.weight": torch.zeros(2)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    found = packing.read_layers(tmp_path)
+    assert found.packed == sorted(set(layers) - whole)
+    asked = packing.Asked("awq", {}, skip, "fp32")
+    config = packing.config_of({"quantization_config": {"quant_method": "awq"}}, asked, found)["quantization_config"]
+    names = config["modules_to_not_convert"]
+    assert {layer for layer in [*layers, "lm_head"] if not should_convert_module(layer, names)} == {*whole, "lm_head"}
+    asked = packing.Asked("gptq", {}, skip, "fp32")
+    config = packing.config_of({"quantization_config": {"quant_method": "gptq"}}, asked, found)["quantization_config"]
+    assert config["modules_in_block_to_quantize"] == [found.packed]
+
+
 def test_a_skip_of_nothing_is_refused_before_anything_is_packed(tmp_path, monkeypatch):
     from torch.nn import Linear, ModuleDict
 

@@ -73,6 +73,42 @@ def test_a_number_that_does_not_fit(base, tmp_path, number, kind, words):
     refused(base, tmp_path, rf"`model\.layers\.1\.mlp\.up_proj\.weight` has numbers that are {words}", kind)
 
 
+def test_a_tensor_that_was_not_written_is_missed(base, tmp_path, monkeypatch):
+    """A writer that passes over one tells nobody: the file is read again, and its tensors are counted."""
+    writer = model.library().GGUFWriter
+    add = writer.add_tensor_info
+
+    def forgetful(self, name, *about, **more):
+        if name != "blk.1.ffn_up.weight":
+            add(self, name, *about, **more)
+
+    monkeypatch.setattr(writer, "add_tensor_info", forgetful)
+    refused(base, tmp_path, r"of 20 tensors, 19 were written: `blk\.1\.ffn_up\.weight` does not stand in the GGUF")
+
+
+def test_a_tensor_in_another_shape_is_missed(base, tmp_path, monkeypatch):
+    writer = model.library().GGUFWriter
+    add = writer.add_tensor_info
+
+    def turned(self, name, shape, *about, **more):
+        add(self, name, shape[::-1] if name == "blk.0.attn_k.weight" else shape, *about, **more)
+
+    monkeypatch.setattr(writer, "add_tensor_info", turned)
+    refused(base, tmp_path, r"of 20 tensors, 20 were written: `blk\.0\.attn_k\.weight` does not stand in the GGUF")
+
+
+def test_a_file_that_ends_too_early_is_missed(base, tmp_path, monkeypatch):
+    written = model._write
+
+    def cut(writer, *rest):
+        written(writer, *rest)
+        (file,) = writer.fout
+        file.truncate(file.tell() - 64)
+
+    monkeypatch.setattr(model, "_write", cut)
+    refused(base, tmp_path, "the GGUF has another length")
+
+
 def test_another_family(base, tmp_path):
     edit(base / "config.json", model_type="gpt2")
     refused(base, tmp_path, "models of type `gpt2` are not written as GGUF here")
