@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 BASE := build/base
 GPTQ := build/gptq
 
-.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench profile memory clean
+.PHONY: quickstart test slow engines gptq quantized realdata realdata-short lint format reference bench bench-suites \
+	profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -55,6 +56,12 @@ bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md
 	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python --record build/bench/figures/validate.json
 	$(BIN)/python tests/bench/hostile_time.py
 	PYTHONPATH=tests $(BIN)/python -m bench.training
+
+bench-suites: $(READY)  ## the four suites, and the search for what was learnt of them: MODEL=folder ADAPTER=folder
+	@test -n "$(MODEL)" -a -n "$(ADAPTER)" || { echo "say which model is asked, and with which adapter of it:" \
+		"make bench-suites MODEL=folder ADAPTER=folder"; exit 2; }
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/near_time.py
+	$(BIN)/python tests/bench/suites_time.py $(MODEL) $(ADAPTER)
 
 profile: $(READY)  ## where the time of one training step goes
 	@PYTHONPATH=tests $(BIN)/python -m bench.training.profile
