@@ -8,7 +8,7 @@ GPTQ := build/gptq
 TABLES := tests/realdata/test_a_real_set_for_each_domain.py::test_base_against_tuned_and_the_majority_beside_them
 
 .PHONY: quickstart test slow browser engines gptq quantized realdata realdata-tables realdata-short \
-	lint format reference bench profile memory clean
+	lint format reference bench bench-suites profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
@@ -63,6 +63,12 @@ bench: $(READY)  ## figures against TRL and peft, written to docs/benchmarks.md
 	$(BIN)/python tests/bench/validate_time.py --python $(BASE)/bin/python --record build/bench/figures/validate.json
 	$(BIN)/python tests/bench/hostile_time.py
 	PYTHONPATH=tests $(BIN)/python -m bench.training
+
+bench-suites: $(READY)  ## the four suites, and the search for what was learnt of them: MODEL=folder ADAPTER=folder
+	@test -n "$(MODEL)" -a -n "$(ADAPTER)" || { echo "say which model is asked, and with which adapter of it:" \
+		"make bench-suites MODEL=folder ADAPTER=folder"; exit 2; }
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/near_time.py
+	$(BIN)/python tests/bench/suites_time.py $(MODEL) $(ADAPTER)
 
 profile: $(READY)  ## where the time of one training step goes
 	@PYTHONPATH=tests $(BIN)/python -m bench.training.profile

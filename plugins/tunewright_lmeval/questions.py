@@ -34,7 +34,13 @@ def item_of(task: Any, requests: Sequence[Any]) -> Item:
         return Item(name, origin, "", str(first.args[0]), task=first.task_name)
     choices = _choices(task, first.doc)
     return Item(
-        name, origin, _prompt(requests), _reference(task, first.doc, choices), choices=choices, task=first.task_name
+        name,
+        origin,
+        _prompt(requests),
+        _reference(task, first.doc, choices),
+        choices=choices,
+        task=first.task_name,
+        own=_own(task, first.doc, choices),
     )
 
 
@@ -50,6 +56,12 @@ def _prompt(requests: Sequence[Any]) -> Text:
     """The question; where the choices stand in it, all its versions. What is asked without one is no question."""
     contexts = list(dict.fromkeys(request.args[0] for request in requests if request.args[0]))
     return shown(contexts[0]) if len(contexts) == 1 else "\n".join(map(str, contexts))
+
+
+def _own(task: Any, doc: Any, choices: Sequence[str]) -> str:
+    """The document's own text: the prompt without the task's description and the examples, which are others for each
+    document and so are nothing that its prompts have in common."""
+    return "\n".join(choices) if getattr(task, "multiple_input", 0) else str(task.doc_to_text(doc))
 
 
 def _reference(task: Any, doc: Any, choices: Sequence[str]) -> str:

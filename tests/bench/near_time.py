@@ -1,9 +1,10 @@
-"""How long the search for near duplicates takes, and what it misses of what a comparison of all pairs finds.
+"""How long a run takes to look learnt questions up, and what it misses of the near rows.
 
 python tests/bench/near_time.py [--rows N] [--sample N]
 
-100,000 rows of about 20 words, a tenth of them another with one word replaced, and 1,000 items: at most 60 s of one
-processor. Of a sample, all pairs are compared: at least 99 % of the near ones are in one group.
+100,000 rows of about 20 words, a tenth of them another with one word replaced, and 1,000 items, by `ledger`, as
+the step `contamination` calls it: rows become examples and words, and each way to stand in a row is looked for. At most
+60 s of one processor. Of a sample, all pairs are compared: at least 99 % of the near ones are in one group.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ import random
 import resource
 import sys
 import time
+from collections import Counter
 from itertools import combinations
 
-from tunewright.data.near import THRESHOLD, near, quotes, similarity
-from tunewright.data.own import Common, words
+from tunewright.data.near import THRESHOLD, near, similarity
+from tunewright.data.own import words
+from tunewright.data.rows import Realised
+from tunewright.host import Host
+from tunewright.parts.data_source import Row
+from tunewright.parts.evaluator import Item
+from tunewright.pipeline.seen import KINDS, Learnt, ledger
 
 LIMIT_S, RECALL = 60, 0.99
+ITEMS, ANSWER = 1_000, "billing"
 
 
 def make_rows(count: int, rng: random.Random) -> list[str]:
@@ -34,6 +42,13 @@ def make_rows(count: int, rng: random.Random) -> list[str]:
             row[rng.randrange(len(row))] = rng.choice(lexicon)
         rows.append(row)
     return [" ".join(row) for row in rows]
+
+
+def learnt(texts: list[str]) -> Learnt:
+    """A training on them, each with the answer of all."""
+    rows = [Row(str(place), f"train.csv:{place}", {"text": text, "queue": ANSWER}) for place, text in enumerate(texts)]
+    form = Host().make("prompt_format", {"kind": "chat", "prompt": "{text}", "completion": "{queue}"})
+    return Learnt("", form, [Realised("train.csv", rows, len(rows))])
 
 
 def recall(texts: list[list[str]]) -> tuple[int, int]:
@@ -53,21 +68,17 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--sample", type=int, default=2_000)
     asked = parser.parse_args()
-    rows = make_rows(asked.rows + 1_000, random.Random(0))
+    texts = make_rows(asked.rows + ITEMS, random.Random(0))
+    items = [Item(str(place), str(place), text, ANSWER) for place, text in enumerate(texts[:ITEMS])]
+    training = learnt(texts[ITEMS:])
     start, spent = time.perf_counter(), time.process_time()
-    texts = [words(row) for row in rows]
-    common = Common([texts[1_000:], texts[:1_000]])
-    own = [common.own(text) for text in texts]
-    items, shown = own[:1_000], own[1_000:]
-    found = near(shown, items)
-    quoted = sum(1 for _ in quotes(shown, items))
+    found = ledger([training], {"asked": items})
     seconds, spent = time.perf_counter() - start, time.process_time() - spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{len(shown):,} rows, {len(items):,} items: {seconds:.1f} s ({spent:.1f} s of the processor), {peak:.0f} MiB"
-    )
-    print(f"{len(found.groups):,} groups; {len(found.matches):,} items near a row, {quoted:,} times one is in a row")
-    pairs, kept = recall(shown[: asked.sample])
+    print(f"{asked.rows:,} rows, {ITEMS:,} items: {seconds:.1f} s ({spent:.1f} s of the processor), {peak:.0f} MiB")
+    kinds = Counter(one["kind"] for one in found["evaluations"]["asked"]["found"])
+    print(f"{found['trainings'][0]['groups']:,} groups; items: {', '.join(f'{kinds[kind]} {kind}' for kind in KINDS)}")
+    pairs, kept = recall([words(text) for text in texts[ITEMS:][: asked.sample]])
     print(f"of {asked.sample:,} rows, all pairs: {pairs} are near, {kept} of them found")
     return int(spent > LIMIT_S or kept < RECALL * pairs)  # others may be at work here too
 

@@ -47,7 +47,7 @@ def stage(name: str, kind: str, rows: int, **more: Any) -> dict[str, Any]:
 _MORE: dict[str, Any] = {
     "stages": [
         stage("task", "sft", 320, validation={"rows": 32, "loss": [(2, 0.5), (3, 0.625)], "best_step": 2}),
-        stage("taste", "dpo", 160),
+        stage("taste", "dpo", 160, memory=[(step, 1_400_000_000 + 3_000_000 * step, 600_000_000) for step in range(1, 81)]),
         stage("last", "kto", 80, loss=[(1, 0.5)]),
     ],
     "readings": [
@@ -108,7 +108,6 @@ _MORE: dict[str, Any] = {
         "heldout": {"base": habits(31.4, cut=62, refusals=3), "tuned": habits(3.2)},
         "choice": {"base": habits(None, ties=2), "tuned": habits(None)},
     },
-    "memory": [[step, 1_400_000_000 + 3_000_000 * step, 600_000_000] for step in range(1, 81)],
     "examples": {
         "heldout": {
             "won": [

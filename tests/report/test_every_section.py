@@ -124,6 +124,7 @@ def test_memory_is_drawn_after_the_loss_with_that_of_the_gpu_beside_it(page):
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles[titles.index("Training loss") + 1] == "Memory of the training"
     part = section(page, "Memory of the training")
+    assert "<h3>taste</h3>" in part
     assert part.count("<polyline") == 2
     assert "taken of the GPU, 600.0 MB at most; the faint one is what it holds besides, 1.64 GB at most" in text_of(
         part

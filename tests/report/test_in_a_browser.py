@@ -1,4 +1,4 @@
-"""The report in headless Chromium, where one is installed: it logs nothing, fits a phone in light and dark, and prints."""
+"""The report in headless Chromium, where there is one: it logs nothing, fits a phone in light and dark, and prints."""
 
 from __future__ import annotations
 

@@ -110,7 +110,8 @@ class Item:
     """One question with its reference answer.
 
     `choices` are the answers to choose from, where it has some; `task` names the part of an evaluation that it belongs
-    to, where the evaluation has several.
+    to, where the evaluation has several. `own` is the question alone, for a prompt that has examples of its own before
+    it: what the search for questions that were learnt compares, in place of the prompt.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Item:
     group: str | None = None
     choices: tuple[str, ...] = ()
     task: str | None = None
+    own: Text | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", tuple(self.choices))  # JSON knows lists alone

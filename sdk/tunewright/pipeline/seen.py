@@ -70,7 +70,7 @@ class Row(NamedTuple):
 
 
 class Question(NamedTuple):
-    """An item of an evaluation, by its words."""
+    """An item of an evaluation, by its words; examples that its prompt shows before it are not among them."""
 
     evaluation: str
     item: Item
@@ -109,7 +109,7 @@ def ledger(
     """
     rows = {training.name: list(_rows(training)) for training in trainings}
     questions = [
-        Question(name, item, words_of(item.prompt), words(item.reference))
+        Question(name, item, words_of(item.prompt if item.own is None else item.own), words(item.reference))
         for name, some in items.items()
         for item in some
     ]

@@ -34,8 +34,8 @@ def totals(told: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {name: sum(one[name] for one in told) for name in COUNTED}
 
 
-def _told(one: Mapping[str, Any], rows: Mapping[str, Any], trained: Artifact) -> dict[str, Any]:
-    outcome = trained.json(OUTCOME)
+def _told(one: Mapping[str, Any], prepared: Artifact, trained: Artifact) -> dict[str, Any]:
+    rows, outcome = prepared.json(FACTS), trained.json(OUTCOME)
     return {
         "name": one["name"],
         "trainer": one["kind"],

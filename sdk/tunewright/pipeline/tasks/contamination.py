@@ -28,7 +28,7 @@ class Contaminated(Task):
     """The ledger of what was compared and found. `repeats` is what the plan has told of already, `parent` what the
     first training goes on from."""
 
-    version = 2
+    version = 3
 
     def __init__(
         self,
