@@ -47,7 +47,7 @@ def stage(name: str, kind: str, rows: int, **more: Any) -> dict[str, Any]:
 _MORE: dict[str, Any] = {
     "stages": [
         stage("task", "sft", 320, validation={"rows": 32, "loss": [(2, 0.5), (3, 0.625)], "best_step": 2}),
-        stage("taste", "dpo", 160, memory=[(step, 1_400_000_000 + 3_000_000 * step, 600_000_000) for step in (1, 40, 80)]),
+        stage("taste", "dpo", 160, memory=[(step, 1_400_000_000 + 3_000_000 * step, 600_000_000) for step in (1, 80)]),
         stage("last", "kto", 80, loss=[(1, 0.5)]),
     ],
     "readings": [
