@@ -32,7 +32,7 @@ def clock(monkeypatch):
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
     monkeypatch.setattr(progress, "resident", lambda: 1_234_567_890)
-    monkeypatch.setattr(progress, "resident_on_device", lambda: 0)
+    monkeypatch.setattr(progress, "held_on_device", lambda: 0)
     return now
 
 
@@ -68,7 +68,7 @@ def test_big_numbers_are_whole_at_80_columns(clock):
 
 
 def test_of_a_gpu_its_own_memory_is_told(clock, monkeypatch):
-    monkeypatch.setattr(progress, "resident_on_device", lambda: 139_200_000_000)
+    monkeypatch.setattr(progress, "held_on_device", lambda: 139_200_000_000)
     said = line(clock, 80)
     assert len(said) <= 79
     assert said.endswith("left, loss 12.346, 123k tok/s, 139 GB of GPU")
@@ -112,6 +112,6 @@ def test_a_step_that_is_done_tells_the_devices_peak(clock):
 
 
 def test_the_device_is_asked_where_torch_uses_one(monkeypatch):
-    assert meter.resident_on_device() == 0
+    assert meter.held_on_device() == 0
     monkeypatch.setattr(meter, "_cuda", lambda: SimpleNamespace(memory_reserved=lambda: 7))
-    assert meter.resident_on_device() == 7
+    assert meter.held_on_device() == 7

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from tunewright.pipeline.meter import resident, resident_on_device
+from tunewright.pipeline.meter import held_on_device, resident
 
 EVERY = 10.0  # seconds between two plain lines of one step
 COLUMNS = 80  # of a terminal that does not tell
@@ -121,7 +121,7 @@ def _training(event: Mapping[str, Any]) -> str:
     loss, speed = event["loss"], event["tokens_per_second"]
     shown = f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:.3g}"
     told = f"{speed:,.0f}" if speed < 10_000 else f"{speed / 1000:,.0f}k"
-    return f"loss {shown}, {told} tok/s, {_memory(resident(), resident_on_device())}"
+    return f"loss {shown}, {told} tok/s, {_memory(resident(), held_on_device())}"
 
 
 def _memory(resident: int, device: int) -> str:

@@ -89,12 +89,6 @@ def _cuda() -> Any:
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
-def resident_on_device() -> int:
-    """Bytes that this process has taken of its GPU and not given back; 0 where it uses none."""
-    cuda = _cuda()
-    return 0 if cuda is None else int(cuda.memory_reserved())
-
-
 def resident() -> int:
     """Bytes of memory that this process holds now; 0 where the system does not say."""
     try:
