@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
-from tunewright.report.facts import ReportFacts
+from tunewright.report.facts import Bin, ClassCount, ReportFacts
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def _environment() -> Environment:
         size=size,
         duration=duration,
         value=value,
+        binned=binned,
+        counted=counted,
     )
     environment.tests["family"] = _are_adjusted
     return environment
@@ -169,6 +171,16 @@ def duration(given: float | None) -> str:
     minutes, seconds = divmod(round(given), 60)
     hours, rest = divmod(minutes, 60)
     return f"{hours} h {rest:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def binned(given: Bin) -> tuple[str, int]:
+    """The lengths that a bin holds, and its rows."""
+    return (f"{given.low:,}" if given.low == given.high else f"{given.low:,}\u2013{given.high:,}", given.rows)
+
+
+def counted(given: ClassCount) -> tuple[str, int]:
+    """A class on one line, and its rows."""
+    return (" ".join(given.answer.split()), given.rows)
 
 
 def value(given: Any) -> str:

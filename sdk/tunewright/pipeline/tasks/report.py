@@ -86,6 +86,7 @@ class Report(Task):
             "parent": outcome["parent"],
             "data": {
                 **_only(rows, "rows", "tokens", "supervised", "sources"),
+                **{name: rows.get(name) for name in ("lengths", "classes")},  # prepared by an earlier version: none
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
