@@ -114,8 +114,20 @@ def test_packed_texts_are_counted_as_prepare_counts_them(show, fake_spec, fake_h
         assert [found[name] for name in ("packed", "tokens", "supervised")] == [
             prepared[name] for name in ("rows", "tokens", "supervised")
         ]
+        assert [found[name] for name in ("lengths", "classes")] == [prepared[name] for name in ("lengths", "classes")]
         counts.add(found["supervised"])
     assert min(counts) < plain  # what stands first in a packed row bears no loss
+
+
+def test_the_report_shows_the_lengths_and_the_classes_that_are_printed(show, fake_spec, fake_host):
+    found = only(show(as_json=True))
+    summary = Project(fake_spec, (), fake_host).run(fake_spec.parent / "root").summary
+    prepared = json.loads((Path(summary["run_dir"]) / "steps" / "prepare" / "data.json").read_text())
+    assert [prepared[name] for name in ("lengths", "classes")] == [found[name] for name in ("lengths", "classes")]
+    page = (Path(summary["run_dir"]) / "report.html").read_text()
+    told = f"Half of the rows have up to {found['lengths']['p50']} tokens, 95 % up to {found['lengths']['p95']}"
+    assert told in page
+    assert all(f'<th scope="row">{one["answer"]}</th>' in page for one in found["classes"])
 
 
 def test_rows_over_the_limit_are_counted_as_what_they_are(show):

@@ -55,6 +55,10 @@ def test_the_run_passes_and_what_was_asked_is_what_ran(summary):
     assert not [one for one in outcome["substituted"] if "CPU" in one["why"]]
     losses = [loss for _, loss in outcome["losses"]]
     assert losses[-1] < losses[0] / 2
+    manifest = json.loads((Path(summary["run_dir"]) / "steps/train/manifest.json").read_text())
+    memory = manifest["notes"]["memory"]
+    assert len(memory) == outcome["steps"]
+    assert all(0 < device <= manifest["peak_device_bytes"] for *_, device in memory)
 
 
 def test_plain_peft_gives_the_golden_answers(summary, client):

@@ -44,11 +44,29 @@ def stage(name: str, kind: str, rows: int, **more: Any) -> dict[str, Any]:
     }
 
 
+_COUNTED: dict[str, Any] = {
+    "lengths": {
+        "p50": 108,
+        "p95": 160,
+        "longest": 181,
+        "limit": 512,
+        "over": 0,
+        "share_over": 0.0,
+        "bins": [
+            {"low": 60, "high": 119, "rows": 240},
+            {"low": 120, "high": 179, "rows": 79},
+            {"low": 180, "high": 239, "rows": 1},
+        ],
+    },
+    "classes": [
+        {"answer": f"intent_{n}", "rows": 15 if n else 5, "share": 15 / 320 if n else 5 / 320} for n in range(22)
+    ],
+}
 _MORE: dict[str, Any] = {
     "stages": [
         stage("task", "sft", 320, validation={"rows": 32, "loss": [(2, 0.5), (3, 0.625)], "best_step": 2}),
         stage("taste", "dpo", 160, memory=[(step, 1_400_000_000 + 3_000_000 * step, 600_000_000) for step in (1, 80)]),
-        stage("last", "kto", 80, loss=[(1, 0.5)]),
+        stage("last", "kto", 80, loss=[(1, 0.5)], **_COUNTED),
     ],
     "readings": [
         "the base has 0.0 % of heldout.exact_match, and 41.0 % with 5 examples: much of the gain is the form of the "

@@ -126,9 +126,29 @@ def test_memory_is_drawn_after_the_loss_with_that_of_the_gpu_beside_it(page):
     part = section(page, "Memory of the training")
     assert "<h3>taste</h3>" in part
     assert part.count("<polyline") == 2
-    assert "taken of the GPU, 600.0 MB at most; the faint one is what it holds besides, 1.64 GB at most" in text_of(
+    assert "taken of the GPU, 600.0 MB at most; the dashed one is what it holds besides, 1.64 GB at most" in text_of(
         part
     )
+
+
+def test_training_rows_are_counted_by_length_and_answer(page):
+    part = section(page, "Training rows, counted")
+    seen = text_of(part)
+    assert (
+        "last: half of the rows have up to 108 tokens, 95 % up to 160, the longest 181. The limit is 512. Tokens"
+        in seen
+    )
+    assert "60–119 240 75 % 120–179 79 24.7 % 180–239 1 0.31 %" in seen
+    assert part.index("<summary>All 22 answers") < part.index("intent_21")
+    assert "<h3>Answers of last" in part
+    *_, last = everything().stages
+    data = everything().data.model_copy(update={"lengths": last.lengths, "classes": last.classes})
+    few = everything(stages=(), data=data.model_copy(update={"classes": data.classes[:2]}))
+    assert "Answers 2 distinct Answer Rows Share intent_0 5 25 % intent_1 15 75 %" in text_of(render(few))
+    packed = data.lengths.model_copy(update={"over": None, "share_over": None})
+    joined = render(everything(stages=(), data=data.model_copy(update={"lengths": packed, "classes": None})))
+    assert "joined and cut into 320 rows of at most 512. Tokens" in text_of(joined)
+    assert "distinct" not in joined
 
 
 def test_each_evaluation_has_its_rows_won_and_lost(page):

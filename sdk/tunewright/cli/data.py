@@ -21,7 +21,7 @@ from tunewright.data.mask import tokenize, view, violations
 from tunewright.data.pack import pack
 from tunewright.data.rows import BadSource, Realised
 from tunewright.data.same import Sameness
-from tunewright.data.statistics import balance, class_of, count_sources, lengths
+from tunewright.data.statistics import classes_of, count_sources, lengths
 from tunewright.host import Host
 from tunewright.parts.data_source import Row
 from tunewright.parts.loader import Tokenizer
@@ -107,7 +107,7 @@ def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, 
 
 def _counts(training: Training, sources: Sequence[Realised], found: _Given) -> dict[str, Any]:
     limit, packs = training.trainer.options.max_length, training.trainer.packs
-    answers = None if training.format.makes == "text" else balance(map(class_of, found.examples))
+    answers = classes_of(training.format.makes, found.examples)
     counts = {
         "rows": len(found.rows),
         "classes": None if answers is None else [asdict(one) for one in answers],

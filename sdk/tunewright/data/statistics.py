@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tunewright.data.mask import length
 from tunewright.data.rows import Realised
-from tunewright.parts.prompt_format import AnyExample, Feedback
+from tunewright.parts.prompt_format import AnyExample, Feedback, RowKind
 from tunewright.parts.trainer import AnyRow
 
 MOST_CLASSES = 50
@@ -86,6 +86,11 @@ def class_of(example: AnyExample) -> str:
     if isinstance(example, Feedback):
         return WANTED if example.label else UNWANTED
     return example.answer.strip()
+
+
+def classes_of(makes: RowKind, examples: Iterable[AnyExample]) -> tuple[ClassCount, ...] | None:
+    """The classes of rows of a kind; None where it has no answers, or they are texts rather than classes."""
+    return None if makes == "text" else balance(map(class_of, examples))
 
 
 def balance(classes: Iterable[str]) -> tuple[ClassCount, ...] | None:

@@ -14,6 +14,10 @@ from tunewright.store.publish import Artifact
 
 COUNTED = ("rows", "tokens", "supervised")
 """What is counted of the rows of a training."""
+DESCRIBED = ("lengths", "classes")
+"""What `data show` prints of them too; None of each where they were prepared by an earlier version."""
+OF_ROWS = ("sources", *DESCRIBED)
+"""What each training of several has of its own."""
 
 
 def trainings(inputs: Mapping[str, Artifact], about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -40,6 +44,7 @@ def _told(one: Mapping[str, Any], prepared: Artifact, trained: Artifact) -> dict
         "name": one["name"],
         "trainer": one["kind"],
         **{name: rows[name] for name in (*COUNTED, "sources", "mask")},
+        **{name: rows.get(name) for name in DESCRIBED},
         "validation_rows": sum(source["rows"] for source in rows["validation"]),
         **{name: outcome[name] for name in ("steps", "losses", "validation", "best_step", "substituted")},
         "memory": trained.manifest["notes"].get("memory", ()),  # of an earlier version, none

@@ -54,10 +54,42 @@ class Source(Fact):
     set_aside: int = 0
 
 
+class Bin(Fact):
+    """Rows of `low` to `high` tokens, both included."""
+
+    low: int
+    high: int
+    rows: int
+
+
+class Lengths(Fact):
+    """Lengths of training rows in tokens, before any are packed: half of them are up to `p50`, 95 % up to `p95`.
+
+    `limit` is the trainer's `max_length`. `over` counts rows over it, `share_over` is of 1; None where rows are packed.
+    """
+
+    p50: int
+    p95: int
+    longest: int
+    limit: int
+    over: int | None
+    share_over: float | None
+    bins: tuple[Bin, ...]
+
+
+class ClassCount(Fact):
+    """One answer among few of the training rows; the share is of 1."""
+
+    answer: str
+    rows: int
+    share: float
+
+
 class Data(Fact):
     """Training rows, their tokens, those among them that were learnt, and the items that base and tuned were asked.
 
-    Of several trainings the counts are sums, and each stage has its `sources`.
+    Of several trainings the counts are sums, and each stage has its own `sources`, `lengths` and `classes`. The last
+    two are what `data show` prints; no classes where the answers are texts.
     """
 
     rows: int
@@ -65,6 +97,8 @@ class Data(Fact):
     supervised: int
     test_rows: int
     sources: tuple[Source, ...] = ()
+    lengths: Lengths | None = None
+    classes: tuple[ClassCount, ...] | None = None
     repeats: tuple[str, ...] = ()
     """Which rows that judge the model were shown to it, a sentence each."""
 
@@ -86,6 +120,8 @@ class Stage(Fact):
     tokens: int
     supervised: int
     sources: tuple[Source, ...] = ()
+    lengths: Lengths | None = None
+    classes: tuple[ClassCount, ...] | None = None
     steps: int
     loss: LossCurve = ()
     memory: MemoryCurve = ()

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.parts.gate import AGREEMENT, KL, Score
-from tunewright.report.facts import LossCurve, MemoryCurve, ReportFacts
+from tunewright.report.facts import Bin, ClassCount, Data, LossCurve, MemoryCurve, ReportFacts, Stage
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def render(facts: ReportFacts) -> str:
             },
             shown_items=SHOWN_ITEMS,
             most_labels=MOST_LABELS,
+            counts=[(name, one) for name, one in _rows(facts) if one.lengths or one.classes],
             curves=[
                 (name, loss, loss_plot(loss), memory_plot(memory)) for name, loss, memory in _curves(facts) if loss
             ],
@@ -74,6 +75,11 @@ def _of_forms(facts: ReportFacts) -> dict[str, Score]:
         for name, score in parity.scores.items()
         if name not in (AGREEMENT, KL) and (parity.agreement < 1 or score.delta)
     }
+
+
+def _rows(facts: ReportFacts) -> Sequence[tuple[str, Stage | Data]]:
+    """What is counted of the rows of every training, by its stage's name."""
+    return [(one.name, one) for one in facts.stages] or [("", facts.data)]
 
 
 def _curves(facts: ReportFacts) -> list[tuple[str, LossCurve, MemoryCurve]]:
@@ -103,6 +109,8 @@ def _environment() -> Environment:
         size=size,
         duration=duration,
         value=value,
+        binned=binned,
+        counted=counted,
     )
     environment.tests["family"] = _are_adjusted
     return environment
@@ -175,6 +183,16 @@ def duration(given: float | None) -> str:
     minutes, seconds = divmod(round(given), 60)
     hours, rest = divmod(minutes, 60)
     return f"{hours} h {rest:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def binned(given: Bin) -> tuple[str, int]:
+    """The lengths that a bin holds, and its rows."""
+    return (f"{given.low:,}" if given.low == given.high else f"{given.low:,}\u2013{given.high:,}", given.rows)
+
+
+def counted(given: ClassCount) -> tuple[str, int]:
+    """A class on one line, and its rows."""
+    return (" ".join(given.answer.split()), given.rows)
 
 
 def value(given: Any) -> str:

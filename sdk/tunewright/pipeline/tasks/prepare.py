@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,12 @@ from tunewright.data.mask import length, prove, sequences, spans, tokenize
 from tunewright.data.pack import pack
 from tunewright.data.prefixes import saved
 from tunewright.data.rows import Realised
+from tunewright.data.statistics import classes_of, lengths
 from tunewright.digest import canonical_json
 from tunewright.errors import BadInput
 from tunewright.parts import Backend, Loader, PromptFormat
 from tunewright.parts.loader import Tokenizer
+from tunewright.parts.prompt_format import AnyExample
 from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
 from tunewright.pipeline.rows import TrainingRows, counted, example_of, rows_of
 from tunewright.pipeline.step import Context, Task
@@ -57,8 +60,9 @@ class Prepare(Task):
         tokenizer = self.loader.tokenizer(base)
         tokens = Tokens(tokenizer, self.max_length, self.packed)
         learnt = self.rows.realise()
-        train = prepare(self.rows.format, learnt.train, tokens)
-        held = prepare(self.rows.format, learnt.validation, tokens) if learnt.validation else []
+        proven = prove_all(self.rows.format, learnt.train, tokens)
+        train = given(proven, tokens)
+        held = given(prove_all(self.rows.format, learnt.validation, tokens), tokens) if learnt.validation else []
         _refuse_beyond(base, [*train, *held])
         for name, rows in ((ROWS, train), (HELD, held)):
             disk.write(out / name, b"".join(canonical_json(vars(row)) + b"\n" for row in rows))
@@ -66,6 +70,8 @@ class Prepare(Task):
             "sources": counted(learnt.train),
             "validation": counted(learnt.validation),
             **totals(train),
+            # these decide over nothing: what was prepared before they were counted is as good to train on
+            **described(self.rows.format, proven, tokens),
             "prefixes": saved([[one.ids for one in sequences(row).values()] for row in train], PREFIX_SEED)._asdict(),
             "mask": [
                 {"origin": row.origin, "spans": [vars(s) for s in spans(row, tokenizer)]} for row in train[:SHOWN]
@@ -76,15 +82,37 @@ class Prepare(Task):
         return {"rows": len(train), "tokens": facts["tokens"], "supervised": facts["supervised"]}
 
 
-def prepare(form: PromptFormat, realised: Sequence[Realised], how: Tokens) -> list[AnyRow]:
+class Proven(NamedTuple):
+    """Rows as examples and as tokens, before they are packed."""
+
+    examples: list[AnyExample]
+    rows: list[AnyRow]
+
+
+def prove_all(form: PromptFormat, realised: Sequence[Realised], how: Tokens) -> Proven:
     """Tokenize and prove. Raises `BadInput` naming the row where anything is wrong."""
     rows = rows_of(realised)
     examples = [example_of(form, row) for row in rows]
     made = [tokenize(row.id, row.origin, ex, how.tokenizer) for row, ex in zip(rows, examples, strict=True)]
     prove(made, examples, how.tokenizer, None if how.packed else how.max_length)
+    return Proven(examples, made)
+
+
+def given(proven: Proven, how: Tokens) -> list[AnyRow]:
+    """The rows that the trainer gets."""
     if not how.packed:
-        return made
-    return list(pack([row for row in made if isinstance(row, TokenRow)], how.max_length))
+        return proven.rows
+    return list(pack([row for row in proven.rows if isinstance(row, TokenRow)], how.max_length))
+
+
+def described(form: PromptFormat, proven: Proven, how: Tokens) -> dict[str, Any]:
+    """Lengths and classes of the rows, as `data show` counts them."""
+    classes = classes_of(form.makes, proven.examples)
+    counted = lengths(proven.rows, how.max_length, packed=how.packed) if proven.rows else None
+    return {
+        "lengths": None if counted is None else asdict(counted),
+        "classes": None if classes is None else [asdict(one) for one in classes],
+    }
 
 
 def totals(rows: Sequence[AnyRow]) -> dict[str, int]:

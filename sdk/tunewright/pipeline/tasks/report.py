@@ -22,7 +22,7 @@ from tunewright.pipeline.tasks.gate import EVIDENCE
 from tunewright.pipeline.tasks.parity import PARITY
 from tunewright.pipeline.tasks.search import searches
 from tunewright.pipeline.tasks.train import OUTCOME
-from tunewright.pipeline.trainings import parent, totals, trainings
+from tunewright.pipeline.trainings import OF_ROWS, parent, totals, trainings
 from tunewright.report.facts import ReportFacts
 from tunewright.report.page import render
 from tunewright.spec.dump import dump
@@ -84,7 +84,7 @@ class Report(Task):
             "parent": parent(inputs, self.about),
             "data": {
                 **totals(told),
-                **({} if told[0]["name"] else _only(told[0], "sources")),  # a stage names its own
+                **({} if told[0]["name"] else _only(told[0], *OF_ROWS)),  # a stage has its own
                 "test_rows": asked(inputs),
                 "repeats": [one["message"] for one in self.about["repeats"]],
             },
@@ -148,7 +148,7 @@ class Report(Task):
 
     def _trained(self, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """How the only training went, or each of several."""
-        of_rows = ("name", "rows", "tokens", "supervised", "sources", "steps")
+        of_rows = ("name", "rows", "tokens", "supervised", "steps", *OF_ROWS)
         found = [
             {
                 "trainer": {"kind": one["trainer"], "arguments": self.about["arguments"].get(planned["called"], {})},

@@ -13,7 +13,7 @@ from tunewright.digest import canonical_json
 from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import BadOption, Facts, Finding
-from tunewright.parts.trainer import Checkpoint, TrainJob
+from tunewright.parts.trainer import Checkpoint, TrainJob, TrainOutcome
 from tunewright.pipeline import referred
 from tunewright.pipeline.along import Along
 from tunewright.pipeline.meter import machine
@@ -159,6 +159,18 @@ class Train(Begins):
             raise WorkFailed("training changed no weight", fix="check the learning rate and what is trainable")
         disk.make_folder(out / TRAINED)
         self.adapter.save(job.model, out / TRAINED)
+        self._tell(outcome, job, digest, out)
+        del job
+        gc.collect()
+        return {
+            "steps": outcome.steps,
+            "digest": digest,
+            "resumed_from": _resumed(context.scratch),
+            "memory": along.told(),
+        }
+
+    def _tell(self, outcome: TrainOutcome, job: TrainJob, digest: str, out: Path) -> None:
+        """Write down what came of the training."""
         trainable, total = self.adapter.count(job.model)
         told = {name: value for name, value in asdict(outcome).items() if name != "stopped"}
         disk.write(
@@ -174,14 +186,6 @@ class Train(Begins):
                 }
             ),
         )
-        del job
-        gc.collect()
-        return {
-            "steps": outcome.steps,
-            "digest": digest,
-            "resumed_from": _resumed(context.scratch),
-            "memory": along.told(),
-        }
 
 
 def _both(keep: Callable[[], None], commit: Callable[[Path, int], None]) -> Callable[[Path, int], None]:
