@@ -89,6 +89,7 @@ ELSEWHERE = {
     (TrainerOptions, "checkpoint_every"): "tests/tunewright_trl/test_a_resume_is_exact.py",
     (TrainerOptions, "checkpoint_minutes"): "tests/tunewright_trl/test_a_resume_is_exact.py",
     (AdapterOptions, "parent"): "tests/pipeline/test_a_training_goes_on_from_a_parent.py",
+    (AdapterOptions, "other_quantization"): "tests/pipeline/test_a_training_goes_on_from_a_parent.py",
     (Stage, "name"): "tests/pipeline/test_stages_build_on_each_other.py",
     (Stage, "adapter"): "tests/pipeline/test_stages_build_on_each_other.py",
     (Split, "fraction"): "tests/data/test_splits_never_leak.py",

@@ -45,6 +45,9 @@ class Other(BaseModel):
 
     path: Annotated[SpecPath, Field(description="A package of the same base, or a folder that PEFT saved.")]
     weight: Annotated[float, Field(description="What its change of each layer is multiplied by; may be negative.")]
+    other_quantization: Annotated[
+        bool, Field(description="Take it also where its package was trained over another quantization of the base.")
+    ] = False
 
 
 class WeightedOptions(ExporterOptions):
@@ -123,6 +126,10 @@ class WeightedExporter(Exporter[WeightedOptions]):
 
     def takes_up(self) -> Mapping[str, SpecPath]:
         return {f"adapters.{place}.path": other.path for place, other in enumerate(self.options.adapters)}
+
+    def takes_other_quantization(self) -> list[str]:
+        others = enumerate(self.options.adapters)
+        return [f"adapters.{place}.path" for place, other in others if other.other_quantization]
 
     def draws(self) -> bool:
         return "dare" in self.options.combination

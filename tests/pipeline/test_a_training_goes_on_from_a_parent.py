@@ -19,9 +19,9 @@ def parent(fake_spec, fake_host):
     return Path(summary["artifacts"]["package"])
 
 
-def run(spec, host, parent, *overrides):
+def run(spec, host, parent, *overrides, beside=""):
     (spec.parent / "more.csv").write_text("text,queue\nthe roof leaks,repair\n")
-    text = spec.read_text().replace("adapter: {kind: fake}", f"adapter: {{kind: fake, parent: {parent}}}")
+    text = spec.read_text().replace("adapter: {kind: fake}", f"adapter: {{kind: fake, parent: {parent}{beside}}}")
     child = spec.with_name("child.yaml")
     child.write_text(text.replace("path: train.csv", "path: more.csv"))
     return Project(child, overrides, host).run(spec.parent / "second").summary
@@ -77,6 +77,44 @@ def test_a_parent_of_another_base_is_refused(fake_spec, fake_host, parent, monke
     with pytest.raises(Refused, match="is of another base"):
         run(fake_spec, fake_host, parent)
     assert begun(fake_spec) == ["fetch"], "nor where it was fetched before"
+
+
+FOUR_BIT = {"load_in_4bit": True, "quant_type": "nf4", "scales": 64}
+
+
+@pytest.mark.parametrize(
+    ("of", "here", "says"),
+    [
+        (FOUR_BIT, {}, '(load_in_4bit: true, quant_type: "nf4", scales: 64) than this spec\'s (`fake`: none)'),
+        ({}, FOUR_BIT, '(none) than this spec\'s (`fake`: load_in_4bit: true, quant_type: "nf4", scales: 64)'),
+        (FOUR_BIT, {**FOUR_BIT, "scales": 32}, "(scales: 64) than this spec's (`fake`: scales: 32)"),
+        (FOUR_BIT, {**FOUR_BIT, "skip": ["x"]}, '(skip: not set) than this spec\'s (`fake`: skip: ["x"])'),
+    ],
+)
+def test_a_parent_of_another_quantization_is_refused_unless_it_is_meant(
+    fake_spec, fake_host, monkeypatch, of, here, says
+):
+    from tunewright_fakes import FakeQuantizer
+
+    monkeypatch.setattr(FakeQuantizer, "describe", lambda self: of)
+    parent = Project(fake_spec, (), fake_host).run(fake_spec.parent / "first").summary["artifacts"]["package"]
+    monkeypatch.setattr(FakeQuantizer, "describe", lambda self: here)
+    with pytest.raises(Refused) as caught:
+        run(fake_spec, fake_host, parent)
+    assert says in caught.value.message
+    assert "`other_quantization: true`" in caught.value.fix
+    assert begun(fake_spec) == ["fetch"]
+    assert run(fake_spec, fake_host, parent, beside=", other_quantization: true")["status"] == "passed"
+    with pytest.raises(Refused):  # what was done because it was meant is nothing that stands where it is not
+        run(fake_spec, fake_host, parent)
+
+
+def test_another_quantization_of_no_parent_is_said_at_its_line(fake_spec, fake_host):
+    text = fake_spec.read_text().replace("adapter: {kind: fake}", "adapter: {kind: fake, other_quantization: true}")
+    fake_spec.write_text(text)
+    with pytest.raises(SpecError, match="is said of a parent, and there is none") as caught:
+        Project(fake_spec, (), fake_host).plan()
+    assert (caught.value.problems[0].code, caught.value.problems[0].position.line) == ("argument-unused", 5)
 
 
 def test_a_parent_that_is_not_there_stands_at_its_line(fake_spec, fake_host):

@@ -24,6 +24,7 @@ class One(BaseModel):
     model_config = Options.model_config
 
     path: Annotated[SpecPath, Field(description="A package.")]
+    other_quantization: Annotated[bool, Field(description="Of whatever quantization.")] = False
 
 
 class BlendOptions(ExporterOptions):
@@ -40,6 +41,9 @@ class Blend(Exporter):
 
     def takes_up(self):
         return {f"adapters.{place}.path": one.path for place, one in enumerate(self.options.adapters)}
+
+    def takes_other_quantization(self):
+        return [f"adapters.{place}.path" for place, one in enumerate(self.options.adapters) if one.other_quantization]
 
     def draws(self):
         return self.options.lies  # any option will do
@@ -139,6 +143,21 @@ def test_a_package_of_another_base_is_refused_before_the_training(fake_spec, hos
     with pytest.raises(Refused, match="is of another base"):
         run(fake_spec, host, entry="{path: ../other}")
     assert begun(fake_spec) == ["fetch"]
+
+
+def test_a_package_of_another_quantization_is_refused_before_the_training_unless_its_entry_says_so(
+    fake_spec, host, package, monkeypatch
+):
+    from tunewright_fakes import FakeQuantizer
+
+    monkeypatch.setattr(FakeQuantizer, "describe", lambda self: {"load_in_4bit": True})
+    says = r"`../other` was trained over another quantization .*\(none\) .* \(`fake`: load_in_4bit: true\)"
+    for entries in ("{path: ../other}", "{path: ../other, other_quantization: true}, {path: ../other}"):
+        with pytest.raises(Refused, match=says):
+            run(fake_spec, host, entry=entries)
+        assert begun(fake_spec) == ["fetch"]
+    summary = run(fake_spec, host, entry="{path: ../other, other_quantization: true}")
+    assert summary["parity"]["blend"]["refused"] == []
 
 
 def begun(spec):

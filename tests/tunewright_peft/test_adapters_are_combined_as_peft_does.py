@@ -204,6 +204,12 @@ def test_an_adapter_of_another_base_or_of_another_method_is_refused(tiny_folder,
         combined(tiny_folder(), ours, [(scales, 0.5)], tmp_path / "b")
 
 
+def test_which_of_them_may_be_of_another_quantization_stands_at_each():
+    entries = [{"path": "one", "weight": 1.0}, {"path": "two", "weight": 1.0, "other_quantization": True}]
+    made = backend(WeightedExporter, adapters=entries)
+    assert [field for field in made.takes_up() if field in made.takes_other_quantization()] == ["adapters.1.path"]
+
+
 def test_a_rank_that_a_layer_has_not_is_refused(tiny_folder, tmp_path, saved):
     ours, other = saved("ours"), saved("other", step=0.1)
     with pytest.raises(Refused, match="svd"):

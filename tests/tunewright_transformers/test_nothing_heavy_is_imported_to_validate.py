@@ -59,6 +59,6 @@ def test_every_option_reaches_a_library_or_our_own_code(target):
     backend = getattr(import_module(module), name)
     for field, info in backend.Options.model_fields.items():
         passed = any(isinstance(mark, To) for mark in info.metadata)
-        core = field in ("kind", "args", "name", "parent", "engine")
+        core = field in ("kind", "args", "name", "parent", "other_quantization", "engine")
         assert passed or core or field in backend.reads, f"{target}: `{field}` goes nowhere"
         assert core or info.description, f"{target}: `{field}` is not described"

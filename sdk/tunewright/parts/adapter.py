@@ -75,7 +75,7 @@ A complete method, which adds one trained vector to the output of each target la
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -93,6 +93,10 @@ class AdapterOptions(Options):
         SpecPath | None,
         Field(description="A package, or a folder that this method saved, whose weights the training goes on from."),
     ] = None
+    other_quantization: Annotated[
+        bool,
+        Field(description="Go on from `parent` also where its package was trained over another quantization."),
+    ] = False
 
 
 class ModelDir(NamedTuple):
@@ -125,6 +129,10 @@ class AdapterMethod(Backend[O]):
         """Its parent."""
         parent = getattr(self.options, "parent", None)
         return {} if parent is None else {"parent": parent}
+
+    def takes_other_quantization(self) -> Container[str]:
+        """Its parent, where `other_quantization` says so."""
+        return ("parent",) if getattr(self.options, "other_quantization", False) else ()
 
     def saves(self, facts: Facts) -> Mapping[str, Json]:
         """What the config beside the saved weights will say, by the library's own names, as far as the options tell

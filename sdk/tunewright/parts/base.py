@@ -60,7 +60,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -342,9 +342,13 @@ class Backend(ABC, Generic[O]):
         """Folders that other runs saved and that it reads, by the option that names each: `{"parent": …}`.
 
         They must be there, and what they hold is in the key. A package among them is verified, and refused where it is
-        of another base than the run's.
+        of another base than the run's, or of another quantization of it.
         """
         return {}
+
+    def takes_other_quantization(self) -> Container[str]:
+        """Those of `takes_up`, by the same options, whose package may be of another quantization: the spec says so."""
+        return ()
 
     @final
     def arguments(self) -> dict[str, Argument]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,34 @@ def refuse_lacking(backends: Iterable[Backend]) -> None:
             raise EnvironmentFault(f"{backend.part.replace('_', ' ')} `{backend.kind}`: {why}")
 
 
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a file that changes again has another time: no file system counts more coarsely."""
+Files = Mapping[str, tuple[int, ...]]
+"""Of each file: device, inode, size, and the times, in nanoseconds, of its last change of content and of any change."""
+_identified: dict[Path, tuple[Files, str]] = {}
+
+
 def identity_of(folder: Path) -> str:
-    """The identity of the model in a folder. Raises `Refused` where it holds none."""
+    """The identity of the model in a folder. Raises `Refused` where it holds none.
+
+    A base into which one process merges several times is read for it once, as long as none of its files is touched.
+    """
     try:
-        return model_identity(folder)["identity"]
+        now, files = time.time_ns(), _files_in(folder)
+        if folder in _identified and _identified[folder][0] == files:
+            return _identified[folder][1]
+        found = model_identity(folder)["identity"]
+        settled = all(now - max(written, changed) > SETTLED for *_, written, changed in files.values())
+        if settled and _files_in(folder) == files:
+            _identified[folder] = (files, found)
+        return found
     except (OSError, ValueError) as error:
         raise Refused(f"{folder.name} holds no whole model: {error}", fix="fetch it again") from error
+
+
+def _files_in(folder: Path) -> Files:
+    found = {path.name: path.stat() for path in folder.iterdir() if path.is_file()}
+    return {name: (at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns) for name, at in found.items()}
 
 
 def refuse_other(identity: str, digest: str, of: str = "trained") -> None:

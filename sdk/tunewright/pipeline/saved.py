@@ -6,19 +6,23 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tunewright.digest import digest_tree
+from tunewright.digest import canonical_json, digest_tree
 from tunewright.errors import Refused
 from tunewright.handoff import verify
 from tunewright.handoff.verify import MANIFEST
-from tunewright.parts import Backend
+from tunewright.parts import Backend, Quantizer
 from tunewright.parts.base import SpecPath
 
 
 class Saved:
-    """A package, which is verified and bound to its base; or a bare folder, which tells of neither."""
+    """A package, which is verified and bound to its base and its quantization; or a bare folder, which tells of none.
 
-    def __init__(self, written: SpecPath) -> None:
+    With `other_quantization` it may be of another one: the spec says that this is meant.
+    """
+
+    def __init__(self, written: SpecPath, other_quantization: bool = False) -> None:
         self.written, self.folder = written.written, written.path
+        self.other_quantization = other_quantization
 
     def digest(self) -> str:
         """Of every file in it."""
@@ -41,19 +45,30 @@ class Saved:
             raise Refused(f"the package `{self.written}` has a damaged {name}: {error}") from error
         return found
 
-    def check(self, identity: Mapping[str, Any]) -> None:
-        """Raise `Refused` where it is a package that was altered, or of another base."""
+    def check(self, identity: Mapping[str, Any], quantizer: Quantizer) -> None:
+        """Raise `Refused` where it is a package that was altered, of another base, or of another quantization of it
+        than `quantizer` makes."""
         manifest = self._manifest()
-        if manifest is not None:
-            problems = verify.check(self.folder)
-            if problems:
-                raise Refused(f"the package `{self.written}` does not verify: {problems[0]}", fix="take the original")
-            of, here = manifest["base"]["identity"], identity["identity"]
-            if of != here:
-                raise Refused(
-                    f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
-                    fix="name the base that it was trained on",
-                )
+        if manifest is None:
+            return
+        problems = verify.check(self.folder)
+        if problems:
+            raise Refused(f"the package `{self.written}` does not verify: {problems[0]}", fix="take the original")
+        of, here = manifest["base"]["identity"], identity["identity"]
+        if of != here:
+            raise Refused(
+                f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                fix="name the base that it was trained on",
+            )
+        # packed beforehand, a base has an identity of its own; packed while it is loaded, the same as unpacked
+        theirs, ours = manifest["quantization"] or {}, quantizer.describe()
+        if canonical_json(theirs) != canonical_json(ours) and not self.other_quantization:
+            raise Refused(
+                f"the package `{self.written}` was trained over another quantization of its base "
+                f"({_otherwise(theirs, ours)}) than this spec's (`{quantizer.kind}`: {_otherwise(ours, theirs)})",
+                fix="take the `quantization` of its spec.lock.yaml; or write `other_quantization: true` beside its "
+                "path, where this is meant: it may answer otherwise than it was measured",
+            )
 
     def _manifest(self) -> dict[str, Any] | None:
         path = self.folder / MANIFEST
@@ -66,6 +81,15 @@ class Saved:
             raise Refused(f"the package `{self.written}` has a damaged {MANIFEST}: {error}") from error
 
 
+def _otherwise(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The settings of a quantization that another one has not, by the library's names."""
+    if not one:
+        return "none"
+    names = (name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
+    return ", ".join(f"{name}: {json.dumps(one[name]) if name in one else 'not set'}" for name in names)
+
+
 def taken_up(backend: Backend) -> dict[str, Saved]:
     """What a backend takes up, by the option that names it."""
-    return {field: Saved(written) for field, written in backend.takes_up().items()}
+    meant = backend.takes_other_quantization()
+    return {field: Saved(written, field in meant) for field, written in backend.takes_up().items()}

@@ -112,7 +112,11 @@ def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -
 
 
 def _taken_up(resolved: Resolved) -> Iterator[Problem]:
-    """What another run saved must be there."""
+    """What another run saved must be there, and what is said of it must be of something."""
+    if "parent" in resolved.adapter.takes_other_quantization() and "parent" not in resolved.adapter.takes_up():
+        message = "`other_quantization` is said of a parent, and there is none"
+        found = Finding("argument-unused", message, "other_quantization", "remove it", at_key=True)
+        yield resolved.problem(resolved.adapter, found)
     for backend in (resolved.adapter, *resolved.exporters):
         for field, path in backend.takes_up().items():
             if not path.path.is_dir():

@@ -45,9 +45,9 @@ class Export(Task):
         return {field: saved.digest() for field, saved in self.taken_up.items()}
 
     def refuse_base(self, base: Artifact) -> None:
-        """Where an adapter that it takes up was altered, or is of another base."""
+        """Where an adapter that it takes up was altered, or is of another base or quantization."""
         for saved in self.taken_up.values():
-            saved.check(base.json(RECORD)["identity"])
+            saved.check(base.json(RECORD)["identity"], self.opener.quantizer)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
         record, outcome, base = (

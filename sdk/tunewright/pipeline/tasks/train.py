@@ -54,9 +54,9 @@ class Begins(Task):
         return {} if self.parent is None else {"parent": self.parent.digest()}
 
     def refuse_base(self, base: Artifact) -> None:
-        """Where the spec's parent was altered, or is of another base than this, fetched one."""
+        """Where the spec's parent was altered, or is of another base or quantization than this, fetched one."""
         if self.parent is not None:
-            self.parent.check(base.json(RECORD)["identity"])
+            self.parent.check(base.json(RECORD)["identity"], self.quantizer)
 
     def parent_in(self, inputs: Mapping[str, Artifact]) -> Path | None:
         """The folder of what the training goes on from, proven."""
