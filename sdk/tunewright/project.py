@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunewright.pipeline.events import Listener
     from tunewright.pipeline.fitting import Proposal
     from tunewright.pipeline.plan import Plan
-    from tunewright.pipeline.rehearse import Rehearsed
+    from tunewright.pipeline.rehearse import Rehearsal
     from tunewright.pipeline.repeated import Repeated
     from tunewright.pipeline.run import Result
 
@@ -122,13 +122,12 @@ class Project:
         results = [project.run(out, on_event, search) for project in (*others, self)][::-1]
         return Repeated(results, compare(*(result.summary["run_dir"] for result in results), host=self.host))
 
-    def rehearse_resume(
-        self, out: str | Path | None = None, on_event: Listener = lambda event: None
-    ) -> list[Rehearsed]:
+    def rehearse_resume(self, out: str | Path | None = None, on_event: Listener = lambda event: None) -> Rehearsal:
         """Kill each training after a few steps, take it up again, and compare with one in a single go, byte by byte.
 
         What comes before the first training is run and kept; a later stage is rehearsed once the stages before it are
-        trained. Raises what `run` raises; a state that differs does not raise: `differ` names its files.
+        trained, and until then stands in `left_out`. Raises what `run` raises; a state that differs does not raise: the
+        `differ` of a training in `rehearsed` names its files.
         """
         from tunewright.pipeline.extras import named
         from tunewright.pipeline.rehearse import rehearse

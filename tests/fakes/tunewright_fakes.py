@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import struct
 from collections import Counter
 from contextlib import contextmanager
@@ -337,7 +338,11 @@ class FakeTrainer(Trainer):
             if number < len(job.train) and job.stopping():
                 self.commit(job, number)
                 return self.outcome(job, number, stopped=True)
+            self.after(job, number)
         return self.outcome(job, len(job.train))
+
+    def after(self, job, number):
+        """What is done after a step besides: nothing."""
 
     def learn(self, job, row):
         prompt = job.tokenizer.decode([t for t, s in zip(row.ids, row.labels, strict=True) if s == -100], special=True)
@@ -347,6 +352,7 @@ class FakeTrainer(Trainer):
             votes[answer] = votes.get(answer, 0.0) + self.options.learning_rate
 
     def commit(self, job, number):
+        """The state after step `number`, and an event that says so."""
         folder = job.scratch / "stage"
         folder.mkdir()
         (folder / "table.json").write_text(json.dumps(job.model.table))
@@ -398,6 +404,28 @@ class FakeReferring(FakeTrainer):
         length = job.reference.train[job.train.index(row)]["length"]
         weighed = self.options.model_copy(update={"learning_rate": self.options.learning_rate * length})
         FakeTrainer(weighed).learn(job, row)
+
+
+class CommitsOptions(FakeTrainerOptions):
+    kind: str = "commits"
+    drifts: Annotated[bool, Field(description="No process learns what another does.")] = False
+
+
+class FakeCommitting(FakeTrainer):
+    """Commits a checkpoint as `checkpoint_every` says, as a trainer should."""
+
+    kind, Options = "commits", CommitsOptions
+    reads = frozenset({"fail", "drifts"})
+
+    def learn(self, job, row):
+        super().learn(job, row)
+        if self.options.drifts:
+            job.model.table["drift"] = {str(os.getpid()): 1.0}
+
+    def after(self, job, number):
+        every = self.options.checkpoint_every
+        if every and number % every == 0:
+            self.commit(job, number)
 
 
 class FakeSubject:
@@ -542,4 +570,4 @@ def tunewright_backends() -> dict[str, Any]:
     # the trained form is always exported, by the exporter of that name
     made = {"quantizer/made": "tunewright_fakes:FakeMade", "exporter/made": "tunewright_fakes:FakeMadeExporter"}
     further = {"trainer/refers": "tunewright_fakes:FakeReferring", "exporter/adapter": "tunewright_fakes:FakeExporter"}
-    return {**table, **made, **further}
+    return {**table, **made, **further, "trainer/commits": "tunewright_fakes:FakeCommitting"}

@@ -70,6 +70,6 @@ def test_plain_peft_gives_the_golden_answers(summary, client):
 
 
 def test_a_killed_training_comes_to_the_same_state(summary, client):
-    (rehearsed,) = Project.from_spec(client / "tiny.yaml").rehearse_resume(client / "root")
+    (rehearsed,) = Project.from_spec(client / "tiny.yaml").rehearse_resume(client / "root").rehearsed
     assert rehearsed.resumed_from == 2
     assert not rehearsed.differ

@@ -8,11 +8,14 @@ import signal
 
 import pytest
 
+from fake_project import FIRST_PARTY
 from tiny import tiny_model
 from tunewright.errors import Interrupted
 from tunewright.pipeline.interrupts import Interrupts
 from tunewright.project import Project
 from typed import begun, typed
+
+BLOCKED = [word for name in FIRST_PARTY for word in ("--no-plugins", name)]
 
 
 def test_outside_of_a_training_the_first_signal_stops_at_once():
@@ -82,6 +85,78 @@ def test_a_run_that_is_stopped_between_steps_says_so_and_keeps_what_is_done(fake
     assert (again["prepare"], again["train"], again["package"]) == ("cached", "cached", "done")
 
 
+def stopped(project, root, *steps):
+    """Run, and be told to stop once after each of these optimizer steps: each time a checkpoint is committed there."""
+    for step in steps:
+
+        def stop(event, step=step):
+            if event["event"] == "train" and event["optimizer_step"] == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with pytest.raises(Interrupted):
+            project.run(root, stop)
+    return sorted((root / "store/.work").glob("train-*/checkpoints/step-*"))
+
+
+def test_a_torn_checkpoint_is_named_to_the_user_and_the_one_before_is_used(fake_spec, fakes, fake_host, monkeypatch):
+    monkeypatch.chdir(fake_spec.parent)
+    older, newest = stopped(Project(fake_spec, (), fake_host), fake_spec.parent / "root", 2, 4)
+    (newest / "table.json").write_bytes((newest / "table.json").read_bytes()[:-1])
+    done = typed("run", "client.yaml", "--out", "root", *BLOCKED)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert f"warning: checkpoint {newest.name} is damaged (table.json has " in said
+    assert f"going on from {older.name}" in said
+    assert "goes on from its checkpoint after step 2" in said
+    assert [why for why in warnings(fake_spec.parent / "root") if newest.name in why and "table.json" in why]
+
+
+def test_where_every_checkpoint_is_torn_the_command_names_them_and_deletes_nothing(
+    fake_spec, fakes, fake_host, monkeypatch
+):
+    monkeypatch.chdir(fake_spec.parent)
+    both = stopped(Project(fake_spec, (), fake_host), fake_spec.parent / "root", 2, 4)
+    for folder in both:
+        (folder / "table.json").unlink()
+    done = typed("run", "client.yaml", "--out", "root", *BLOCKED)
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "no checkpoint of this training can be used: " in said
+    assert all(f"{folder.name} is damaged (table.json is missing)" in said for folder in both)
+    assert "to train from the beginning" in said
+    assert all(folder.is_dir() for folder in both)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--set", "trainer.learning_rate=0.25"), "trainer.learning_rate (0.5, now 0.25)"),
+        (("--set", "data.train.0.limit=5"), "inputs.rows ("),
+    ],
+    ids=["options", "rows"],
+)
+def test_an_interrupted_training_of_another_spec_is_left_with_the_difference(
+    fake_spec, fakes, fake_host, monkeypatch, change, said
+):
+    monkeypatch.chdir(fake_spec.parent)
+    (left,) = stopped(Project(fake_spec, (), fake_host), fake_spec.parent / "root", 2)
+    done = typed("run", "client.yaml", "--out", "root", *change, *BLOCKED)
+    assert done.returncode == 0, done.stderr
+    seen = " ".join(done.stderr.split())
+    assert f"warning: an interrupted `train` (at step 2) is not taken up: it differs in {said}" in seen
+    assert "goes on from its checkpoint" not in seen
+    assert [why for why in warnings(fake_spec.parent / "root") if said in why]
+    assert left.is_dir()
+    again = typed("run", "client.yaml", "--out", "root", *BLOCKED)
+    assert "goes on from its checkpoint after step 2" in again.stderr, "what was changed back is taken up"
+
+
+def warnings(root):
+    """What the last run keeps of its warnings."""
+    events = [json.loads(line) for line in (root / "latest/events.jsonl").read_text().splitlines()]
+    return [event["why"] for event in events if event["event"] == "warning"]
+
+
 SPEC = """\
 apiVersion: tunewright/v1
 name: tiny
@@ -104,7 +179,7 @@ def test_the_command_commits_a_checkpoint_and_the_next_one_goes_on(tmp_path, mon
     command = ["run", "tiny.yaml", "--out", "root"]
     with begun(*command) as (process, heard):
         for line in heard:
-            if "training" in line and "loss" in line:
+            if line.startswith("train ") and "loss" in line:
                 os.kill(process, signum)
                 break
         said = heard.read()

@@ -100,11 +100,15 @@ def rehearse_resume(spec: Path, overrides: Sequence[str], out: Path | None, host
     with Progress(sys.stderr) as progress:
         found = project.rehearse_resume(out, progress.hear)
     if as_json:
-        print(json.dumps({"rehearsed": [one._asdict() for one in found]}, ensure_ascii=False))
-    for one in [] if as_json else found:
+        told = {name: [one._asdict() for one in part] for name, part in found._asdict().items()}
+        print(json.dumps(told, ensure_ascii=False))
+        return int(any(one.differ for one in found.rehearsed))
+    for one in found.rehearsed:
         went = f"{one.training}: killed, taken up at step {one.resumed_from}, compared after step {one.steps}"
         print(f"{went}: {f'{one.files} files, all equal' if not one.differ else 'different: ' + ', '.join(one.differ)}")
-    return int(any(one.differ for one in found))
+    for left in found.left_out:
+        print(f"{left.training}: not rehearsed: {left.why}\n  {left.fix}")
+    return int(any(one.differ for one in found.rehearsed))
 
 
 def run_folder(run: Path, needs: str = "") -> Path:

@@ -42,6 +42,21 @@ class Rehearsed(NamedTuple):
     differ: tuple[str, ...]
 
 
+class LeftOut(NamedTuple):
+    """A training that could not be rehearsed: why, and what to do."""
+
+    training: str
+    why: str
+    fix: str
+
+
+class Rehearsal(NamedTuple):
+    """What came of every training of a spec."""
+
+    rehearsed: tuple[Rehearsed, ...]
+    left_out: tuple[LeftOut, ...]
+
+
 class _Stop(Interrupts):
     """Asks a training to stop after some steps, as a signal would."""
 
@@ -60,22 +75,36 @@ class _Done(Exception):
     """The rehearsed steps are made."""
 
 
-def rehearse(plan: Plan, store: Store, spec: Path, how: Mapping[str, Any], listener: Listener) -> list[Rehearsed]:
+def rehearse(plan: Plan, store: Store, spec: Path, how: Mapping[str, Any], listener: Listener) -> Rehearsal:
     """Rehearse every training whose inputs are in the store. `how` says how the spec is read: overrides, plugins.
+
+    The others are named: what they go on from is made by whole trainings, which a rehearsal does not do.
 
     Raises `BadInput` where a training makes too few steps, `WorkFailed` where a process ended otherwise than it should.
     """
     hits = plan.hits(store)
     trainings = [step for step in plan.steps if isinstance(step.task, Train)]
-    ready = [step for step in trainings if set(step.inputs.values()) <= set(hits)]
-    found = []
-    for step in ready:
+    found, left_out = list[Rehearsed](), list[LeftOut]()
+    for step in trainings:
+        lacking = [name for name in dict.fromkeys(step.inputs.values()) if name not in hits]
+        if lacking:
+            left_out.append(_left_out(step.name, lacking, spec))
+            continue
         folder = store.scratch(f"rehearse-{step.name}", plan.keys[step.name], {})
         try:
             found.append(_rehearse(step, plan.keys[step.name], folder, [spec, store.folder.parent, how], listener))
         finally:
             disk.remove(folder)
-    return found
+    return Rehearsal(tuple(found), tuple(left_out))
+
+
+def _left_out(training: str, lacking: Sequence[str], spec: Path) -> LeftOut:
+    named = " and ".join(f"`{name}`" for name in lacking)
+    return LeftOut(
+        training,
+        f"it reads what {named} {'makes' if len(lacking) == 1 else 'make'}, and that is not there yet",
+        f"`tunewright run {spec.name}` makes it, with the same options: rehearse again after that",
+    )
 
 
 def _rehearse(step: Step, key: str, folder: Path, given: Sequence[Any], listener: Listener) -> Rehearsed:

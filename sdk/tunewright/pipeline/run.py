@@ -110,7 +110,7 @@ class Run:
                 ready = isinstance(step.task, Refer) and done.keys() >= set(step.inputs.values())
                 if ready or isinstance(step.task, (Fetch, Prepare, Quantize)):
                     done[step.name], _ = self._step(step, hits, done, events, interrupts)
-                self._look_ahead(step, hits, done)
+                    self._look_ahead(step, hits, done)
         disk.remove(self.folder)
 
     def _execute(self, events: Events, statuses: dict[str, str], interrupts: Interrupts) -> dict[str, Artifact]:
