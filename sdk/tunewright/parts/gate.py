@@ -77,6 +77,9 @@ class Score:
     `p_value` is exact where it can be, `p_mid` is McNemar's mid-p where the items are right or wrong, `p_adjusted` is
     Holm's over all scores of the run. `base_ci95` and `tuned_ci95` are Wilson's where the score is a share. `clusters`
     counts what was drawn together: the items, or their groups. None and 0 where it was not worked out.
+
+    `compare_by` names the metric of the same evaluation to compare by where this one is biased (`Evaluator.biased`):
+    neither `ci95` nor the p-values may then be read as a change.
     """
 
     n: int
@@ -91,6 +94,7 @@ class Score:
     tuned_ci95: tuple[float, float] | None = None
     clusters: int = 0
     lower_is_better: bool = False
+    compare_by: str | None = None
 
 
 @dataclass(frozen=True)
