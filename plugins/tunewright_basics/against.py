@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from tunewright.parts import Gate
-from tunewright.parts.base import O
-from tunewright.parts.gate import Evidence, Score, Verdict, baseline_score
+from tunewright.parts import Facts, Finding, Gate
+from tunewright.parts.gate import Evidence, GateOptions, Score, Verdict, baseline_score
 
 BASE = "base"
 FEWEST = 10
@@ -22,15 +22,31 @@ Baseline = Annotated[
 ]
 
 
-class AgainstGate(Gate[O]):
+class AgainstOptions(GateOptions):
+    """Options of every gate on a difference."""
+
+    metric: Metric
+
+
+A = TypeVar("A", bound=AgainstOptions)
+
+
+class AgainstGate(Gate[A]):
     """A gate on the difference to the base or to a baseline: what cannot be judged fails it."""
 
     def metrics(self) -> frozenset[str]:
         return frozenset({self.about()})
 
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        metric = self.options.metric
+        if metric in facts.biased:
+            message = f"`{metric}` is biased, and by another amount for each model: its difference proves nothing"
+            fix = f"compare by `{facts.biased[metric]}`; `threshold` may hold `{metric}` itself"
+            yield Finding("biased-difference", message, "metric", fix)
+
     def judge(self, evidence: Evidence) -> Verdict:
         score = evidence.get(self.about())
-        reason = unusable(score, self.about())
+        reason = unusable(score, self.about()) or (score and incomparable(score, self.about()))
         if score is None or reason is not None:
             return Verdict(self.asked(), False, reason or "")
         _, worst, _ = gain(score)
@@ -64,6 +80,14 @@ def unusable(score: Score | None, name: str) -> str | None:
     if few < FEWEST:
         return f"{few} {'groups of ' if few < score.n else ''}items are too few for an interval: {FEWEST} are the least"
     return None
+
+
+def incomparable(score: Score, name: str) -> str | None:
+    """Why a score's difference proves nothing, whatever its interval; None where it does."""
+    if score.compare_by is None:
+        return None
+    instead = f"{name.rpartition('.')[0]}.{score.compare_by}"
+    return f"`{name}` is biased by another amount for each model: compare by `{instead}`"
 
 
 def gain(score: Score) -> tuple[float, float, float]:

@@ -6,17 +6,16 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.parts.gate import GateOptions, Score
-from tunewright_basics.against import BASE, AgainstGate, Baseline, Metric, score_name
+from tunewright.parts.gate import Score
+from tunewright_basics.against import BASE, AgainstGate, AgainstOptions, Baseline, score_name
 
 CHANCE = 0.05
 
 
-class BetterThanOptions(GateOptions):
+class BetterThanOptions(AgainstOptions):
     """Options of a gate on what must be gained."""
 
     kind: str = "better_than"
-    metric: Metric
     baseline: Baseline = BASE
     at_least: Annotated[
         float,
@@ -31,6 +30,7 @@ class BetterThan(AgainstGate[BetterThanOptions]):
     The p-value is not Holm's: each gate asks one question that the spec put before the training, and where a run must
     pass all its gates, more of them make a false pass rarer (Berger, Technometrics 24, 1982, 295-300).
     Fails where the score is missing, is no number, or has fewer than ten items or groups.
+    A biased score, such as `ece`, is refused before anything is trained.
     """
 
     kind = "better_than"

@@ -7,20 +7,26 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tunewright.data.mask import IGNORED, tokenize
 from tunewright.errors import BadInput
 from tunewright.grading import code
-from tunewright.grading.calibration import ece
+from tunewright.grading.calibration import gaps
 from tunewright.parts import Evaluator, Facts, Finding
 from tunewright.parts.engine import Completion, Continuation, Subject
-from tunewright.parts.evaluator import TIED, Graded, Item, Progress, ScoringOptions, Summary, TestRow, mean_of
+from tunewright.parts.evaluator import TIED, Graded, Item, OfSums, Progress, ScoringOptions, Summary, TestRow, mean_of
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Example
 from tunewright_basics.scored import example_of, refuse_unproven
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 COLUMN = re.compile(r"\{([^{}]+)\}")
 SAME = 1e-9
@@ -59,6 +65,9 @@ class Choice(Evaluator[ChoiceOptions]):
     | `probability` | of the reference, by the softmax over the choices' (normalised) log-likelihoods |
     | `brier` | squared distance of these probabilities from the truth, summed over choices; 0 to 2, less is better |
     | `ece` | expected calibration error of the likeliest choice's probability, ten equal bins; less is better |
+
+    `ece` of a calibrated model is above 0 by chance, of a miscalibrated one hardly too high: its difference shows no
+    change, and gates compare by `brier`.
 
     A row's grades are the first three, `confidence` (the likeliest choice's probability) and `tied`. Its answer in the
     record is the likeliest choice; of equal ones the first.
@@ -183,10 +192,31 @@ class Choice(Evaluator[ChoiceOptions]):
     def lower_is_better(self) -> frozenset[str]:
         return frozenset({"brier", "ece"})
 
+    def largest(self) -> Mapping[str, float]:
+        return {"brier": 2.0}
 
-def calibration_error(graded: Sequence[Graded]) -> float:
-    """ECE of `confidence` against `accuracy`."""
-    return ece([g.grades["confidence"] for g in graded], [g.grades["accuracy"] for g in graded])
+    def biased(self) -> Mapping[str, str]:
+        # Each bin's gap is never negative, so that chance adds to a model without gaps and cancels in one with them.
+        return {"ece": "brier"}
+
+
+def _gaps(graded: Sequence[Graded]) -> Floats:
+    """Of each bin, and last the one that counts the answers."""
+    import numpy as np
+
+    sure, right = ([g.grades[name] for g in graded] for name in ("confidence", "accuracy"))
+    return np.hstack([gaps(sure, right), np.ones((len(graded), 1))])
+
+
+def _of_gaps(sums: Floats) -> Floats:
+    import numpy as np
+
+    found: Floats = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
+    return found
+
+
+calibration_error = OfSums(_gaps, _of_gaps)
+"""ECE of `confidence` against `accuracy`, as `grading.calibration.ece` has it."""
 
 
 def _scored(row: TestRow, choice: str, tokenizer: Tokenizer) -> Continuation:

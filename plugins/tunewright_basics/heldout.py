@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat
 
@@ -12,7 +12,13 @@ from tunewright.grading import code, number, refusal, structure, text
 from tunewright.parts import Evaluator, Facts, Finding
 from tunewright.parts.base import BadOption, Json
 from tunewright.parts.engine import Completion
-from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, Summary, TestRow, mean_of
+from tunewright.parts.evaluator import EvaluatorOptions, Graded, Item, OfSums, Summary, TestRow, mean_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 Metric = Literal[
     "exact_match", "macro_f1", "contains", "token_f1", "numeric", "json_fields", "valid_json", "refusal", "over_refusal"
@@ -158,20 +164,34 @@ class Heldout(Evaluator[HeldoutOptions]):
         return frozenset({"over_refusal"}) & frozenset(self.options.metrics)
 
 
-def macro_f1(graded: Sequence[Graded]) -> float:
-    """Mean over the reference labels of F1 = 2tp / (2tp + fp + fn).
+def _counts(graded: Sequence[Graded]) -> Any:
+    """Of each label, in thirds: is it wanted, is it said, and is it right."""
+    from scipy.sparse import csr_matrix
 
-    An answer that is no reference label counts as a miss of its row's label and adds no class of its own: a model
-    that invents labels is not punished twice.
-    """
-    labels = {g.item.reference.strip() for g in graded}
-    hits = dict.fromkeys(labels, 0)
-    answers = dict.fromkeys(labels, 0)
-    rows = dict.fromkeys(labels, 0)
-    for g in graded:
-        reference, answer = g.item.reference.strip(), g.answer.text.strip()
-        rows[reference] += 1
-        if answer in answers:
-            answers[answer] += 1
-        hits[reference] += answer == reference
-    return sum(2 * hits[label] / (rows[label] + answers[label]) for label in labels) / len(labels)
+    labels = {label: place for place, label in enumerate(sorted({g.item.reference.strip() for g in graded}))}
+    places: list[tuple[int, int]] = []
+    for row, g in enumerate(graded):
+        wanted, said = labels[g.item.reference.strip()], labels.get(g.answer.text.strip())
+        places.append((row, wanted))
+        if said is not None:
+            places.append((row, len(labels) + said))
+        if said == wanted:
+            places.append((row, 2 * len(labels) + wanted))
+    return csr_matrix(([1.0] * len(places), tuple(zip(*places, strict=True))), shape=(len(graded), 3 * len(labels)))
+
+
+def _macro(sums: Floats) -> Floats:
+    import numpy as np
+
+    wanted, said, hits = np.split(sums, 3, axis=1)
+    f1s: Floats = 2 * hits / np.maximum(1.0, wanted + said)
+    found: Floats = np.where(wanted > 0, f1s, 0.0).sum(axis=1) / (wanted > 0).sum(axis=1)
+    return found
+
+
+macro_f1 = OfSums(_counts, _macro)
+"""Mean over the reference labels of F1 = 2tp / (2tp + fp + fn).
+
+An answer that is no reference label counts as a miss of its row's label and adds no class of its own: a model that
+invents labels is not punished twice.
+"""

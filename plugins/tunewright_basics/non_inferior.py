@@ -6,15 +6,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.parts.gate import GateOptions, Score
-from tunewright_basics.against import BASE, AgainstGate, Baseline, Metric, score_name
+from tunewright.parts.gate import Score
+from tunewright_basics.against import BASE, AgainstGate, AgainstOptions, Baseline, score_name
 
 
-class NonInferiorOptions(GateOptions):
+class NonInferiorOptions(AgainstOptions):
     """Options of a gate on what may be lost."""
 
     kind: str = "non_inferior"
-    metric: Metric
     margin: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="Loss that is still borne, in the metric's own unit.")
     ]
@@ -27,6 +26,7 @@ class NonInferior(AgainstGate[NonInferiorOptions]):
 
     That is a test of "worse by the margin or more" at 2.5 %, from one side. Of a metric whose small values are good,
     the other end counts. Fails where the score is missing, is no number, or has fewer than ten items or groups.
+    A biased score, such as `ece`, is refused before anything is trained.
     Source: CONSORT for non-inferiority trials, Piaggio et al., JAMA 308 (2012) 2594-2604.
     """
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,11 +13,17 @@ from tunewright.data.mask import IGNORED, tokenize
 from tunewright.errors import BadInput, WorkFailed
 from tunewright.parts import Evaluator
 from tunewright.parts.engine import Continuation, Subject
-from tunewright.parts.evaluator import Graded, Item, Progress, ScoringOptions, Summary, TestRow
+from tunewright.parts.evaluator import Graded, Item, OfSums, Progress, ScoringOptions, Summary, TestRow
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Example
 from tunewright.parts.trainer import TokenRow
 from tunewright_basics.scored import example_of, given, item_of, refuse_unproven
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 
 class PerplexityOptions(ScoringOptions):
@@ -97,21 +104,31 @@ class Perplexity(Evaluator[PerplexityOptions]):
         return frozenset(self.summaries())
 
 
-def mean_nll(graded: Sequence[Graded]) -> float:
-    """Nats a token, over all rows together."""
-    return math.fsum(g.grades["nll"] for g in graded) / math.fsum(g.grades["tokens"] for g in graded)
+def _nats_and_tokens(graded: Sequence[Graded]) -> Floats:
+    import numpy as np
+
+    return np.array([[g.grades["nll"], g.grades["tokens"]] for g in graded])
 
 
-def perplexity(graded: Sequence[Graded]) -> float:
-    """exp of nats a token: among how many tokens, equally likely, the model in effect has to choose."""
-    nats = mean_nll(graded)
-    try:
-        return math.exp(nats)
-    except OverflowError as error:
+def _a_token(sums: Floats) -> Floats:
+    return sums[:, 0] / sums[:, 1]
+
+
+def _exp_a_token(sums: Floats) -> Floats:
+    import numpy as np
+
+    nats = _a_token(sums)
+    if nats.max() > math.log(sys.float_info.max):
         fix = "its weights are damaged, or fp16 overflows: see `nll` of the rows"
-        raise WorkFailed(
-            f"the texts have {nats:,.0f} nats a token, of which no perplexity can be made", fix=fix
-        ) from error
+        raise WorkFailed(f"the texts have {nats.max():,.0f} nats a token, of which no perplexity can be made", fix=fix)
+    found: Floats = np.exp(nats)
+    return found
+
+
+mean_nll = OfSums(_nats_and_tokens, _a_token)
+"""Nats a token, over all rows together."""
+perplexity = OfSums(_nats_and_tokens, _exp_a_token)
+"""exp of nats a token: among how many tokens, equally likely, the model in effect has to choose."""
 
 
 def _answers(row: TokenRow) -> Iterator[Continuation]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -167,6 +168,53 @@ def score_of_labels(one: Labels) -> Score:
     return Score(n, before, after, after - before, ends, p_value, clusters=n)
 
 
+class Calibrated(NamedTuple):
+    """How sure both are of each answer, and whether each is right."""
+
+    sure: np.ndarray
+    base: np.ndarray
+    tuned: np.ndarray
+
+
+def calibration(rng: np.random.Generator, n: int, gap: float) -> Calibrated:
+    """Two choices: both are from 50 to 100 % sure, base right so often, tuned by `gap` more rarely: their true ECE."""
+    sure, draw = rng.uniform(0.5, 1.0, n), rng.random(n)
+    return Calibrated(sure, (draw < sure).astype(float), (draw < sure - gap).astype(float))
+
+
+def scores_of_calibration(one: Calibrated, rounds: int = RESAMPLES) -> tuple[Score, Score]:
+    """`ece` and `brier` as `choice` has them of two choices: sums of bins under the resamples of `compare`."""
+    n, draws = len(one.sure), _resamples(len(one.sure))[:rounds]
+    bins = (np.ceil(one.sure * 10).astype(int)[:, None] == np.arange(1, 11)).astype(float)
+    gaps = [bins * (one.sure - side)[:, None] for side in (one.base, one.tuned)]
+    squares = [2 * (one.sure - side) ** 2 for side in (one.base, one.tuned)]
+
+    def score(whole: list[float], drawn: list[np.ndarray]) -> Score:
+        low, high = np.percentile(drawn[1] - drawn[0], _levels(n))
+        ends = (float(low), float(high))
+        return Score(n, *whole, whole[1] - whole[0], ends, 1.0, clusters=n, lower_is_better=True)
+
+    ece = score([float(np.abs(g.sum(axis=0)).sum() / n) for g in gaps],
+                [np.abs(draws @ g).sum(axis=1) / n for g in gaps])  # fmt: skip
+    brier = score([float(s.mean()) for s in squares], [draws @ s / n for s in squares])
+    ends = wide_enough(brier.ci95, squares[1] - squares[0], np.ones(n), 2.0)
+    return ece, replace(brier, ci95=ends)
+
+
+class FalsePasses(NamedTuple):
+    """How often `non_inferior` would pass with the true loss for its margin, by the difference of each score."""
+
+    by_ece: float
+    by_brier: float
+
+
+def false_passes_of_calibration(n: int, rounds: int, gap: float = MARGIN) -> FalsePasses:
+    """Of a base of a true ECE of 0 and a tuned model of `gap`, which is what Brier's score loses here."""
+    rng = np.random.default_rng([n, 1])
+    found = [scores_of_calibration(calibration(rng, n, gap)) for _ in range(rounds)]
+    return FalsePasses(*(float(np.mean([one[k].ci95[1] < gap for one in found])) for k in (0, 1)))
+
+
 BETTER: Gate[Any] = BetterThan(BetterThanOptions(metric=METRIC))
 NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=MARGIN))
 
@@ -232,6 +280,10 @@ def main() -> None:
     start = time.perf_counter()
     for line in lines(given.rounds):
         print(line, flush=True)
+    for n in (100, 400, 1000, 4000):
+        false = false_passes_of_calibration(n, given.rounds)
+        shares = f"ece {100 * false.by_ece:.1f} %, by brier {100 * false.by_brier:.1f} %"
+        print(f"a lost calibration, n = {n}: passes by {shares}", flush=True)
     for n in (40, 100, 400):
         print(f"exact McNemar, n = {n}: keeps a true null in {100 * exact_coverage(n):.1f} %")
     print(f"{time.perf_counter() - start:.0f} s")

@@ -13,6 +13,7 @@ from tunewright.pipeline.answers import habits, notable
 from tunewright.pipeline.confusion import MOST_IN_A_MATRIX, classes, label_like, labelled
 from tunewright.pipeline.readings import Answered, Shown, readings
 from tunewright.stats.paired import compare
+from tunewright_basics.perplexity import perplexity
 
 
 class Asking:
@@ -162,6 +163,37 @@ def test_a_score_of_which_less_is_better_gets_worse_by_rising():
         "news.perplexity rose by 2.5 (95 % 1.5 to 3.5), where less is better"
     ]
     assert readings({"news.perplexity": share(14.5, 12.0, -3.5, -1.5, lower_is_better=True)}, [], [], 0) == []
+
+
+def surprised(nats):
+    """Three documents of ten tokens, as `perplexity` grades them."""
+    return [
+        one(place, "text", "text", grade=0.0, stopped="given", nll=value, tokens=10.0)
+        for place, value in enumerate(nats)
+    ]
+
+
+@pytest.mark.parametrize(("items", "told"), [(3, False), (5, False), (6, True)])
+@pytest.mark.parametrize("worse", [True, False])
+def test_what_a_few_items_have_in_common_is_no_finding(items, told, worse):
+    # Of three documents that all got a little worse the interval leaves out 0, and chance does it in 2 of 8 runs.
+    before, after = surprised([20.0] * items), surprised([20.4 + 0.1 * place for place in range(items)])
+    sides = (before, after) if worse else (after, before)
+    score = compare(*sides, "perplexity", perplexity, seed=0, lower_is_better=True)
+    assert score.ci95[0] > 0 if worse else score.ci95[1] < 0
+    assert score.p_value == pytest.approx(2 / 2**items)
+    said = readings({"news.perplexity": score}, [], [], 0)
+    assert bool(said) is (told and worse)
+    shown = [Shown(5, {"own.share": share(0.0, 0.4, 0.2, 0.6)})]
+    assert (
+        bool(readings({"own.share": replace(share(0.0, 0.9, 0.8, 1.0), p_value=score.p_value)}, shown, [], 0)) is told
+    )
+
+
+def test_examples_that_may_have_helped_prove_neither():
+    few = replace(share(0.0, 0.5, 0.05, 0.9), p_value=0.0625)  # 5 of 10 items won, none lost
+    shown = [Shown(5, {"own.share": few})]
+    assert readings({"own.share": share(0.0, 1.0, 0.7, 1.0)}, shown, [], 0) == []
 
 
 def test_habits_count_what_was_said_and_not_what_was_given():

@@ -229,6 +229,19 @@ def test_answers_that_are_graded_alike_do_not_prove_that_all_would_be(groups):
     assert mirrored.tuned_ci95 == pytest.approx((0.0, 1.959964**2 / (n + 1.959964**2)), abs=1e-6)
 
 
+def test_grades_between_other_bounds_have_a_width_where_few_changed():
+    # Twice what the halves have: Brier's score of choices is from 0 to 2.
+    grades = [0.4, 1.6] * 20
+    few = [*grades[:37], 0.0, 2.0, 0.1]
+    for tuned in (grades, few):
+        halves = score([one / 2 for one in grades], [one / 2 for one in tuned])
+        found = compare(graded(grades), graded(tuned), "m", mean_of("m"), 0, largest=2.0)
+        for field in ("ci95", "base_ci95", "tuned_ci95"):
+            assert getattr(found, field) == pytest.approx([2 * end for end in getattr(halves, field)]), field
+        assert found.p_value == halves.p_value
+    assert score(grades, grades).ci95 == (0.0, 0.0), "of grades beyond 1 nothing is known without their bounds"
+
+
 def test_a_side_of_grades_that_are_no_shares_keeps_its_bootstrap():
     found = score([0.5] * 40, [2.0] * 40)
     assert (found.base_ci95, found.tuned_ci95) == ((0.5, 0.5), (2.0, 2.0))

@@ -29,7 +29,7 @@ from tunewright.errors import WorkFailed
 from tunewright.parts import Cap, Options, To
 from tunewright.parts.base import Unkeyed
 from tunewright.parts.engine import limits
-from tunewright.parts.evaluator import Evaluator, Graded, mean_of
+from tunewright.parts.evaluator import Evaluator, Graded, OfSums, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.parts.gate import Verdict
 from tunewright.parts.model_source import Pin
@@ -1405,6 +1405,17 @@ class GradesNothing(sound.Quiz):
         return None
 
 
+@breaks("bad-contract")
+class SumsMoreThanItsPart(sound.Quiz):
+    def summaries(self):
+        def terms(graded):
+            import numpy as np
+
+            return np.array([[one.grades["right"], 1.0 / len(graded)] for one in graded])
+
+        return {**super().summaries(), "right": OfSums(terms, lambda sums: sums[:, 0] / sums[:, 1])}
+
+
 @breaks("metrics-differ")
 class SummarizesMore(sound.Quiz):
     def summaries(self):
@@ -1492,6 +1503,12 @@ class MeasuresMoreOfSomeModels(sound.Surprise):
 class PrefersLessOfNothing(sound.Surprise):
     def lower_is_better(self):
         return frozenset({"perplexity"})
+
+
+@breaks("metrics-differ")
+class ComparesByNothing(sound.Surprise):
+    def biased(self):
+        return {"nats": "brier"}
 
 
 @breaks("bad-contract")

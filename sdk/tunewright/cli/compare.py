@@ -110,6 +110,8 @@ def _figures(score: float | None, against: Score | None) -> tuple[str, ...]:
     shown = "" if score is None else f"{score:.3f}"
     if against is None:
         return ("", shown)
+    if against.compare_by is not None:
+        return (f"{against.n}", shown, f"{against.delta:+.3f}", f"biased: see {against.compare_by}", "", "")
     low, high = against.ci95
     holm = "" if against.p_adjusted is None else f"{against.p_adjusted:.2g}"
     interval = f"{low:+.3f} to {high:+.3f}"

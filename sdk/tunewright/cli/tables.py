@@ -85,18 +85,24 @@ def foretold_lines(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
-    several = len(scores) > 1 and all(score.get("p_adjusted") is not None for score in scores.values())
+    several = len(scores) > 1 and any(score.get("p_adjusted") is not None for score in scores.values())
     short = against if len(against) <= 8 else "it"
     for name in ("rows", short, "tuned", "change", "95 % interval", "p", *(["p Holm"] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for name, score in scores.items():
-        low, high = score["ci95"]
         table.add_row(
             name, f"{score['n']}", f"{score['base']:.3f}", f"{score['tuned']:.3f}", f"{score['delta']:+.3f}",
-            f"{low:+.3f} to {high:+.3f}", f"{score['p_value']:.2g}",
-            *([f"{score['p_adjusted']:.2g}"] if several else []),
+            *_chance(score), *([_given(score["p_adjusted"], ".2g")] if several else []),
         )  # fmt: skip
     return table
+
+
+def _chance(score: Mapping[str, Any]) -> tuple[str, str]:
+    """Interval and p-value of a difference; of a biased score, whose difference shows none, what to look at instead."""
+    if score.get("compare_by"):  # a run of an earlier version does not tell
+        return (f"biased: see {score['compare_by']}", "")
+    low, high = score["ci95"]
+    return (f"{low:+.3f} to {high:+.3f}", f"{score['p_value']:.2g}")
 
 
 def _forms(parity: Mapping[str, Any]) -> Table:
@@ -150,7 +156,7 @@ def _tried(tried: Sequence[Mapping[str, Any]]) -> Table:
         figures = (f"{number}", size, _given(one["agreement"], ".1%"), _given(one["kl"], ".2g"))
         scores = {name: score for name, score in one["scores"].items() if name not in (AGREEMENT, KL)}
         for place, (name, score) in enumerate(scores.items()):
-            interval = "{:+.3f} to {:+.3f}".format(*score["ci95"])
+            interval, _ = _chance(score)
             table.add_row(*(figures if place == 0 else ("",) * 4), name, f"{score['delta']:+.3f}", interval)
         if not scores:
             table.add_row(*figures)

@@ -10,7 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Bins = Literal["width", "mass"]
 
@@ -56,14 +60,32 @@ def ece(confidences: Sequence[float], right: Sequence[float], count: int = 10, b
     return math.fsum(one.n * abs(one.accuracy - one.confidence) for one in bins) / len(confidences)
 
 
+def gaps(confidences: Sequence[float], right: Sequence[float], count: int = 10) -> NDArray[np.float64]:
+    """What each answer adds to the gap of each bin of equal width, accuracy less confidence: answers × bins.
+
+    The sums' absolute values, over the answers, are `ece`. Raises ValueError as `reliability` does.
+    """
+    import numpy as np
+
+    reliability(confidences, right, count)
+    found = np.zeros((len(confidences), count))
+    for row, (confidence, one) in enumerate(zip(confidences, right, strict=True)):
+        found[row, _place(confidence, count)] = one - confidence
+    return found
+
+
 Pairs = Sequence[tuple[float, float]]
 
 
 def _by_width(pairs: Pairs, count: int) -> list[Bin]:
     held: list[list[tuple[float, float]]] = [[] for _ in range(count)]
     for confidence, right in pairs:
-        held[max(0, math.ceil(confidence * count) - 1)].append((confidence, right))
+        held[_place(confidence, count)].append((confidence, right))
     return [_bin(some, place / count, (place + 1) / count) for place, some in enumerate(held) if some]
+
+
+def _place(confidence: float, count: int) -> int:
+    return max(0, math.ceil(confidence * count) - 1)
 
 
 def _by_mass(pairs: Pairs, count: int) -> list[Bin]:

@@ -91,9 +91,12 @@ def _scores(contents: PackageContents) -> Iterator[str]:
 
 
 def _figures(score: Score) -> tuple[str, ...]:
+    figures = (f"{score.n:,}", f"{score.base:.3f}", f"{score.tuned:.3f}", f"{score.delta:+.3f}")
+    if score.compare_by is not None:
+        return (*figures, f"biased: see {escaped(score.compare_by)}", "")
     p_value = "< 0.001" if score.p_value < 0.001 else f"{score.p_value:.3f}"
     interval = " to ".join(f"{bound:+.3f}" for bound in score.ci95)
-    return (f"{score.n:,}", f"{score.base:.3f}", f"{score.tuned:.3f}", f"{score.delta:+.3f}", interval, p_value)
+    return (*figures, interval, p_value)
 
 
 def _gates(contents: PackageContents) -> Iterator[str]:

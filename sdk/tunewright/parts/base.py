@@ -282,6 +282,8 @@ class Facts:
     test: tuple[Head, ...] = ()
     metrics: frozenset[str] = frozenset()
     """Every `<evaluation>.<metric>` that the spec's evaluations make, also as certificates and baselines have it."""
+    biased: Mapping[str, str] = field(default_factory=dict)
+    """Those of `metrics` by whose difference nothing is compared (`Evaluator.biased`), and the one to take instead."""
     evaluations: frozenset[str] = frozenset()
     """The names of the spec's evaluations."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)

@@ -44,7 +44,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -53,6 +53,10 @@ from tunewright.parts.base import Backend, Cap, Json, Name, Need, Options, Unkey
 from tunewright.parts.engine import Completion, Engine, Subject
 from tunewright.parts.prompt_format import AnyExample, RowKind, Text
 from tunewright.spec.model import Part
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LONGEST_ANSWER = 32
 PartOf = Annotated[Part, WithJsonSchema({"x-part": True})]
@@ -158,6 +162,28 @@ def mean_of(metric: str) -> Summary:
     return mean
 
 
+@dataclass(frozen=True)
+class OfSums:
+    """A summary that is made of sums over the items, as F1 is of counts: resamples add sums up and grade nothing again.
+
+    `terms` gives what each item adds, a matrix of items × sums, NumPy's or a sparse one of SciPy's; what its columns
+    mean may depend on the items that are given together, as a column for each label does. `score` makes scores of sums,
+    one a row of the matrix that it gets, NaN where there is none. Of a part of the items it must score the sums of that
+    part as the part alone would be scored. Called as any summary; raises ZeroDivisionError where there are no items.
+    """
+
+    terms: Callable[[Sequence[Graded]], Any]
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def __call__(self, graded: Sequence[Graded]) -> float:
+        import numpy as np
+
+        if not graded:
+            raise ZeroDivisionError("a score of no items")
+        sums = np.asarray(self.terms(graded).sum(axis=0), dtype=np.float64).reshape(1, -1)
+        return float(self.score(sums)[0])
+
+
 def serves(engine: Engine, evaluator: Evaluator) -> bool:
     """Whether an engine can do what an evaluator asks of it."""
     return all(need.cap in engine.offers() for need in evaluator.needs() if need.part == engine.part)
@@ -235,3 +261,18 @@ class Evaluator(Backend[E]):
     def lower_is_better(self) -> frozenset[str]:
         """Those of its metrics that a better model makes smaller, such as a perplexity."""
         return frozenset()
+
+    def largest(self) -> Mapping[str, float]:
+        """The largest grade of each metric whose grades are from 0 to another bound than 1, such as 2 of Brier's score.
+
+        Of grades between known bounds an interval has a width also where few items, or none, changed.
+        """
+        return {}
+
+    def biased(self) -> Mapping[str, str]:
+        """Those of its metrics that are off by an amount that depends on the model, and the metric to compare by.
+
+        The difference of two such scores is no estimate of what changed, however many items there are: it is shown
+        without interval and p-value, and gates that compare refuse it.
+        """
+        return {}

@@ -78,6 +78,9 @@ class Score:
     Holm's over all scores of the run against the base, or against the same baseline. `base_ci95` and `tuned_ci95` are
     Wilson's where the score is a share. `clusters` counts what was drawn together: the items, or their groups. None and
     0 where it was not worked out.
+
+    `compare_by` names the metric of the same evaluation to compare by where this one is biased (`Evaluator.biased`):
+    neither `ci95` nor the p-values may then be read as a change.
     """
 
     n: int
@@ -92,6 +95,7 @@ class Score:
     tuned_ci95: tuple[float, float] | None = None
     clusters: int = 0
     lower_is_better: bool = False
+    compare_by: str | None = None
 
 
 @dataclass(frozen=True)

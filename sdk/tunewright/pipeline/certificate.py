@@ -259,7 +259,7 @@ def _lost(metrics: Sequence[Metric]) -> Iterator[str]:
         less = score.lower_is_better
         room = LOSS * (abs(score.base) if less else max(1.0, abs(score.base)))
         worse = score.delta if less else -score.delta
-        if worse > room + 1e-9 and score.p_value < CHANCE:
+        if worse > room + 1e-9 and score.p_value < CHANCE and score.compare_by is None:
             low, high = score.ci95
             yield (
                 f"{name} falls behind: {score.tuned:.3f} where the trained form has {score.base:.3f} on {score.n} rows "

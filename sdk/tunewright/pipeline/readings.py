@@ -1,6 +1,6 @@
 """What the scores mean, in sentences: where a gain is one of form, where a set shows nothing, and what the gain cost.
 
-Every sentence rests on an interval or a test, never on a difference alone.
+Every sentence rests on a test, and on the interval beside it, never on a difference alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MUCH = 0.25
 """Share of the gain that examples alone must bring to be called much of it."""
 MOST_TASKS = 8
 """Uninformative tasks of one evaluation that have a sentence each; those of more share one."""
+CHANCE = 0.05
+"""The p-value up to which chance is not what explains a difference."""
 ACCURACY = "accuracy"
 """What an evaluation that lets the model choose among given answers calls the share of right ones."""
 
@@ -73,7 +75,7 @@ def _by_examples(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterato
             said = f"the base has {share(score.base)} of {name}, and {share(score.tuned)} with {with_examples}"
             if _better(score) and score.delta / gained.delta >= MUCH:
                 yield _Found(name, True, said)
-            elif score.base <= NEAR_ZERO and not _better(score):
+            elif score.base <= NEAR_ZERO and not _gained(score):
                 yield _Found(name, False, said)
 
 
@@ -98,7 +100,8 @@ def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed
                 f"the base has {share(scores[name].base)} of {name}, and finds {share(chosen.tuned)} where it only "
                 f"has to choose ({other.evaluator.name}.{ACCURACY}; {always})"
             )
-            yield _Found(name, _better(chosen), said)
+            if _better(chosen) or not _gained(chosen):  # else so few items that nothing is known
+                yield _Found(name, _better(chosen), said)
 
 
 def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
@@ -140,11 +143,26 @@ def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
 
 
 def _better(score: Score) -> bool:
+    return _beyond_chance(score) and _gained(score)
+
+
+def _worse(score: Score) -> bool:
+    return _beyond_chance(score) and _lost(score)
+
+
+def _beyond_chance(score: Score) -> bool:
+    """Whether a difference may be read at all: by the test, for the interval of a few items may leave out 0 by chance,
+    and of a score that is not biased."""
+    return score.p_value <= CHANCE and score.compare_by is None
+
+
+def _gained(score: Score) -> bool:
+    """Whether all of the interval is better than no difference."""
     low, high = score.ci95
     return high < 0 if score.lower_is_better else low > 0
 
 
-def _worse(score: Score) -> bool:
+def _lost(score: Score) -> bool:
     low, high = score.ci95
     return low > 0 if score.lower_is_better else high < 0
 

@@ -118,7 +118,8 @@ def _environment() -> Environment:
 
 def _are_adjusted(scores: Mapping[str, Score]) -> bool:
     """Whether Holm's p says anything of them that p does not."""
-    return len(scores) > 1 and all(score.p_adjusted is not None for score in scores.values())
+    compared = [score for score in scores.values() if score.compare_by is None]
+    return len(compared) > 1 and all(score.p_adjusted is not None for score in compared)
 
 
 def _harmless(given: Any) -> Any:

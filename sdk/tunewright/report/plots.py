@@ -160,7 +160,9 @@ def memory_plot(memory: Sequence[tuple[int, int, int]]) -> MemoryPlot | None:
 
 
 def interval_plots(scores: Mapping[str, Score]) -> dict[str, IntervalPlot]:
-    """A plot for each score. Differences within ±1 share an axis; others, such as of perplexities, have their own."""
+    """A plot for each score but biased ones, whose difference shows no change. Differences within ±1 share an axis;
+    others, such as of perplexities, have their own."""
+    scores = {name: score for name, score in scores.items() if score.compare_by is None}
     shared = [score for score in scores.values() if _fits(score)]
     common = _Axis.of(shared) if shared else None
     return {
@@ -174,8 +176,8 @@ LEFT, RIGHT = (0.0, 58.0), (68.0, 100.0)
 
 
 def shares_plot(scores: Mapping[str, Score]) -> SharesPlot | None:
-    """A figure of the scores that are shares, by name; None where none is."""
-    shares = {name: score for name, score in sorted(scores.items()) if _is_share(score)}
+    """A figure of the scores that are shares, by name; None where none is. Biased ones are left out, as above."""
+    shares = {name: score for name, score in sorted(scores.items()) if _is_share(score) and score.compare_by is None}
     if not shares:
         return None
     both, difference = _Axis(0.0, 1.0), _Axis.of(list(shares.values()))

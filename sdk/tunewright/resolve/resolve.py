@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -303,16 +304,30 @@ def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
     return heads, problems
 
 
-def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
-    made = {f"{evaluator.name}.{metric}" for evaluator in resolved.evaluators for metric in evaluator.summaries()}
+def _scores(resolved: Resolved) -> dict[str, str | None]:
+    """Every score that gates may ask for, with the one to compare by in its place where it is biased."""
+
+    def named(evaluators: Iterable[Evaluator], called: Callable[[str], str] = str) -> dict[str, str | None]:
+        return {
+            called(f"{one.name}.{metric}"): called(f"{one.name}.{biased[metric]}") if metric in biased else None
+            for one in evaluators
+            for biased in [one.biased()]
+            for metric in one.summaries()
+        }
+
+    made = named(resolved.evaluators)
     for exporter in resolved.exporters:
         engines = (resolved.engine, resolved.opened_by[exporter.name])
         able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
-        metrics = [f"{one.name}.{metric}" for one in able for metric in one.summaries()]
-        made |= {form_score(exporter.name, of) for of in (AGREEMENT, KL, *metrics)}
+        made |= dict.fromkeys(form_score(exporter.name, of) for of in (AGREEMENT, KL))
+        made |= named(able, partial(form_score, exporter.name))
     for baseline in resolved.baselines:
-        scores = (f"{one.name}.{metric}" for one in baseline.asked for metric in one.summaries())
-        made |= {baseline_score(baseline.name, score) for score in scores}
+        made |= named(baseline.asked, partial(baseline_score, baseline.name))
+    return made
+
+
+def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
+    made = _scores(resolved)
     config = None
     with contextlib.suppress(BadOption):  # its own check says so
         config = resolved.source.config()
@@ -322,6 +337,7 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
+        biased={name: instead for name, instead in made.items() if instead is not None},
         evaluations=frozenset(evaluator.name for evaluator in resolved.evaluators),
         dtype=resolved.spec.model.dtype,
         saves=_saves(resolved, config),

@@ -1,6 +1,7 @@
-"""Scores of base and tuned under many redraws of the items: vectorised for means, one by one for any other summary.
+"""Scores of base and tuned under many redraws of the items: vectorised for means and for what is made of sums, one by
+one for any other summary.
 
-Both classes answer the same two questions, with the same draws, so that a mean gives the same figures either way.
+All classes answer the same two questions, with the same draws, so that a score gives the same figures either way.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tunewright.parts.evaluator import Graded, Summary
+from tunewright.parts.evaluator import Graded, OfSums, Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,13 @@ class Pairs:
 
 
 class Deltas(Protocol):
-    """The two scores after a redraw, or their difference; one figure a row of the matrix that is given."""
+    """The two scores after a redraw, or their difference; one figure a row of the matrix that is given.
+
+    `width` is how many figures a redraw holds at once, at least.
+    """
+
+    @property
+    def width(self) -> int: ...
 
     def drawn(self, draw: Places) -> tuple[Floats, Floats]:
         """Base's score and tuned's of the clusters at these places, with repetition (rows × clusters)."""
@@ -62,6 +69,7 @@ class MeanDeltas:
 
         self.base, self.tuned = sums(pairs.base), sums(pairs.tuned)
         self.sizes = np.array([sum(counts[place] for place in cluster) for cluster in pairs.clusters])
+        self.width = len(pairs.clusters)
 
     def drawn(self, draw: Places) -> tuple[Floats, Floats]:
         sizes = self.sizes[draw].sum(axis=1)
@@ -84,11 +92,42 @@ def by_reference(references: Sequence[str]) -> list[float]:
     return [len(references) / (len(often) * often[one]) for one in references]
 
 
+class SumDeltas:
+    """For a summary that is made of sums: those of each cluster, added up as often as it is drawn."""
+
+    def __init__(self, pairs: Pairs, summary: OfSums) -> None:
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        terms = csr_matrix(summary.terms([*pairs.base, *pairs.tuned]), dtype=np.float64)
+        items = np.concatenate([np.asarray(cluster, dtype=np.int64) for cluster in pairs.clusters])
+        starts = np.cumsum([0, *map(len, pairs.clusters)])
+        groups = csr_matrix((np.ones(len(items)), items, starts), shape=(len(pairs.clusters), len(pairs.base)))
+        self.base, self.tuned = groups @ terms[: len(pairs.base)], groups @ terms[len(pairs.base) :]
+        self.score, self.width = summary.score, max(terms.shape[1], len(pairs.clusters))
+
+    def drawn(self, draw: Places) -> tuple[Floats, Floats]:
+        import numpy as np
+
+        rows, clusters = len(draw), self.base.shape[0]
+        places = draw + clusters * np.arange(rows)[:, None]
+        often = np.bincount(places.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)
+        return self.score(often @ self.base), self.score(often @ self.tuned)
+
+    def swapped(self, swap: Flags) -> Floats:
+        import numpy as np
+
+        moved = swap.astype(np.float64) @ (self.tuned - self.base)
+        before, after = (np.asarray(side.sum(axis=0), dtype=np.float64) for side in (self.base, self.tuned))
+        return self.score(after - moved) - self.score(before + moved)
+
+
 class SummaryDeltas:
     """For any other summary: it is called twice for each row."""
 
     def __init__(self, pairs: Pairs, summary: Summary) -> None:
         self.pairs, self.summary = pairs, summary
+        self.width = len(pairs.clusters)
 
     def drawn(self, draw: Places) -> tuple[Floats, Floats]:
         clusters = self.pairs.clusters

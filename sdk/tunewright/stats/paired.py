@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tunewright.errors import Refused
-from tunewright.parts.evaluator import Evaluator, Graded, Item, Summary, mean_of
+from tunewright.parts.evaluator import Evaluator, Graded, Item, OfSums, Summary, mean_of
 from tunewright.parts.gate import Score
 from tunewright.stats import changes
-from tunewright.stats.deltas import Deltas, MeanDeltas, Pairs, SummaryDeltas, by_reference
+from tunewright.stats.deltas import Deltas, MeanDeltas, Pairs, SumDeltas, SummaryDeltas, by_reference
 from tunewright.stats.proportion import wilson
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ BLOCK = 4_000_000
 FEW_CHANGES = 10
 """Changed items, or groups, below which a bootstrap alone is not relied on."""
 VISITS = 1_000_000
-"""Graded items handed to a summary for an interval, about; above 500 items fewer resamples are drawn, at least 400."""
+"""Graded items handed to a summary that is neither a mean nor made of sums, about, for an interval or a test: above 500
+items fewer resamples and swaps are drawn, at least 400, and no p-value is below 1 in 401."""
 
 
 def compare(
@@ -42,6 +43,8 @@ def compare(
     summary: Summary,
     seed: int,
     lower_is_better: bool = False,
+    compare_by: str | None = None,
+    largest: float = 1.0,
 ) -> Score:
     """Score of both and their difference, paired by item id. Equal arguments give equal figures.
 
@@ -49,44 +52,57 @@ def compare(
     exact test with its mid-p, Tango's interval of the difference, Wilson's of each side. Elsewhere the intervals are
     percentiles of a bootstrap over the items, or over their groups (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993, chapter 13), made as wide as Student's t has it for so few (Hesterberg, The American Statistician
-    69, 2015, 371-386). For grades from 0 to 1 they are joined, that of the difference with Tango's where few changed,
-    that of a side with Wilson's; of a summary that is no mean of them, such as macro F1, each reference counts the same
-    there. The p-value is that of a paired label-swap permutation test. `summary` sees an item as often as it was drawn.
+    69, 2015, 371-386). For grades from 0 to `largest` they are joined, that of the difference with Tango's where few
+    changed, that of a side with Wilson's; of a summary that is no mean of them, such as macro F1, each reference counts
+    the same there. The p-value is that of a paired label-swap permutation test. `summary` sees an item as often as
+    it was drawn.
 
     A mean of a grade that a part of the items has is compared on that part. Raises `Refused` where items do not pair,
     where one side alone has the grade of an item, or where a score is not a finite number.
+
+    `compare_by` is kept in the score, for a `metric` that is biased: see `Evaluator.biased`.
+
+    `compare_by` is kept in the score, for a `metric` that is biased: see `Evaluator.biased`.
 
     A bootstrap of any other score has no width where nothing differs between items, or where there is one: `n` and
     `clusters` say how little that proves. No items at all give zeros and p = 1.
     """
     pairs = _pair(base, tuned)
     if not pairs.base:
-        return Score(0, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0, lower_is_better=lower_is_better)
+        nothing = Score(0, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0)
+        return replace(nothing, lower_is_better=lower_is_better, compare_by=compare_by)
     pairs = _concerned(pairs, metric, summary)
     before, after = _finite(summary(pairs.base), metric, "base"), _finite(summary(pairs.tuned), metric, "tuned")
     is_mean = _is_mean(pairs, metric, summary)
     found = Score(
         len(pairs.base), before, after, after - before, (0.0, 0.0), 1.0,
-        clusters=len(pairs.clusters), lower_is_better=lower_is_better,
+        clusters=len(pairs.clusters), lower_is_better=lower_is_better, compare_by=compare_by,
     )  # fmt: skip
     if is_mean and pairs.independent and _is_binary(pairs, metric):
         return _of_counts(found, pairs, metric)
-    deltas: Deltas = MeanDeltas(pairs, metric) if is_mean else SummaryDeltas(pairs, summary)
-    rounds = RESAMPLES if is_mean else max(400, min(RESAMPLES, VISITS // len(pairs.base)))
+    deltas = _deltas(pairs, metric, summary, is_mean)
+    slow = isinstance(deltas, SummaryDeltas)
+    rounds = max(400, min(RESAMPLES, VISITS // len(pairs.base))) if slow else RESAMPLES
     of_base, of_tuned, of_difference = _intervals(deltas, found.clusters, rounds, seed)
     p_value = _swap_test(deltas, found.clusters, rounds, seed)
-    if _is_share(pairs, metric):
+    if _is_bounded(pairs, metric, largest):
         means = deltas if isinstance(deltas, MeanDeltas) else _by_reference(pairs, metric)
         widened = wide_enough if is_mean else joined
-        of_difference = widened(of_difference, means.tuned - means.base, means.sizes)
-        of_base = side_wide_enough(of_base, before, means.sizes)
-        of_tuned = side_wide_enough(of_tuned, after, means.sizes)
+        of_difference = widened(of_difference, means.tuned - means.base, means.sizes, largest)
+        of_base = side_wide_enough(of_base, before, means.sizes, largest)
+        of_tuned = side_wide_enough(of_tuned, after, means.sizes, largest)
     return replace(found, ci95=of_difference, p_value=p_value, base_ci95=of_base, tuned_ci95=of_tuned)
 
 
-def _is_share(pairs: Pairs, metric: str) -> bool:
-    """Whether each item has the grade of the score's name, from 0 to 1, be the score its mean or another summary."""
-    return all(0 <= graded.grades.get(metric, math.nan) <= 1 for graded in (*pairs.base, *pairs.tuned))
+def _deltas(pairs: Pairs, metric: str, summary: Summary, is_mean: bool) -> Deltas:
+    if is_mean:
+        return MeanDeltas(pairs, metric)
+    return SumDeltas(pairs, summary) if isinstance(summary, OfSums) else SummaryDeltas(pairs, summary)
+
+
+def _is_bounded(pairs: Pairs, metric: str, largest: float) -> bool:
+    """Whether each item has the grade of the score's name, in its bounds, be the score its mean or another summary."""
+    return all(0 <= graded.grades.get(metric, math.nan) <= largest for graded in (*pairs.base, *pairs.tuned))
 
 
 def _by_reference(pairs: Pairs, metric: str) -> MeanDeltas:
@@ -120,12 +136,13 @@ def compare_all(
 
     Raises ZeroDivisionError by a metric that concerns no item, unless these are to be skipped.
     """
-    less = evaluator.lower_is_better()
+    less, biased, largest = evaluator.lower_is_better(), evaluator.biased(), evaluator.largest()
     for metric, summary in evaluator.summaries().items():
         if metrics is not None and metric not in metrics:
             continue
         try:
-            score = compare(base, tuned, metric, summary, seed, metric in less)
+            by, bound = biased.get(metric), largest.get(metric, 1.0)
+            score = compare(base, tuned, metric, summary, seed, metric in less, by, bound)
         except ZeroDivisionError:
             if skip_undefined:
                 continue
@@ -205,7 +222,7 @@ def _intervals(deltas: Deltas, clusters: int, rounds: int, seed: int) -> tuple[I
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    found = [deltas.drawn(rng.integers(0, clusters, (rows, clusters))) for rows in _blocks(rounds, clusters)]
+    found = [deltas.drawn(rng.integers(0, clusters, (rows, clusters))) for rows in _blocks(rounds, deltas.width)]
     base, tuned = (np.concatenate(side) for side in zip(*found, strict=True))
     return tuple(_percentiles(scores, clusters) for scores in (base, tuned, tuned - base))  # type: ignore[return-value]
 
@@ -233,8 +250,8 @@ def _levels(clusters: int) -> tuple[float, float]:
     return (tail, 100 - tail)
 
 
-def wide_enough(bootstrapped: Interval, changes_of: Floats, sizes: Floats) -> Interval:
-    """The interval of a mean of grades from 0 to 1, by the sums of changes and the sizes of clusters.
+def wide_enough(bootstrapped: Interval, changes_of: Floats, sizes: Floats, most: float = 1.0) -> Interval:
+    """The interval of a mean of grades from 0 to `most`, by the sums of changes and the sizes of clusters.
 
     Few changed clusters are drawn too seldom for a bootstrap to know their like: with a true loss of 5 points in 70
     groups, all one way, it misses it in 13 of 100 evaluations. There it is joined with Tango's interval.
@@ -243,33 +260,34 @@ def wide_enough(bootstrapped: Interval, changes_of: Floats, sizes: Floats) -> In
 
     if np.count_nonzero(changes_of) >= FEW_CHANGES:
         return bootstrapped
-    return joined(bootstrapped, changes_of, sizes)
+    return joined(bootstrapped, changes_of, sizes, most)
 
 
-def joined(bootstrapped: Interval, changes_of: Floats, sizes: Floats) -> Interval:
+def joined(bootstrapped: Interval, changes_of: Floats, sizes: Floats, most: float = 1.0) -> Interval:
     """The same joined with Tango's interval.
 
     Of a summary that is no mean always so, by the mean that it goes with: that many items changed does not say that a
     rare label was among them.
     """
     largest = float(sizes.max())  # a cluster counts as its share of the largest, so that none weighs more than one item
-    won, lost = changes_of[changes_of > 0].sum() / largest, -changes_of[changes_of < 0].sum() / largest
+    shares = changes_of / (largest * most)
+    won, lost = shares[shares > 0].sum(), -shares[shares < 0].sum()
     low, high = changes.interval(float(won), float(lost), float(sizes.sum()) / largest)
-    return (min(low, bootstrapped[0]), max(high, bootstrapped[1]))
+    return (min(most * low, bootstrapped[0]), max(most * high, bootstrapped[1]))
 
 
-def side_wide_enough(bootstrapped: Interval, score: float, sizes: Floats) -> Interval:
-    """The interval of one side's score, made of grades from 0 to 1, by the sizes of clusters as in `wide_enough`.
+def side_wide_enough(bootstrapped: Interval, score: float, sizes: Floats, most: float = 1.0) -> Interval:
+    """The interval of one side's score, made of grades from 0 to `most`, by the sizes of clusters as in `wide_enough`.
 
     Answers graded alike have a bootstrap without width, and of a skewed score one misses the truth too often: with a
     true mean of 0.9, in 7 of 100 evaluations of 40 items it lies wholly above. So it is joined with Wilson's: too wide
-    for grades that spread little, and hardly ever too narrow. A score that is no share of 1 keeps what it has.
+    for grades that spread little, and hardly ever too narrow. A score that is no share of `most` keeps what it has.
     """
-    if not 0 <= score <= 1:
+    if not 0 <= score <= most:
         return bootstrapped
     n = float(sizes.sum()) / float(sizes.max())
-    low, high = wilson(score * n, n)
-    return (min(low, bootstrapped[0]), max(high, bootstrapped[1]))
+    low, high = wilson(score / most * n, n)
+    return (min(most * low, bootstrapped[0]), max(most * high, bootstrapped[1]))
 
 
 def _swap_test(deltas: Deltas, clusters: int, rounds: int, seed: int) -> float:
@@ -282,10 +300,11 @@ def _swap_test(deltas: Deltas, clusters: int, rounds: int, seed: int) -> float:
 
     observed = abs(deltas.swapped(np.zeros((1, clusters), dtype=bool))[0])
     exact = 2**clusters <= (2**16 if isinstance(deltas, MeanDeltas) else rounds)
-    swaps = _all_swaps(clusters) if exact else _drawn_swaps(clusters, rounds, np.random.default_rng(seed))
+    drawn = _drawn_swaps(clusters, rounds, np.random.default_rng(seed), deltas.width)
+    swaps = _all_swaps(clusters) if exact else drawn
     found = np.concatenate([np.abs(deltas.swapped(swap)) for swap in swaps])
     # Counted by what is not smaller, so that a swap on which the summary is undefined speaks against the difference.
-    extreme = int(np.count_nonzero(~(found < observed - 1e-12 * max(1.0, observed))))
+    extreme = int(np.count_nonzero(~(found < observed - 1e-9 * max(1.0, observed))))
     return extreme / len(found) if exact else (extreme + 1) / (len(found) + 1)
 
 
@@ -295,8 +314,8 @@ def _all_swaps(clusters: int) -> Iterator[Flags]:
     yield (np.arange(2**clusters)[:, None] >> np.arange(clusters)) % 2 == 1
 
 
-def _drawn_swaps(clusters: int, rounds: int, rng: np.random.Generator) -> Iterator[Flags]:
-    for rows in _blocks(rounds, clusters):
+def _drawn_swaps(clusters: int, rounds: int, rng: np.random.Generator, width: int = 0) -> Iterator[Flags]:
+    for rows in _blocks(rounds, max(clusters, width)):
         yield rng.integers(0, 2, (rows, clusters)) == 1
 
 

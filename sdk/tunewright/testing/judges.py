@@ -9,7 +9,7 @@ from typing import Any
 
 from tunewright.parts import Evaluator, Gate
 from tunewright.parts.engine import Completion
-from tunewright.parts.evaluator import TIED, Graded, Item, TestRow
+from tunewright.parts.evaluator import TIED, Graded, Item, OfSums, TestRow
 from tunewright.parts.gate import Evidence, Score, Verdict
 from tunewright.testing.desk import Desk
 from tunewright.testing.invented import ODD, Invented
@@ -48,6 +48,10 @@ class EvaluatorExercise(Exercise):
         scores = self._scores(made, graded, report)
         unknown = sorted(made.lower_is_better() - set(made.summaries()))
         says = f"`lower_is_better` names {', '.join(unknown)}, which `summaries` does not make"
+        report.expect(not unknown, "metrics-differ", says)
+        biased, instead = set(made.biased()), set(made.biased().values())
+        unknown = sorted((biased | instead) - set(made.summaries()) | biased & instead)
+        says = f"`biased` names {', '.join(unknown)}, which `summaries` does not make, or which is biased itself"
         report.expect(not unknown, "metrics-differ", says)
         grades = [dict(one.grades) for one in graded]
         return {"name": made.name, "items": [vars(item) for item in items], "grades": grades, "scores": scores}
@@ -142,6 +146,14 @@ class EvaluatorExercise(Exercise):
             if report.expect(_is_number(value), "not-finite", f"the score `{metric}` is {value}: scores are finite"):
                 same = math.isclose(value, turned, rel_tol=SAME, abs_tol=SAME)
                 report.expect(same, "items-depend-on-order", f"the score `{metric}` depends on the order of the items")
+            if isinstance(summary, OfSums):
+                part = graded[::2]
+                sums = summary.terms(graded)[::2].sum(axis=0).reshape(1, -1)
+                same = math.isclose(float(summary.score(sums)[0]), summary(part), rel_tol=SAME, abs_tol=SAME)
+                says = (
+                    f"the score `{metric}` of a part of the items is not that of their sums: it cannot be resampled"
+                )
+                report.expect(same, "bad-contract", says)
             scores[metric] = value
         return scores
 
