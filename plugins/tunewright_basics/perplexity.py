@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.data.mask import IGNORED, tokenize
+from tunewright.data.mask import IGNORED, refuse_unproven, tokenize
 from tunewright.errors import BadInput, WorkFailed
 from tunewright.parts import Evaluator
 from tunewright.parts.engine import Continuation, Subject
@@ -16,7 +16,7 @@ from tunewright.parts.evaluator import Graded, Item, Progress, ScoringOptions, S
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Example
 from tunewright.parts.trainer import TokenRow
-from tunewright_basics.scored import example_of, given, item_of, refuse_unproven
+from tunewright_basics.scored import example_of, given, item_of
 
 
 class PerplexityOptions(ScoringOptions):

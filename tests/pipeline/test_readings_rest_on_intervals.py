@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tunewright.parts.engine import Completion
@@ -226,3 +228,14 @@ def test_of_many_labels_the_commonest_mistakes_are_told():
 def test_what_labels_are(references, are):
     assert label_like(side(references, references)) is are
     assert (classes(side(references, references), side(references, references)) is not None) is are
+
+
+def test_tasks_without_a_score_of_their_own_are_held_against_the_whole():
+    def with_tasks(graded):
+        return [Graded(replace(g.item, task=f"t{place % 2}"), g.answer, g.grades) for place, g in enumerate(graded)]
+
+    base, after = side(REFERENCES, ["?"] * 60), side(REFERENCES, REFERENCES)
+    picks = with_tasks(side(REFERENCES, REFERENCES, metric="accuracy", stopped="given"))
+    found = [Answered(Asking(), base, after), Answered(Asking("pick", "accuracy", asks=False), picks, picks)]
+    (said,) = readings({"heldout.exact_match": scored(base, after)}, [], found, 0)
+    assert "finds 100.0 % where it only has to choose (pick.accuracy; always `no`: 50.0 %)" in said
