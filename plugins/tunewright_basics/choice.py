@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunewright.data.mask import IGNORED, tokenize
+from tunewright.data.mask import continuation
 from tunewright.errors import BadInput
 from tunewright.grading import code
 from tunewright.grading.calibration import gaps
+from tunewright.grading.choosing import chosen
 from tunewright.parts import Evaluator, Facts, Finding
 from tunewright.parts.engine import Completion, Continuation, Subject
-from tunewright.parts.evaluator import TIED, Graded, Item, OfSums, Progress, ScoringOptions, Summary, TestRow, mean_of
+from tunewright.parts.evaluator import Graded, Item, OfSums, Progress, ScoringOptions, Summary, TestRow, mean_of
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Example
-from tunewright_basics.scored import example_of, refuse_unproven
+from tunewright_basics.scored import example_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 COLUMN = re.compile(r"\{([^{}]+)\}")
-SAME = 1e-9
-"""Nats: what the order of a floating-point sum may change. Choices that are nearer are equally likely."""
 
 
 class ChoiceOptions(ScoringOptions):
@@ -167,20 +166,9 @@ class Choice(Evaluator[ChoiceOptions]):
             total / self._length(choice, piece)
             for choice, piece, total in zip(item.choices, pieces, totals, strict=True)
         ]
-        best = max(scores)
-        top = [choice for choice, score in zip(item.choices, scores, strict=True) if best - score <= SAME]
-        chances = [math.exp(score - best) for score in scores]
-        chances = [chance / math.fsum(chances) for chance in chances]
-        right = item.choices.index(item.reference)
-        grades = {
-            "accuracy": (item.reference in top) / len(top),
-            "probability": chances[right],
-            "brier": math.fsum((chance - (place == right)) ** 2 for place, chance in enumerate(chances)),
-            "confidence": max(chances),
-            TIED: float(len(top) > 1),
-        }
-        chosen = pieces[item.choices.index(top[0])]
-        return Graded(item, Completion(chosen.answer, top[0], "given", chosen.prompt), grades)
+        place, grades = chosen(scores, item.choices.index(item.reference))
+        piece = pieces[place]
+        return Graded(item, Completion(piece.answer, item.choices[place], "given", piece.prompt), grades)
 
     def _length(self, choice: str, piece: Continuation) -> int:
         return {"none": 1, "tokens": len(piece.answer), "bytes": len(choice.encode())}[self.options.normalise]
@@ -226,7 +214,4 @@ def _scored(row: TestRow, choice: str, tokenizer: Tokenizer) -> Continuation:
     before, _, after = answer.partition(bare) if bare else ("", "", "")
     said = f"{before}{choice}{after}"
     example = Example(asked, said if isinstance(asked, str) else [{"role": "assistant", "content": said}])
-    tokens = tokenize(row.id, row.origin, example, tokenizer)
-    refuse_unproven(tokens, example, tokenizer)
-    start = next(place for place, label in enumerate(tokens.labels) if label != IGNORED)
-    return Continuation(tokens.ids[:start], tokens.ids[start:], row.origin)
+    return continuation(row.id, row.origin, example, tokenizer)

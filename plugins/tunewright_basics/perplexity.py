@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from tunewright.data.mask import IGNORED, tokenize
+from tunewright.data.mask import IGNORED, refuse_unproven, tokenize
 from tunewright.errors import BadInput, WorkFailed
 from tunewright.parts import Evaluator
 from tunewright.parts.engine import Continuation, Subject
@@ -17,7 +17,7 @@ from tunewright.parts.evaluator import Graded, Item, OfSums, Progress, ScoringOp
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Example
 from tunewright.parts.trainer import TokenRow
-from tunewright_basics.scored import example_of, given, item_of, refuse_unproven
+from tunewright_basics.scored import example_of, given, item_of
 
 if TYPE_CHECKING:
     import numpy as np

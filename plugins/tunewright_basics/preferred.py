@@ -8,14 +8,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunewright.data.mask import tokenize
+from tunewright.data.mask import refuse_unproven, tokenize
 from tunewright.parts import Evaluator
 from tunewright.parts.engine import Continuation, Subject
 from tunewright.parts.evaluator import Graded, Item, Progress, ScoringOptions, Summary, TestRow, mean_of
 from tunewright.parts.loader import Tokenizer
 from tunewright.parts.prompt_format import Preference
 from tunewright.parts.trainer import PairRow
-from tunewright_basics.scored import example_of, given, item_of, refuse_unproven
+from tunewright_basics.scored import example_of, given, item_of
 
 
 class PreferredOptions(ScoringOptions):

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from tunewright.data.mask import violations
 from tunewright.errors import BadInput
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Evaluator, Item, TestRow
-from tunewright.parts.loader import Tokenizer
-from tunewright.parts.prompt_format import AnyExample
-from tunewright.parts.trainer import AnyRow
 
 X = TypeVar("X")
 
@@ -29,16 +25,6 @@ def example_of(evaluator: Evaluator, row: TestRow, wanted: type[X]) -> X:
 def item_of(row: TestRow) -> Item:
     """What the evaluation is about, for the record: the prompt and the text that is scored after it."""
     return Item(row.id, row.origin, row.example.asked, row.example.answer, row.group)
-
-
-def refuse_unproven(tokens: AnyRow, example: AnyExample, tokenizer: Tokenizer) -> None:
-    """Raise `BadInput` where a row's tokens are not what training on it would supervise."""
-    found = list(violations(tokens, example, tokenizer, None))
-    if found:
-        raise BadInput(
-            f"{tokens.origin}: it cannot be scored as it is: {'; '.join(found)}",
-            fix="mend the row, the format or the template",
-        )
 
 
 def given(item: Item, prompt: list[int], ids: list[int]) -> Completion:

@@ -5,4 +5,7 @@ from tunewright.host import hookimpl
 
 @hookimpl
 def tunewright_backends() -> dict[str, str]:
-    return {"evaluator/suite": "tunewright_suites.evaluator:SuiteEvaluator"}
+    return {
+        "evaluator/suite": "tunewright_suites.evaluator:SuiteEvaluator",
+        "evaluator/suite-choice": "tunewright_suites.choice:SuiteChoice",
+    }

@@ -22,8 +22,10 @@ from tunewright.spec.problems import SpecError
 HEAD, ITEMS = "suite.yaml", "suite.jsonl"
 INSTALLED = Path(__file__).parent
 MOST_BYTES = 32 << 20  # of a file of items: the whole is held in memory
-RESERVED = frozenset({"score", "exact_match", "valid_json", "over_refusal"})
-"""Scores beside those of the tasks: no task is called so."""
+RESERVED = frozenset({
+    "score", "exact_match", "valid_json", "over_refusal", "accuracy", "probability", "confidence", "tied",
+})  # fmt: skip
+"""Scores and grades beside those of the tasks: no task is called so."""
 
 Form = Literal["label", "choice", "span", "number", "fields", "json", "refusal"]
 Text = Annotated[str, Field(min_length=1)]

@@ -360,3 +360,14 @@ def test_what_labels_are(references, are):
 def test_answers_that_are_graded_by_what_they_contain_have_no_labels():
     answers = side(["yes", "no"] * 6, ["it is yes", "it is no"] * 6, grade=1.0)
     assert classes_of(answers, answers) is None
+
+
+def test_tasks_without_a_score_of_their_own_are_held_against_the_whole():
+    def with_tasks(graded):
+        return [Graded(replace(g.item, task=f"t{place % 2}"), g.answer, g.grades) for place, g in enumerate(graded)]
+
+    base, after = side(REFERENCES, ["?"] * 60), side(REFERENCES, REFERENCES)
+    picks = with_tasks(side(REFERENCES, REFERENCES, metric="accuracy", stopped="given"))
+    found = [Answered(Asking(), base, after), Answered(Asking("pick", "accuracy", asks=False), picks, picks)]
+    (said,) = readings({"heldout.exact_match": scored(base, after)}, [], found, 0)
+    assert "finds 100.0 % where it only has to choose (pick.accuracy; always `no`: 50.0 %)" in said

@@ -95,6 +95,7 @@ def options(tmp_path, request):
         "engine/llama-cpp": lambda: {"path": installed("llama-cpp")},  # the kit's own cache has no engine
         "evaluator/heldout": lambda: {"metrics": ["exact_match", "numeric", "json_fields", "valid_json", "refusal"]},
         "evaluator/suite": lambda: {"name": "medical"},
+        "evaluator/suite-choice": lambda: {"suite": "medical"},
         "exporter/weighted": lambda: {"adapters": [{"path": trained(tmp_path), "weight": 0.5}]},
         "gate/better_than": lambda: {"metric": "heldout.exact_match"},
         "gate/non_inferior": lambda: {"metric": "heldout.exact_match", "margin": 0.05},

@@ -47,6 +47,16 @@ def test_a_suite_is_asked_of_base_and_tuned(fake_spec, host, tmp_path):
     assert re.findall("<h2>(Labels of .*)</h2>", page) == ["Labels of medical.urgency"]
 
 
+def test_a_suites_labels_are_scored_beside_it(fake_spec, host, tmp_path):
+    evals = "[{kind: suite, name: medical}, {kind: suite-choice, suite: medical}]"
+    summary = run(fake_spec, host, tmp_path / "root", evals)
+    found = {name: score for name, score in summary["scores"].items() if name.startswith("medical-choice.")}
+    assert found.keys() == {"medical-choice.accuracy", "medical-choice.urgency"}
+    assert found["medical-choice.urgency"]["n"] == summary["scores"]["medical.urgency"]["n"] < 48
+    rows = Path(summary["run_dir"], "steps", "evaluate-base", "medical-choice.jsonl").read_text().splitlines()
+    assert {json.loads(row)["item"]["task"] for row in rows} == {"urgency"}
+
+
 SUITE = """\
 name: desk
 version: "1"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import cast, overload
 
 from tunewright.errors import BadInput
+from tunewright.parts.engine import Continuation
 from tunewright.parts.loader import Message, Tokenizer
 from tunewright.parts.prompt_format import AnyExample, Example, Feedback, Preference, Text, said
 from tunewright.parts.trainer import AnyRow, FeedbackRow, PairRow, TokenRow
@@ -152,6 +153,24 @@ def prove(
         fix = f"set `trainer.max_length: {longest}` or shorten the rows: nothing is cut silently"
     count = f"{len(bad)} of {len(rows)} rows cannot be trained on as they are"
     raise MaskViolation(f"{count} (supervised tokens stand in ⟦⟧):\n{shown}", fix=fix)
+
+
+def refuse_unproven(tokens: AnyRow, example: AnyExample, tokenizer: Tokenizer) -> None:
+    """Raise `BadInput` where a row's tokens are not what training on it would supervise."""
+    found = list(violations(tokens, example, tokenizer, None))
+    if found:
+        raise BadInput(
+            f"{tokens.origin}: it cannot be scored as it is: {'; '.join(found)}",
+            fix="mend the row, the format or the template",
+        )
+
+
+def continuation(row_id: str, origin: str, example: Example, tokenizer: Tokenizer) -> Continuation:
+    """What is supervised of an example, to be scored after all before it. Raises as `refuse_unproven`."""
+    tokens = tokenize(row_id, origin, example, tokenizer)
+    refuse_unproven(tokens, example, tokenizer)
+    start = next(place for place, label in enumerate(tokens.labels) if label != IGNORED)
+    return Continuation(tokens.ids[:start], tokens.ids[start:], origin)
 
 
 def violations(row: AnyRow, example: AnyExample, tokenizer: Tokenizer, max_length: int | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ Every sentence rests on a test, and on the interval beside it, never on a differ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tunewright.errors import Refused
@@ -80,15 +80,19 @@ def _by_examples(scores: Mapping[str, Score], shown: Sequence[Shown]) -> Iterato
 
 
 def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed: int) -> Iterator[_Found]:
-    """A base that writes next to nothing right, and finds the right answer among given ones more often than chance."""
+    """A base that writes next to nothing right, and finds the right answer among given ones more often than chance.
+
+    Where the one that chooses has several tasks, as of a suite, each is held against the score of that task alone.
+    """
     choosing = [one for one in answered if not one.evaluator.asks and all(ACCURACY in g.grades for g in one.base)]
+    parts = [part for one in choosing for part in _by_task(one)]
     for own in answered:
-        metric = next(right_metrics(own.evaluator, [*own.base, *own.tuned]), None) if own.evaluator.asks else None
-        name = f"{own.evaluator.name}.{metric}"
-        if metric is None or scores[name].base > NEAR_ZERO or not _better(scores[name]):
+        if not own.evaluator.asks:
             continue
-        for other in choosing:
-            if _questions(own) != _questions(other):
+        for other, score in parts:
+            metric = _metric_of(own, other)
+            name = f"{own.evaluator.name}.{metric}"
+            if metric is None or scores[name].base > NEAR_ZERO or not _better(scores[name]):
                 continue
             try:
                 found = majority((), other.base, ACCURACY, seed)
@@ -98,7 +102,7 @@ def _by_choosing(scores: Mapping[str, Score], answered: Sequence[Answered], seed
             always = f"always `{short(found.label)}`: {share(chosen.base)}"
             said = (
                 f"the base has {share(scores[name].base)} of {name}, and finds {share(chosen.tuned)} where it only "
-                f"has to choose ({other.evaluator.name}.{ACCURACY}; {always})"
+                f"has to choose ({score}; {always})"
             )
             if _better(chosen) or not _gained(chosen):  # else so few items that nothing is known
                 yield _Found(name, _better(chosen), said)
@@ -173,5 +177,40 @@ def _is_share(score: Score) -> bool:
     return all(0 <= value <= 1 for value in values) and abs(score.delta) <= 1
 
 
+def _by_task(answered: Answered) -> Iterator[tuple[Answered, str]]:
+    """An evaluation that chooses, in its tasks with the score of each; whole, where they have none."""
+    tasks = dict.fromkeys(one.item.task for one in answered.base)
+    if not tasks.keys() <= answered.evaluator.summaries().keys():
+        yield answered, f"{answered.evaluator.name}.{ACCURACY}"
+        return
+    for task in tasks:
+        yield _part(answered, lambda one, task=task: one.item.task == task), f"{answered.evaluator.name}.{task}"
+
+
+def _metric_of(own: Answered, other: Answered) -> str | None:
+    """The metric of `own` that is of right and wrong over the questions of `other` and no more. One that wants the very
+    reference comes first; others may read `Billing.` as `billing`."""
+    asked, found = _questions(other), list[str]()
+    for metric in own.evaluator.summaries():
+        part = _part(own, lambda one, metric=metric: metric in one.grades)
+        if _questions(part) == asked and _is_right_or_wrong(part, metric):
+            found.append(metric)
+    exact = right_metrics(own.evaluator, [*own.base, *own.tuned]) if _questions(own) == asked else iter(())
+    return next(exact, None) or next(iter(found), None)
+
+
+def _part(answered: Answered, holds: Callable[[Graded], bool]) -> Answered:
+    """Of both sides what `holds` is true of."""
+    return Answered(answered.evaluator, *([one for one in side if holds(one)] for side in answered[1:]))
+
+
 def _questions(answered: Answered) -> dict[str, str]:
     return {one.item.id: one.item.reference.strip() for one in answered.base}
+
+
+def _is_right_or_wrong(answered: Answered, metric: str) -> bool:
+    """Whether it is 1 for the reference, and 0 or 1 for any other answer."""
+    return all(
+        one.grades[metric] in ((1,) if one.answer.text.strip() == one.item.reference.strip() else (0, 1))
+        for one in (*answered.base, *answered.tuned)
+    )
