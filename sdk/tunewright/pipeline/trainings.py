@@ -22,9 +22,7 @@ OF_ROWS = ("sources", *DESCRIBED)
 
 def trainings(inputs: Mapping[str, Artifact], about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every training; `name` is empty for the only one. `inputs` has `prepare` and `train` of each, by its name."""
-    return [
-        _told(one, _of(inputs, "prepare", one).json(FACTS), _of(inputs, "train", one)) for one in about["trainings"]
-    ]
+    return [_told(one, _of(inputs, "prepare", one), _of(inputs, "train", one)) for one in about["trainings"]]
 
 
 def parent(inputs: Mapping[str, Artifact], about: Mapping[str, Any]) -> dict[str, Any] | None:
