@@ -150,9 +150,7 @@ class EvaluatorExercise(Exercise):
                 part = graded[::2]
                 sums = summary.terms(graded)[::2].sum(axis=0).reshape(1, -1)
                 same = math.isclose(float(summary.score(sums)[0]), summary(part), rel_tol=SAME, abs_tol=SAME)
-                says = (
-                    f"the score `{metric}` of a part of the items is not that of their sums: it cannot be resampled"
-                )
+                says = f"the score `{metric}` of a part of the items is not that of their sums: it cannot be resampled"
                 report.expect(same, "bad-contract", says)
             scores[metric] = value
         return scores
