@@ -1,4 +1,4 @@
-"""What a set of questions can show, before anything is trained: against counting, and against published tables."""
+"""What a set of questions can show, before anything is trained: against counting, and a published power."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.stats import changes
+from tunewright.stats import visible as module
 from tunewright.stats.paired import compare
 from tunewright.stats.visible import FEWEST_WINS, power, visible
 
@@ -53,6 +54,14 @@ def test_power_is_what_counting_every_outcome_gives():
         chances.pmf([w, lost, n - w - lost]) for w, lost in every if w > lost and changes.exact(w, lost) <= 0.05
     )
     assert power(n, win - lose, win + lose) == pytest.approx(by_hand)
+
+
+def test_power_is_what_gpower_gives_in_its_manual(monkeypatch):
+    # G*Power 3.1 manual, "Exact: Proportion - inequality, two dependent groups (McNemar)", after O'Brien (2002): of 50
+    # pairs 40 % discordant, odds ratio 0.08 / 0.32, one side at 5 %: power 0.8393, and an actual level of 0.0326.
+    monkeypatch.setattr(module, "CHANCE", 0.1)  # 5 % on each side
+    assert power(50, 0.32 - 0.08, 0.4) == pytest.approx(0.8393, abs=1e-4)
+    assert power(50, 0.0, 0.4) == pytest.approx(0.0326, abs=1e-4)
 
 
 def test_power_without_an_effect_is_less_than_half_of_five_percent():
