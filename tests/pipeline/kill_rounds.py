@@ -62,11 +62,14 @@ def result(root):
 
 
 def killer(step, at, number):
-    """(what hears the events, what sees the store): one of them ends this process after optimizer step `step`."""
+    """(what hears the events, what sees the store): one of them ends this process, by `at`: as step `step` + 1 is
+    told, as the first look at the validation rows after `step` is, within the asking of the reference, or as a file of
+    a checkpoint, the `number`th of all, is written.
+    """
     seen = [0]
 
     def hear(event):
-        if at == "after-step" and event["event"] == "train" and event["optimizer_step"] == step + 1:
+        if at == told(event, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def observe(moment, path):
@@ -76,6 +79,16 @@ def killer(step, at, number):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return hear, observe
+
+
+def told(event, step):
+    """The moment that an event tells of, where it is one to die at."""
+    kind, after = event["event"], event.get("optimizer_step", 0)
+    if kind == "train" and after == step + 1:
+        return "after-step"
+    if kind == "validation" and after >= step:
+        return "at-a-look"
+    return "in-the-reference" if event.get("what") == "asking the reference" else None
 
 
 def killed(spec, overrides, root, step, at, number):
@@ -94,7 +107,7 @@ def main(asked, line):
     every = [*asked["case"], "trainer.checkpoint_every=1"]
     for turn in range(asked["kills"]):
         step = rng.randint(1, whole["steps"] - 1) if asked["at"] is None else asked["at"]
-        at = "after-step" if asked["at"] is not None else rng.choice(["after-step", "in-checkpoint"])
+        at = "after-step" if asked["at"] is not None else asked["moments"][turn % len(asked["moments"])]
         again = root / f"round{turn}"
         code = forked(partial(killed, spec, every, again, step, at, rng.randint(1, 40)))
         assert code in (0, -signal.SIGKILL), code

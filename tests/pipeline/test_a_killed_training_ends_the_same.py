@@ -31,9 +31,19 @@ SPECS = {
         "train: [{kind: csv, path: train.csv}]}",
         "{kind: dpo, epochs: 2, batch_size: 4, learning_rate: 1.0e-2}",
     ),
+    "kto": (
+        '{format: {kind: feedback, prompt: "{text}", completion: "{queue}", label: "{good}"}, '
+        "train: [{kind: csv, path: train.csv}]}",
+        "{kind: kto, epochs: 2, batch_size: 4, learning_rate: 1.0e-2}",
+    ),
+    "cpt": (
+        '{format: {kind: text, text: "{text}: {queue}"}, train: [{kind: csv, path: train.csv}]}',
+        "{kind: cpt, epochs: 2, batch_size: 2, max_length: 32, learning_rate: 1.0e-2}",
+    ),
 }
+LOOKS = ["data.validation={kind: split, fraction: 0.2}", "trainer.eval_every=1", "trainer.keep=best"]
 TEXTS = ["where is my parcel", "the parcel is late", "I cannot sign in", "my password is lost", "when does it arrive"]
-ROWS = [(f"{text} {number}", "delivery", "account") for number in range(4) for text in TEXTS]
+ROWS = [(f"{text} {number}", "delivery", "account", number % 2 == 0) for number in range(4) for text in TEXTS]
 
 
 @pytest.fixture
@@ -41,17 +51,18 @@ def folder(tmp_path, monkeypatch):
     """The base and the data, for specs of either trainer."""
     monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
     tiny_model(tmp_path / "base", "llama")
-    rows = "".join(f"{text},{queue},{other}\n" for text, queue, other in ROWS)
-    (tmp_path / "train.csv").write_text(f"text,queue,other\n{rows}")
+    rows = "".join(f"{text},{queue},{other},{str(good).lower()}\n" for text, queue, other, good in ROWS)
+    (tmp_path / "train.csv").write_text(f"text,queue,other,good\n{rows}")
     return tmp_path
 
 
-def asked(folder, kind, case, kills, at=None):
-    """A line for the script: of this trainer's spec with the overrides of a case."""
+def asked(folder, kind, case, kills, at=None, moments=("after-step", "in-checkpoint")):
+    """A line for the script: of this trainer's spec with the overrides of a case; the kills are at these moments."""
     spec = folder / f"{kind}.yaml"
     spec.write_text(SPEC % SPECS[kind])
     root = folder / f"roots {kind} {case}"
-    return {"spec": str(spec), "root": str(root), "seed": 0, "case": case, "kills": kills, "at": at}
+    return {"spec": str(spec), "root": str(root), "seed": 0, "case": case, "kills": kills, "at": at,
+            "moments": moments}  # fmt: skip
 
 
 def rounds(*lines):
@@ -91,3 +102,14 @@ def test_at_random_steps_and_within_checkpoints(folder, kind):
     cases = ([], ["trainer.accumulation=2"], ["trainer.epochs=3", "seed=5"])
     for found in rounds(*(asked(folder, kind, case, 4) for case in cases)):
         check(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_as_it_looks_at_the_validation_rows_as_the_reference_is_asked_and_where_all_is_trained(folder):
+    looks = [asked(folder, kind, LOOKS, 3, moments=["at-a-look", "in-checkpoint"]) for kind in ("sft", "dpo", "kto")]
+    reference = [asked(folder, kind, [], 1, moments=["in-the-reference"]) for kind in ("dpo", "kto")]
+    full = ["adapter={kind: none}", "trainer.learning_rate=1.0e-3", "trainer.optimizer=adamw_torch"]
+    for found in rounds(*looks, *reference, asked(folder, "sft", full, 4)):
+        check(found)
+        assert found[1]["killed"]
