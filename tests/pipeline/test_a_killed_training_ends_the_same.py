@@ -32,7 +32,7 @@ SPECS = {
         "{kind: dpo, epochs: 2, batch_size: 4, learning_rate: 1.0e-2}",
     ),
     "kto": (
-        '{format: {kind: feedback, prompt: "{text}", completion: "{queue}", label: "{good}"}, '
+        '{format: {kind: feedback, prompt: "{text}", completion: "{queue}", label: good}, '
         "train: [{kind: csv, path: train.csv}]}",
         "{kind: kto, epochs: 2, batch_size: 4, learning_rate: 1.0e-2}",
     ),
