@@ -30,17 +30,15 @@ from tunewright_endpoint.engine import OURS as SAID_OF_OURS
 from tunewright_endpoint.engine import URL
 from tunewright_vllm.export import rank_bound
 from tunewright_vllm.remedies import OURS, YOURS
+from tunewright_vllm.shipped import MODULE, PLUGIN, TYPES, write_plugin
 
 if TYPE_CHECKING:
     from tunewright_endpoint.client import Client
     from tunewright_endpoint.subject import EndpointSeveral
     from tunewright_vllm.subject import Context, VllmSubject
 
-TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks for a distribution called `vllm`
 NVIDIA = Path("/proc/driver/nvidia/version")
 BASE, TUNED = "base", "tuned"
-PLUGIN = "tunewright_lora"
 GRACE = 3.0  # seconds
 PATIENCE = 3600.0  # seconds that one answer may take: a long prompt on a slow machine
 
@@ -236,7 +234,9 @@ class Vllm(Engine[VllmEngineOptions]):
         own = self.options.python
         python = environment_of(self).python if own is None else own.path
         command = _command(python, served, laid, self.options)
-        words = _variables(_patch(scratch))
+        plugin = scratch / "plugin"
+        write_plugin(plugin)
+        words = _variables(plugin)
         start = functools.partial(_listening, command)
         with running("vllm", start, health="/health", more=words, cause=_cause) as server:
             client = Client(f"http://127.0.0.1:{server.port}/v1", None, PATIENCE, OURS)
@@ -389,10 +389,10 @@ def _config(model: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _variables(patch: Path) -> dict[str, str]:
+def _variables(plugin: Path) -> dict[str, str]:
     """Threads are OpenMP's own, as everywhere here; nothing is told to anyone, and nothing is fetched."""
     words = {
-        "PYTHONPATH": str(patch), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+        "PYTHONPATH": str(plugin), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
         "VLLM_API_KEY": "",  # the user's is of a server of theirs: this one would refuse us without it
     }  # fmt: skip
     if "VLLM_PLUGINS" in os.environ:  # a list of those that may be loaded
@@ -400,20 +400,6 @@ def _variables(patch: Path) -> dict[str, str]:
     if not _cuda():
         words |= {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     return words
-
-
-def _patch(scratch: Path) -> Path:
-    """A folder for that process's path with the one module, as a distribution whose entry point vLLM finds."""
-    from tunewright_vllm import lora_cpu
-
-    folder = scratch / "plugin"
-    about = folder / "tunewright_lora-1.dist-info"
-    about.mkdir(parents=True)
-    shutil.copyfile(lora_cpu.__file__, folder / f"{PLUGIN}.py")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tunewright-lora\nVersion: 1\n", "utf-8")
-    entry = f"[vllm.general_plugins]\n{PLUGIN} = {PLUGIN}:register\n"
-    (about / "entry_points.txt").write_text(entry, "utf-8")
-    return folder
 
 
 def _prove(server: Server, client: Client, laid: Laid) -> None:

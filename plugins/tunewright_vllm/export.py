@@ -6,7 +6,6 @@ Its names are vLLM's own: https://docs.vllm.ai, "LoRA Adapters". A rank bound th
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -18,10 +17,11 @@ from tunewright.parts import Cap, Need
 from tunewright.parts.base import Name
 from tunewright.parts.exporter import ExporterOptions, Form, Trained
 from tunewright_transformers.export import AdapterExporter
+from tunewright_vllm import script
+from tunewright_vllm.shipped import write_plugin
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Bounds that `--max-lora-rank` takes."""
-SCRIPT = "serve-vllm.sh"
 
 
 class VllmOptions(ExporterOptions):
@@ -34,10 +34,12 @@ class VllmOptions(ExporterOptions):
 
 
 class VllmExporter(AdapterExporter):
-    """The adapter's files and tokenizer, and a script that serves them on this machine alone."""
+    """The adapter's files and tokenizer, and a script that serves them on this machine alone, in the type that they
+    were trained in. vLLM packs no base while it loads one: what it serves is measured on the base's own files."""
 
     kind = "vllm"
     Options: ClassVar = VllmOptions
+    on_stored = True
     reads = frozenset({"served_name"})
     vary: ClassVar = {"served_name": ("tuned", "acme")}
 
@@ -48,21 +50,20 @@ class VllmExporter(AdapterExporter):
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises `WorkFailed` where the adapter's rank is above what vLLM serves."""
         form = super().export(trained, out)
-        (out / SCRIPT).write_text(self._script(trained, out), "utf-8")
+        (out / script.FILE).write_text(self._script(trained, out), "utf-8")
+        if trained.adapts:
+            write_plugin(out / script.PATCH)
         return form
 
     def _script(self, trained: Trained, out: Path) -> str:
-        """A shell script; whatever the spec says in it is quoted, so that nothing of it is a command."""
-        name = shlex.quote(self.options.served_name)
+        name = self.options.served_name
         if not trained.adapts:
-            return _SCRIPT.format(base='"$here"', arguments=f"--served-model-name {name}")
+            return script.of_model(name, trained.dtype)
         try:
             bound = rank_bound(out)
         except OSError as error:
             raise Refused("what was trained has no adapter_config.json: vLLM loads no other adapter") from error
-        base = shlex.quote(trained.base_name)
-        lora = f'--enable-lora --max-lora-rank {bound} --lora-modules {name}="$here"'
-        return _SCRIPT.format(base=base, arguments=lora)
+        return script.of_adapter(name, trained, bound)
 
 
 def rank_bound(adapter: Path) -> int:
@@ -73,13 +74,3 @@ def rank_bound(adapter: Path) -> int:
     if rank > RANKS[-1]:
         raise WorkFailed(f"the adapter has rank {rank}, vLLM serves up to {RANKS[-1]}", fix="train a lower rank")
     return min(bound for bound in RANKS if bound >= rank)
-
-
-_SCRIPT = """\
-#!/bin/sh
-# Serves this folder with vLLM on 127.0.0.1; further arguments go to vLLM. BASE names the base's folder or repository.
-set -eu
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-base={base}
-exec vllm serve "${{BASE:-$base}}" --host 127.0.0.1 {arguments} "$@"
-"""

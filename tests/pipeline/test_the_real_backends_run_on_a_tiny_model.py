@@ -36,7 +36,7 @@ QUANTIZED = {
     "nf4": (
         "fp32",
         "{kind: nf4, compute_dtype: fp32}",
-        "[{kind: merged}, {kind: merged, name: first, into: original}]",
+        "[{kind: merged}, {kind: merged, name: first, into: original}, {kind: vllm}]",
     ),
     "none": ("bf16", "{kind: none}", "[{kind: merged, dtype: fp32}]"),
 }
@@ -114,6 +114,23 @@ def test_a_merged_model_is_asked_in_a_fresh_process_and_told_apart(made):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(files), AutoTokenizer.from_pretrained(files)
     assert str(model.dtype) == "torch.float32"
     assert tokenizer.chat_template
+
+
+def test_what_a_server_puts_on_the_bases_files_is_measured_on_these(made):
+    """vLLM packs no base in NF4: what it serves answers as the adapter merged into the original weights."""
+    kind, _, summary = made
+    if kind == "nf4":
+        served, trained, merged = (summary["parity"][name] for name in ("vllm", "adapter", "first"))
+        assert served["identity"] == trained["identity"], "the trained tensors"
+        assert served["kl"] == pytest.approx(merged["kl"], rel=1e-3)
+        assert served["kl"] > 1e-4 > trained["kl"]
+        package = Path(summary["artifacts"]["package"])
+        forms = json.loads((package / "manifest.json").read_text())["forms"]
+        assert {name: form["base"] for name, form in forms.items()} == {
+            "adapter": "trained", "merged": "trained", "first": "trained", "vllm": "stored",
+        }  # fmt: skip
+        card = (package / "MODEL_CARD.md").read_text()
+        assert "- vllm was asked on the base without the quantization of the training, as it is served." in card
 
 
 def test_plain_peft_in_a_fresh_process_gives_the_recorded_answers(made):

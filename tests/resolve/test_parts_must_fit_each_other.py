@@ -128,6 +128,29 @@ def test_a_target_that_can_is_fine_and_exports_nothing_by_itself(client):
     assert [exporter.kind for exporter in resolved.exporters] == ["adapter"]
 
 
+NF4 = ("quantization: none", "quantization: nf4")
+TARGET = ("license: Apache-2.0", "target: vllm")
+
+
+def test_a_target_that_packs_no_base_serves_another_model_than_was_trained_in_four_bits(client):
+    fix = "add `exports: [vllm]`, which is measured as it is served; or export `merged` in place of `target`"
+    assert problems(client, NF4, TARGET) == [(17, "vllm", "target-cannot-load", fix)]
+    assert problems(client, ("package:", "exports: [{kind: vllm, name: acme}]\npackage:")) == []
+
+
+@pytest.mark.parametrize("packed", ["gptq", "awq"])
+def test_a_base_that_is_packed_beforehand_is_served_as_it_was_trained_on(client, packed):
+    with_config(client, hidden_size=128, intermediate_size=256, num_attention_heads=2)
+    assert problems(client, ("quantization: none", f"quantization: {packed}"), TARGET) == []
+
+
+def test_what_is_put_on_the_bases_files_vllm_may_be_asked_with_whatever_was_trained_on(client):
+    export = "exports: [{kind: vllm, engine: {kind: vllm}}]\npackage:"
+    assert problems(client, NF4, ("package:", export)) == []
+    asked = ("evals: [{kind: heldout}]", "evals: [{kind: heldout, engine: {kind: vllm}}]")
+    assert [one[2] for one in problems(client, asked)] == ["target-cannot-load"], "an evaluation asks what was trained"
+
+
 BINDING = ["CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-BY-ND-4.0", "GPL-3.0-only", "AGPL-3.0", "LGPL-3.0", "llama3.1", "Gemma",
            "qwen-research", "tongyi-qianwen", "mrl", "openrail", "creativeml-openrail-m", "openrail++"]  # fmt: skip
 

@@ -117,6 +117,8 @@ def _forms(contents: PackageContents) -> Iterator[str]:
     for name, form in sorted(contents.forms.items()):
         for other in form.get("taken_up", {}).values():
             yield f"- {escaped(name)} is made with {_saved(other)}"
+        if form.get("base") == "stored":
+            yield f"- {escaped(name)} was asked on the base without the quantization of the training, as it is served."
         yield from (f"- {escaped(name)} is not handed over: {escaped(why)}" for why in form["refused"])
         if form.get("found"):
             yield f"- {escaped(name)} is made by {escaped(form['found'])}: what the recipe writes was refused."

@@ -49,10 +49,11 @@ class PackageContents:
     """What the training went on from: `digest` of its files, and where it is a package `name` and `version`."""
     forms: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Every form that was exported, by name: its certificate (`agreement`, `kl`, `scores`, `bytes`, …), how it is
-    opened (`engine`, `options`, `quantizer`, `dtype`), what other runs gave to it (`taken_up`, each as `parent`), and
+    opened (`engine`, `options`, `quantizer`, `dtype`; `base`: the one that was `trained` on, or as it lies `stored` in
+    its files, without the quantization of the training), what other runs gave to it (`taken_up`, each as `parent`), and
     the `folder` of the package that holds it; empty for the trained form, which lies at the top, and for one that is
-    not handed over for the reasons in `refused`. `found` is
-    there where other options than the recipe's made it: the line of a spec that holds them."""
+    not handed over for the reasons in `refused`. `found` is there where other options than the recipe's made it: the
+    line of a spec that holds them."""
     limits: Sequence[str] = ()
     """Further sentences for the card's section on limits."""
 

@@ -46,6 +46,7 @@ from pydantic import Field
 from tunewright.errors import Refused
 from tunewright.parts.base import Backend, Cap, Facts, Json, Name, O, Options, Unkeyed
 from tunewright.parts.evaluator import PartOf
+from tunewright.parts.model_source import Published
 from tunewright.parts.quantizer import Calibration
 from tunewright.parts.whole import Into, Whole
 
@@ -77,6 +78,8 @@ class Trained(NamedTuple):
     """Rows that were trained on, for an exporter that `calibrates`; None for the others."""
     seed: int = 0
     """The spec's, for an exporter that `draws`."""
+    published: Published | None = None
+    """Where anyone loads the base from; None for one that lies in a folder alone, as one that the run itself made."""
 
     @property
     def dtype(self) -> str:
@@ -135,6 +138,10 @@ class Exporter(Backend[O]):
     """Kind of the engine that opens what it writes; empty for the one that the spec's loader names."""
     attaches: ClassVar[bool] = False
     """Whether what it writes of an adapter is put on the base to be opened (`Form.attach`), and is no whole model."""
+    on_stored: ClassVar[bool] = False
+    """Whether its client puts what it writes of an adapter on the base as it lies in its files, and packs it by no
+    quantization that was trained over. It is then asked so for its certificate: its scores are not the trained form's
+    where the training's base was packed while it was loaded (`Quantizer.as_stored`)."""
     calibrates: ClassVar[bool] = False
     """Whether it reads rows that were trained on (`Trained.calibration`): another row then makes another export."""
 

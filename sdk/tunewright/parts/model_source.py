@@ -56,10 +56,26 @@ from typing import ClassVar, NamedTuple
 from tunewright.parts.base import Backend, Json, O
 
 
+class Published(NamedTuple):
+    """Where anyone loads a model from: a repository of a hub, `org/name`, and its commit."""
+
+    repo: str
+    revision: str
+
+
 class Pin(NamedTuple):
-    """What names exactly one model: a commit, a sha256. Plain JSON, written into the lock."""
+    """What names exactly one model: a commit, a sha256. Plain JSON, written into the lock.
+
+    That of a model in a repository of a hub has `repo` and `commit`: whoever serves it elsewhere is told these.
+    """
 
     values: Mapping[str, str]
+
+    @property
+    def published(self) -> Published | None:
+        """None for a model that is in no repository."""
+        repo, commit = self.values.get("repo"), self.values.get("commit")
+        return Published(repo, commit) if repo and commit else None
 
 
 class ModelSource(Backend[O]):

@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunewright.errors import Refused
-from tunewright.parts.base import Backend, Finding, Json, O
+from tunewright.parts.base import Backend, Cap, Finding, Json, O
 from tunewright.parts.memory import BYTES, Shape
 
 if TYPE_CHECKING:
@@ -121,3 +121,8 @@ class Quantizer(Backend[O]):
     def describe(self) -> dict[str, Any]:
         """What the library alone needs to load the base the same way; plain JSON, {} for no quantization."""
         return {}
+
+    def as_stored(self) -> bool:
+        """Whether a base that it opens is the one that lies in its files: left as it is, or packed beforehand. Where it
+        is packed while it is loaded, whoever loads the files alone has another model."""
+        return bool(self.offers() & {Cap.FULLY_TRAINABLE, Cap.MAKES})

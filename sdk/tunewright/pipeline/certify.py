@@ -21,7 +21,7 @@ from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context
 from tunewright.pipeline.tasks.evaluate import measured, read_graded
-from tunewright.pipeline.tasks.export import FILES, FORM
+from tunewright.pipeline.tasks.export import AS_TRAINED, FILES, FORM, STORED
 from tunewright.pipeline.tasks.fetch import base_folder
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store.publish import Artifact
@@ -82,7 +82,7 @@ class Certifier:
 
     opener: Opener
     plain: Quantizer
-    """Opens weights that were computed anew, where their form names no other."""
+    """Opens weights that were computed anew, where their form names no other; and a base as it lies in its files."""
     engines: Mapping[str, Engine]
     """The engine of each form, by its name."""
     golden: ClaimRows
@@ -146,10 +146,12 @@ class Certifier:
         return {evaluator: read_graded(evaluated, evaluator.name) for evaluator in self.answered}
 
     def is_trained(self, form: Exported) -> bool:
-        """Whether a form is the trained tensors in the engine that answered for them."""
+        """Whether a form is the trained tensors, on the base that they were trained on, in the engine that answered for
+        them."""
         own = self.opener.engine
         return (
             bool(form.about["trained"])
+            and form.about["base"] == AS_TRAINED
             and form.about["engine"] == own.kind
             and self._engine(form) == plain(own.options)
         )
@@ -202,7 +204,8 @@ class Certifier:
         about, base, files = form.about, reference.model, form.folder / FILES
         speaks = files if about["speaks"] else base
         if about["dtype"] is None:
-            how = form_of(self.opener, base, files, speaks, self.blocked)
+            opener = replace(self.opener, quantizer=self.plain) if about["base"] == STORED else self.opener
+            how = form_of(opener, base, files, speaks, self.blocked)
         else:
             opener = replace(self.opener, quantizer=self.plain, dtype=about["dtype"])
             how = form_of(opener, files, None, speaks, self.blocked)

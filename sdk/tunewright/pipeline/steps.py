@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from tunewright.parts import Cap, Evaluator, Exporter, Gate, Quantizer
+from tunewright.parts import Cap, Evaluator, Exporter, Gate
 from tunewright.parts.evaluator import serves
 from tunewright.parts.gate import form_score
 from tunewright.parts.model_source import Pin
@@ -31,7 +31,7 @@ from tunewright.pipeline.tasks.reference import Refer
 from tunewright.pipeline.tasks.report import Report
 from tunewright.pipeline.tasks.search import Search
 from tunewright.pipeline.tasks.train import Train
-from tunewright.resolve import Resolved, bare
+from tunewright.resolve import Resolved
 from tunewright.resolve.resolved import Baseline, Claims, Training
 
 
@@ -135,17 +135,6 @@ def _training(resolved: Resolved, training: Training, before: Made, device: str)
     return made
 
 
-def _plain(resolved: Resolved) -> Quantizer:
-    """The quantizer by which a merged model is opened: one that leaves weights as they are.
-
-    Over a base that takes no merges there is none to open, and the spec's own stands in.
-    """
-    offers = resolved.quantizer.offers()
-    if Cap.FULLY_TRAINABLE in offers or Cap.TAKES_MERGES not in offers:
-        return resolved.quantizer
-    return cast(Quantizer, bare(resolved.host, "quantizer", "none"))
-
-
 def _gates_on(resolved: Resolved, form: str) -> list[Gate]:
     """The gates that read scores of this form and of nothing else: they judge its variants as they will judge it."""
 
@@ -196,7 +185,7 @@ def _certifier(resolved: Resolved, opener: Opener) -> Certifier:
     seed = resolved.spec.seed
     return Certifier(
         opener=opener,
-        plain=_plain(resolved),
+        plain=resolved.plain(),
         engines=resolved.opened_by,
         golden=ClaimRows(_golden(resolved), seed),
         asked=_certified(resolved),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunewright.resolve.resolve import bare, once_pinned, part_of, resolve
-from tunewright.resolve.resolved import Resolved
+from tunewright.resolve.resolve import once_pinned, part_of, resolve
+from tunewright.resolve.resolved import Resolved, bare
 
 __all__ = ["Resolved", "bare", "once_pinned", "part_of", "resolve"]

@@ -21,7 +21,7 @@ from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.evaluator import Evaluator, serves
 from tunewright.parts.gate import AGREEMENT, KL, baseline_score, form_score
 from tunewright.resolve import rules
-from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training
+from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training, bare
 from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
 from tunewright.spec.document import Document, Key, parse_value
@@ -266,13 +266,6 @@ def _trainings(spec: Spec, found: Mapping[Key, Any], read: frozenset[str]) -> It
             adapter=stage.adapter,
             read=read,
         )
-
-
-def bare(host: Host, part: str, kind: str) -> Backend:
-    """A backend with every option at its default."""
-    if f"{part}/{kind}" not in host.table:
-        raise EnvironmentFault(f"no installed plugin brings `{part}/{kind}`", fix="see: tunewright plugins list")
-    return cast(Backend, host.make(part, {"kind": kind}))
 
 
 def part_of(text: str, option: str, part: str, host: Host) -> Any:

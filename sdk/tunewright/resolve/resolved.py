@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
+from tunewright.errors import EnvironmentFault
 from tunewright.host import Host
 from tunewright.parts import (
     AdapterMethod,
@@ -133,9 +134,12 @@ class Resolved(NamedTuple):
         return tuple(part for part in self.backends() if isinstance(part, DataSource))
 
     def met_by(self, backend: Backend, part: str) -> Backend:
-        """The backend of another part that one works with: an evaluator asks with an engine of its own."""
+        """The backend of another part that one works with: an evaluator asks with an engine of its own, and an export
+        for a client that reads the base's files alone is put on these."""
         if part == Engine.part and isinstance(backend, Evaluator):
             return self.asked_by[backend.name]
+        if part == Quantizer.part and isinstance(backend, Exporter) and backend.on_stored:
+            return self.plain()
         return next(other for other in self.backends() if other.part == part)
 
     def facts_for(self, backend: Backend) -> Facts:
@@ -145,6 +149,13 @@ class Resolved(NamedTuple):
                 heads = tuple(self.heads.get(source, Head(())) for source in training.train)
                 return replace(self.facts, train=heads, validation=bool(training.validation))
         return self.facts
+
+    def plain(self) -> Quantizer:
+        """The quantizer by which a base is opened as it lies in its files, and a merged model as it was written: the
+        spec's own, or where that one packs what it loads, one that leaves weights as they are."""
+        if self.quantizer.as_stored():
+            return self.quantizer
+        return cast(Quantizer, bare(self.host, "quantizer", "none"))
 
     def shown_before(self, claims: Claims) -> Shots | None:
         """Whose rows stand as examples before such questions; None where no training makes rows of their kind.
@@ -176,3 +187,10 @@ class Resolved(NamedTuple):
         found = list(problems)
         if found:
             raise SpecError(found, self.document.sources)
+
+
+def bare(host: Host, part: str, kind: str) -> Backend:
+    """A backend with every option at its default."""
+    if f"{part}/{kind}" not in host.table:
+        raise EnvironmentFault(f"no installed plugin brings `{part}/{kind}`", fix="see: tunewright plugins list")
+    return cast(Backend, host.make(part, {"kind": kind}))

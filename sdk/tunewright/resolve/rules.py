@@ -56,6 +56,7 @@ def check(resolved: Resolved) -> Iterator[Problem]:
     yield from _names(resolved)
     yield from _baselines(resolved)
     yield from _opened_by_another(resolved)
+    yield from _served_unmeasured(resolved)
     yield from _licences(resolved)
     yield from _secrets(resolved)
     yield from client_rules(resolved, resolved.facts)
@@ -103,6 +104,22 @@ def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
             )
             place = resolved.document.at((*resolved.key(exporter, "engine"), "kind"))
             yield Problem("target-cannot-load", message, place, "leave `engine` out")
+
+
+def _served_unmeasured(resolved: Resolved) -> Iterator[Problem]:
+    """A target that puts the adapter on the base's files serves another model than a packed base was trained to be:
+    only an export of its kind is measured as it is served."""
+    target, quantizer = resolved.target, resolved.quantizer
+    if target is None or not target.on_stored or quantizer.as_stored():
+        return
+    if any(exporter.kind == target.kind for exporter in resolved.exporters):
+        return
+    message = (
+        f"`{target.kind}` puts the adapter on the base as it lies in its files, and not in `{quantizer.kind}`, in "
+        "which it is measured: nothing would be known of what is served"
+    )
+    fix = f"add `exports: [{target.kind}]`, which is measured as it is served; or export `merged` in place of `target`"
+    yield resolved.problem(target, Finding("target-cannot-load", message, suggestion=fix))
 
 
 def _lacks(resolved: Resolved, who: str, need: Need, other: Backend, key: Key) -> Iterator[Problem]:

@@ -14,12 +14,15 @@ from tunewright.pipeline.calibration import calibration
 from tunewright.pipeline.forms import Opener, identity_of
 from tunewright.pipeline.saved import taken_up
 from tunewright.pipeline.step import Context, Task
-from tunewright.pipeline.tasks.fetch import RECORD, base_folder
+from tunewright.pipeline.tasks.fetch import RECORD, base_folder, published
 from tunewright.pipeline.tasks.train import OUTCOME, TRAINED
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 FILES, FORM = "files", "form.json"
+AS_TRAINED, STORED = "trained", "stored"
+"""What a form that is put on the base is put on: the base as it was trained on, or as it lies in its files where these
+are two models."""
 
 
 class Export(Task):
@@ -28,7 +31,7 @@ class Export(Task):
     The port `rows`, of the prepare step whose rows were trained on, is there for an exporter that calibrates by them.
     """
 
-    version = 2
+    version = 3
 
     def __init__(self, exporter: Exporter, opener: Opener, seed: int) -> None:
         self.exporter, self.opener, self.seed = exporter, opener, seed
@@ -68,6 +71,7 @@ class Export(Task):
             whole=self.opener.whole,
             calibration=calibration(inputs["rows"], self.seed, context) if self.exporter.calibrates else None,
             seed=self.seed,
+            published=published(record),
         )
         form = self.exporter.export(trained, out / FILES)
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
@@ -75,6 +79,9 @@ class Export(Task):
         # a whole model that was computed anew has an identity of its own; else the tensors' digest tells what it is
         about["identity"] = about["digest"] if form.dtype is None else _identity(out / FILES)
         about["trained"] = form.dtype is None and form.digest is None
+        # its client loads the base's files, and nothing packs them there as they were packed for the training
+        unpacked = self.exporter.on_stored and form.attach and not self.opener.quantizer.as_stored()
+        about["base"] = STORED if unpacked else AS_TRAINED
         about["taken_up"] = {field: saved.about() for field, saved in self.taken_up.items()}
         disk.write(out / FORM, canonical_json(about))
         return {"bytes": size}

@@ -12,7 +12,7 @@ from tunewright.errors import Refused
 from tunewright.handoff.verify import model_identity
 from tunewright.parts import ModelSource
 from tunewright.parts.base import library_version
-from tunewright.parts.model_source import Pin
+from tunewright.parts.model_source import Pin, Published
 from tunewright.pipeline.step import Context, Task
 from tunewright.store import cache, disk
 from tunewright.store.publish import Artifact
@@ -73,6 +73,11 @@ def base_folder(fetched: Artifact) -> Path:
             f"the cache does not hold `{record['name']}` as it was fetched", fix="run again: it is fetched anew"
         )
     return found.path
+
+
+def published(record: Mapping[str, Any]) -> Published | None:
+    """Where anyone loads the base of a record from; None for one that is in no repository, as a merged one."""
+    return Pin(record.get("pin", {})).published
 
 
 def base_config(fetched: Artifact) -> dict[str, Any] | None:

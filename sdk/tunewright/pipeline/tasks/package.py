@@ -15,7 +15,7 @@ from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.contamination import LEDGER, sentences
 from tunewright.pipeline.tasks.evaluate import asked, unproven
 from tunewright.pipeline.tasks.export import FILES, FORM
-from tunewright.pipeline.tasks.fetch import MODEL, RECORD
+from tunewright.pipeline.tasks.fetch import MODEL, RECORD, published
 from tunewright.pipeline.tasks.gate import EVIDENCE, score_of
 from tunewright.pipeline.tasks.parity import GOLDEN, PARITY
 from tunewright.pipeline.tasks.report import PAGE
@@ -66,6 +66,7 @@ class Package(Task):
         # an adapter over a base that is nowhere else would be of no use
         ours, attached = "cache_key" not in record, inputs["export"].json(FORM)["attach"]
         merged = inputs["model"].path / MODEL if ours and attached else None
+        there = published(record)
         return PackageContents(
             name=self.about["name"],
             version=self.package.version,
@@ -76,6 +77,7 @@ class Package(Task):
                 "dtype": TORCH_DTYPES[self.about["dtype"]],
                 **record["identity"],
                 **({"folder": BASE} if merged else {}),
+                **({} if there is None else there._asdict()),
             },
             quantization=self.quantizer.describe() or None,
             adapter=self._adapter(inputs),
@@ -120,7 +122,7 @@ class Package(Task):
             form = form_of(inputs, name)
             about = form.json(FORM)
             handed = form.path != inputs["export"].path and not certified["refused"]
-            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype", "taken_up")}
+            opened = {key: about[key] for key in ("engine", "options", "quantizer", "dtype", "base", "taken_up")}
             by = {"found": searched[name]["found"]} if form.path != inputs[f"export-{name}"].path else {}
             found[name] = {**opened, **certified, **by, "folder": f"{FORMS}/{name}" if handed else ""}
         return found
