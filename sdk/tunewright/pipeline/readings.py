@@ -5,8 +5,8 @@ Every sentence rests on a test, and on the interval beside it, never on a differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from tunewright.errors import Refused
@@ -185,7 +185,8 @@ def _by_task(answered: Answered) -> Iterator[tuple[Answered, str]]:
         yield answered, f"{answered.evaluator.name}.{ACCURACY}"
         return
     for task in tasks:
-        yield _part(answered, partial(_is_of, task)), f"{answered.evaluator.name}.{task}"
+        ids = {one.item.id for one in answered.base if one.item.task == task}
+        yield _part(answered, ids), f"{answered.evaluator.name}.{task}"
 
 
 def _metric_of(own: Answered, other: Answered) -> str | None:
@@ -193,24 +194,17 @@ def _metric_of(own: Answered, other: Answered) -> str | None:
     reference comes first; others may read `Billing.` as `billing`."""
     asked, found = _questions(other), list[str]()
     for metric in own.evaluator.summaries():
-        part = _part(own, partial(_has, metric))
+        part = _part(own, {one.item.id for one in own.base if metric in one.grades})
         if _questions(part) == asked and _is_right_or_wrong(part, metric):
             found.append(metric)
     exact = right_metrics(own.evaluator, [*own.base, *own.tuned]) if _questions(own) == asked else iter(())
     return next(exact, None) or next(iter(found), None)
 
 
-def _part(answered: Answered, holds: Callable[[Graded], bool]) -> Answered:
-    """Of both sides what `holds` is true of."""
-    return Answered(answered.evaluator, *([one for one in side if holds(one)] for side in answered[1:]))
-
-
-def _is_of(task: str | None, one: Graded) -> bool:
-    return one.item.task == task
-
-
-def _has(metric: str, one: Graded) -> bool:
-    return metric in one.grades
+def _part(answered: Answered, ids: AbstractSet[str]) -> Answered:
+    """The answers of both sides to these items."""
+    base, tuned = ([one for one in side if one.item.id in ids] for side in (answered.base, answered.tuned))
+    return Answered(answered.evaluator, base, tuned)
 
 
 def _questions(answered: Answered) -> dict[str, str]:
