@@ -77,6 +77,7 @@ seed: 3
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_real_trainer_comes_to_the_same_state_over_a_kill(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path / "cache"))
     tiny_model(tmp_path / "base", "llama")

@@ -13,7 +13,7 @@ import pytest
 from tiny import tiny_model
 from tunewright.project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SPEC = """\
 apiVersion: tunewright/v1
