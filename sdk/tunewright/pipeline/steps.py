@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -53,59 +54,120 @@ def steps_of(
 
     `searched` holds the variants of every export that is to be searched, by its name.
     """
-    spec, seed = resolved.spec, resolved.spec.seed
-    opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, resolved.adapter, spec.model.dtype)
-    yield Step("fetch", Fetch(resolved.source, pin), {})
-    for training in resolved.trainings:  # all rows are proven before the first training: a merge keeps the tokenizer
-        options, rows = training.trainer.options, TrainingRows(training, seed)
-        prepare = Prepare(resolved.loader, rows, options.max_length, training.trainer.packs)
-        yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
-    if resolved.evaluators:  # before anything is asked or trained: what is found can be left out
-        learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
-        parent = taken_up(resolved.adapter).get("parent")
-        yield Step("contamination", Contaminated(learning, _asked(resolved), about["repeats"], parent), {})
-    made = Made("fetch", "")
-    learnt = resolved.trainings[-1].suffix("prepare")
-    if Cap.MAKES in resolved.quantizer.offers():
-        quantize = Quantize(resolved.loader, resolved.quantizer, spec.model.dtype, seed)
-        yield Step(QUANTIZE, quantize, {"model": "fetch", "rows": learnt}, device)
-        made = Made(QUANTIZE, "")
-    if resolved.evaluators:
-        yield Step("evaluate-base", _evaluate(resolved, opener), {"model": made.model}, device)
-    for baseline in resolved.baselines:
-        yield Step(evaluated(baseline), _baseline(resolved, opener, baseline), {"model": made.model}, device)
+    steps = _Steps(resolved, about, device)
+    yield from steps.rows(pin)
+    made = yield from steps.base()
     for training in resolved.trainings:
         made = yield from _training(resolved, training, made, device)
-    model = {"model": made.model}
-    trained = {**model, "trained": made.trained}
-    if resolved.evaluators:
-        # what answers as the tuned model is told from the base by what it thinks, or else by what it says
-        yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, "base": "evaluate-base"}, device)
-    exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
-    for name, exporter in exports.items():
-        calibrated = {"rows": learnt} if exporter.calibrates else {}
-        yield Step(name, Export(exporter, opener, seed), {**trained, **calibrated}, device if calibrated else "")
-    form = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
-    judged = {"base": "evaluate-base", "tuned": "evaluate-tuned"} if resolved.evaluators else {}
-    looked_up = {"contamination": "contamination"} if resolved.evaluators else {}
-    forms = {name: name for name in exports}
-    certifier = _certifier(resolved, opener)
-    yield Step("parity", Parity(certifier), {**trained, **forms, **judged}, device)
-    certified, searches = {"parity": "parity"}, dict[str, str]()
-    for name, variants in searched.items():
-        own = next(exporter for exporter in resolved.exporters if exporter.name == name)
-        read = {f"export-{name}": f"export-{name}", **({"rows": learnt} if own.calibrates else {})}
-        step = f"search-{name}"
-        search = Search(own, variants, certifier, _gates_on(resolved, name))
-        yield Step(step, search, {**trained, **judged, **certified, **read}, device)
-        certified, searches[step] = {"parity": step}, step
-    compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
-    judge = Judge(resolved.evaluators, resolved.gates, seed, resolved.baselines)
-    yield Step("gate", judge, {**judged, **certified, **compared, **looked_up})
-    shown = {**trained, **_trainings(resolved), "export": form, "gate": "gate", **certified, **judged, **looked_up}
-    yield Step("report", Report(about, resolved.evaluators), shown)
-    packed = {**shown, **forms, **searches, "report": "report"}
-    yield Step("package", Package(about, spec.package, resolved.evaluators, resolved.quantizer), packed)
+    forms = yield from steps.forms(made, searched)
+    yield from steps.verdict(forms)
+
+
+class Forms(NamedTuple):
+    """The ports of what was trained, of every form of it, of the certificate, and of each search by its step."""
+
+    trained: Mapping[str, str]
+    exports: Mapping[str, str]
+    adapter: str
+    """The export of what was trained, as it is."""
+    certified: Mapping[str, str]
+    searches: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A run in four parts. Each tells the next where its outputs stand."""
+
+    resolved: Resolved
+    about: Mapping[str, Any]
+    device: str
+
+    @cached_property
+    def opener(self) -> Opener:
+        one = self.resolved
+        return Opener(one.loader, one.engine, one.quantizer, one.adapter, one.spec.model.dtype)
+
+    @property
+    def judged(self) -> dict[str, str]:
+        """The answers of both sides, where anything is asked."""
+        return {"base": "evaluate-base", "tuned": "evaluate-tuned"} if self.resolved.evaluators else {}
+
+    @property
+    def learnt(self) -> str:
+        """The rows of the last training, by which what packs weights is calibrated."""
+        return self.resolved.trainings[-1].suffix("prepare")
+
+    def rows(self, pin: Pin) -> Iterator[Step]:
+        """Before anything is asked or trained: what is found among the rows can be left out."""
+        resolved, seed = self.resolved, self.resolved.spec.seed
+        yield Step("fetch", Fetch(resolved.source, pin), {})
+        learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
+        for (
+            training
+        ) in resolved.trainings:  # all are proven before the first is trained on: a merge keeps the tokenizer
+            trainer = training.trainer
+            prepare = Prepare(resolved.loader, learning[training.name], trainer.options.max_length, trainer.packs)
+            yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
+        if resolved.evaluators:
+            parent = taken_up(resolved.adapter).get("parent")
+            looked = Contaminated(learning, _asked(resolved), self.about["repeats"], parent)
+            yield Step("contamination", looked, {})
+
+    def base(self) -> Generator[Step, None, Made]:
+        """The base that is trained on, and what it and other baselines answer."""
+        resolved, made = self.resolved, Made("fetch", "")
+        if Cap.MAKES in resolved.quantizer.offers():
+            quantize = Quantize(resolved.loader, resolved.quantizer, resolved.spec.model.dtype, resolved.spec.seed)
+            yield Step(QUANTIZE, quantize, {"model": "fetch", "rows": self.learnt}, self.device)
+            made = Made(QUANTIZE, "")
+        read = {"model": made.model}
+        if resolved.evaluators:
+            yield Step("evaluate-base", _evaluate(resolved, self.opener), read, self.device)
+        for baseline in resolved.baselines:
+            yield Step(evaluated(baseline), _baseline(resolved, self.opener, baseline), read, self.device)
+        return made
+
+    def forms(self, made: Made, searched: Mapping[str, Sequence[Exporter]]) -> Generator[Step, None, Forms]:
+        """What was trained, asked and exported; every form with its certificate, and other options of those refused."""
+        resolved, opener, device = self.resolved, self.opener, self.device
+        trained = {"model": made.model, "trained": made.trained}
+        if resolved.evaluators:
+            # what answers as the tuned model is told from the base by what it thinks, or else by what it says
+            yield Step("evaluate-tuned", _evaluate(resolved, opener), {**trained, "base": "evaluate-base"}, device)
+        exports = {f"export-{exporter.name}": exporter for exporter in resolved.exporters}
+        for name, exporter in exports.items():
+            calibrated = self._calibrated(exporter)
+            export = Export(exporter, opener, resolved.spec.seed)
+            yield Step(name, export, {**trained, **calibrated}, device if calibrated else "")
+        certifier, forms = _certifier(resolved, opener), {name: name for name in exports}
+        yield Step("parity", Parity(certifier), {**trained, **forms, **self.judged}, device)
+        certified, searches = {"parity": "parity"}, dict[str, str]()
+        for name, variants in searched.items():
+            own, form = exports[f"export-{name}"], f"export-{name}"
+            search = Search(own, variants, certifier, _gates_on(resolved, name))
+            read = {**trained, **self.judged, **certified, form: form, **self._calibrated(own)}
+            yield Step(f"search-{name}", search, read, device)
+            certified, searches[f"search-{name}"] = {"parity": f"search-{name}"}, f"search-{name}"
+        adapter = next(name for name, exporter in exports.items() if exporter.kind == "adapter")
+        return Forms(trained, forms, adapter, certified, searches)
+
+    def _calibrated(self, exporter: Exporter) -> dict[str, str]:
+        return {"rows": self.learnt} if exporter.calibrates else {}
+
+    def verdict(self, forms: Forms) -> Iterator[Step]:
+        """The gates, the report and the package."""
+        resolved, about = self.resolved, self.about
+        looked_up = {"contamination": "contamination"} if resolved.evaluators else {}
+        compared = {baseline_port(one.name): evaluated(one) for one in resolved.baselines}
+        judge = Judge(resolved.evaluators, resolved.gates, resolved.spec.seed, resolved.baselines)
+        yield Step("gate", judge, {**self.judged, **forms.certified, **compared, **looked_up})
+        shown = {
+            **forms.trained, **_trainings(resolved), "export": forms.adapter, "gate": "gate", **forms.certified,
+            **self.judged, **looked_up,
+        }  # fmt: skip
+        yield Step("report", Report(about, resolved.evaluators), shown)
+        packed = {**shown, **forms.exports, **forms.searches, "report": "report"}
+        yield Step("package", Package(about, resolved.spec.package, resolved.evaluators, resolved.quantizer), packed)
 
 
 def _training(resolved: Resolved, training: Training, before: Made, device: str) -> Generator[Step, None, Made]:
