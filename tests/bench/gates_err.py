@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -21,11 +21,15 @@ import numpy as np
 from tunewright.parts.gate import Evidence, Gate, Score
 from tunewright.stats import changes
 from tunewright.stats.deltas import by_reference
-from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, joined, wide_enough
+from tunewright.stats.paired import RESAMPLES, _all_swaps, _drawn_swaps, _levels, joined, side_wide_enough, wide_enough
+from tunewright.stats.proportion import wilson
 from tunewright_basics.better_than import BetterThan, BetterThanOptions
 from tunewright_basics.non_inferior import NonInferior, NonInferiorOptions
 
 DISCORDANCE, MARGIN, METRIC, SIZES = 0.2, 0.05, "m", (40, 48, 100, 400)
+Size = int | tuple[int, ...]
+BATCH = 50
+"""Rounds whose labels are counted at once."""
 Sides = tuple[np.ndarray, np.ndarray]
 
 
@@ -114,58 +118,85 @@ def _signs(clusters: int) -> np.ndarray:
     return np.where(np.concatenate(list(swaps)), -1.0, 1.0)
 
 
-def scores(gains: np.ndarray, size: int = 1, bootstrap: bool = False) -> list[Score]:
-    """Of the difference of each item (rounds × items); `size` equal items make a group.
+def sizes_of(n: int, size: Size) -> np.ndarray:
+    """How many items each group has: all of one size, or sizes in turn, the last as many as are left."""
+    if isinstance(size, int):
+        return np.full(n // size, size)
+    found: list[int] = []
+    while (left := n - sum(found)) > 0:
+        found.append(min(left, size[len(found) % len(size)]))
+    return np.array(found)
+
+
+def scores(gains: np.ndarray, size: Size = 1, bootstrap: bool = False) -> list[Score]:
+    """Of the difference of each item (rounds × items); `size` says how many make a group.
 
     With `bootstrap`, right/wrong items are compared as scores are.
     """
     if size == 1 and not bootstrap and np.isin(gains, (-1, 0, 1)).all():
         counts = zip((gains == 1).sum(axis=1), (gains == -1).sum(axis=1), strict=True)
         return [_of_counts(int(won), int(lost), gains.shape[1]) for won, lost in counts]
-    by_group = gains.reshape(len(gains), -1, size).mean(axis=2)
-    clusters = by_group.shape[1]
-    lows, highs = np.percentile(_resamples(clusters) @ by_group.T / clusters, _levels(clusters), axis=0)
-    deltas, signs = by_group.mean(axis=1), _signs(clusters)
-    extreme = (np.abs(signs @ by_group.T / clusters) >= np.abs(deltas) - 1e-12).sum(axis=0)
+    sizes = sizes_of(gains.shape[1], size)
+    sums, clusters = np.add.reduceat(gains, np.cumsum([0, *sizes[:-1]]), axis=1), len(sizes)
+    draws = _resamples(clusters)
+    lows, highs = np.percentile(draws @ sums.T / (draws @ sizes)[:, None], _levels(clusters), axis=0)
+    deltas, signs = gains.mean(axis=1), _signs(clusters)
+    extreme = (np.abs(signs @ sums.T / sizes.sum()) >= np.abs(deltas) - 1e-9).sum(axis=0)
     ps = extreme / len(signs) if 2**clusters <= 2**16 else (extreme + 1) / (len(signs) + 1)
-    sizes = np.full(clusters, size)
-    ends = [
-        wide_enough((float(a), float(b)), one * size, sizes) for a, b, one in zip(lows, highs, by_group, strict=True)
-    ]
+    ends = [wide_enough((float(a), float(b)), one, sizes) for a, b, one in zip(lows, highs, sums, strict=True)]
     figures = zip(deltas.tolist(), ends, ps.tolist(), strict=True)
     return [Score(gains.shape[1], 0.5, 0.5 + delta, delta, end, p, clusters=clusters) for delta, end, p in figures]
 
 
 def _f1s(rows: np.ndarray, said: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """Macro F1 by counts of each label (draws × labels): over the labels that are wanted at all."""
+    """Macro F1 by counts of each label, which are the last axis: over the labels that are wanted at all."""
     f1s = np.where(rows > 0, 2 * hits / np.maximum(1, rows + said), 0.0)
-    macro: np.ndarray = f1s.sum(axis=1) / (rows > 0).sum(axis=1)
+    macro: np.ndarray = f1s.sum(axis=-1) / (rows > 0).sum(axis=-1)
     return macro
 
 
-def score_of_labels(one: Labels) -> Score:
-    """Macro F1, as `heldout` has it: counts of labels under the same resamples and swaps as those of `scores`."""
-    n, every = len(one.wanted), np.arange(one.wanted.max() + 1)
-    wanted, base, tuned = ((side[:, None] == every).astype(float) for side in one)
+def _times(draws: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Counts of each label under each draw: draws × items by rounds × items × labels to draws × rounds × labels.
+
+    In single precision, which is exact of counts and twice as fast.
+    """
+    rounds, n, labels = of.shape
+    flat = of.transpose(1, 0, 2).reshape(n, -1).astype(np.float32)
+    found: np.ndarray = (draws.astype(np.float32) @ flat).astype(float).reshape(len(draws), rounds, labels)
+    return found
+
+
+def scores_of_labels(some: Sequence[Labels]) -> list[Score]:
+    """Macro F1, as `heldout` has it: counts of labels under the same resamples and swaps as those of `scores`.
+
+    All have as many items and labels.
+    """
+    n, every = len(some[0].wanted), np.arange(max(one.wanted.max() for one in some) + 1)
+    wanted, base, tuned = ((np.stack(side)[:, :, None] == every).astype(float) for side in zip(*some, strict=True))
     draws, swaps = _resamples(n), _signs(n) < 0
+    rows = _times(draws, wanted)
 
     def drawn(side: np.ndarray) -> np.ndarray:
-        return _f1s(draws @ wanted, draws @ side, draws @ (side * wanted))
+        return _f1s(rows, _times(draws, side), _times(draws, side * wanted))
 
-    def swapped(side: np.ndarray, other: np.ndarray) -> np.ndarray:
-        said, hits = (a.sum(axis=0) + swaps @ (b - a) for a, b in ((side, other), (side * wanted, other * wanted)))
-        return _f1s(np.broadcast_to(wanted.sum(axis=0), said.shape), said, hits)
+    moved_said, moved_hits = _times(swaps, base - tuned), _times(swaps, (base - tuned) * wanted)
 
-    before, after = (
-        float(_f1s(*(part.sum(axis=0)[None] for part in (wanted, s, s * wanted)))[0]) for s in (base, tuned)
-    )
-    low, high = np.percentile(drawn(tuned) - drawn(base), _levels(n))
-    weights = np.array(by_reference([str(label) for label in one.wanted]))
-    gained = ((tuned - base) * wanted).sum(axis=1) * weights
-    found = np.abs(swapped(tuned, base) - swapped(base, tuned))
-    p_value = float((np.count_nonzero(found >= abs(after - before) - 1e-12) + 1) / (len(found) + 1))
-    ends = joined((float(low), float(high)), gained, weights)
-    return Score(n, before, after, after - before, ends, p_value, clusters=n)
+    def swapped(side: np.ndarray, way: int) -> np.ndarray:
+        said, hits = side.sum(axis=1) + way * moved_said, (side * wanted).sum(axis=1) + way * moved_hits
+        return _f1s(np.broadcast_to(wanted.sum(axis=1), said.shape), said, hits)
+
+    before, after = (_f1s(*(part.sum(axis=1) for part in (wanted, s, s * wanted))) for s in (base, tuned))
+    lows, highs = np.percentile(drawn(tuned) - drawn(base), _levels(n), axis=0)
+    extreme = (np.abs(swapped(tuned, 1) - swapped(base, -1)) >= np.abs(after - before) - 1e-9).sum(axis=0)
+    found = []
+    for place, one in enumerate(some):
+        weights = np.array(by_reference([str(label) for label in one.wanted]))
+        gained = ((tuned[place] - base[place]) * wanted[place]).sum(axis=1) * weights
+        ends = joined((float(lows[place]), float(highs[place])), gained, weights)
+        low, high = float(before[place]), float(after[place])
+        p_value = float((extreme[place] + 1) / (len(swaps) + 1))
+        found.append(Score(n, low, high, high - low, ends, p_value, clusters=n))
+    return found
 
 
 class Calibrated(NamedTuple):
@@ -219,11 +250,12 @@ BETTER: Gate[Any] = BetterThan(BetterThanOptions(metric=METRIC))
 NON_INFERIOR: Gate[Any] = NonInferior(NonInferiorOptions(metric=METRIC, margin=MARGIN))
 
 
-def simulate(make: Make, n: int, gain: float, rounds: int, size: int = 1, bootstrap: bool = False) -> Figures:
+def simulate(make: Make, n: int, gain: float, rounds: int, size: Size = 1, bootstrap: bool = False) -> Figures:
     """Of a true `gain`."""
     rng = np.random.default_rng([n, round(1e4 * (1 + gain))])
     drawn = [make(rng, n, gain) for _ in range(rounds)]
-    labelled = [score_of_labels(one) for one in drawn if isinstance(one, Labels)]
+    named = [one for one in drawn if isinstance(one, Labels)]
+    labelled = [one for start in range(0, len(named), BATCH) for one in scores_of_labels(named[start : start + BATCH])]
     found = labelled or scores(np.stack([sides[1] - sides[0] for sides in drawn]), size, bootstrap)
     lows, highs = (np.array([one.ci95[end] for one in found]) for end in (0, 1))
     passed = [[gate.judge(Evidence({METRIC: one})).passed for one in found] for gate in (BETTER, NON_INFERIOR)]
@@ -246,13 +278,43 @@ def grouped_one_way(rng: np.random.Generator, n: int, gain: float) -> Sides:
     return np.repeat(base, 4), np.repeat(tuned, 4)
 
 
-CASES: tuple[tuple[str, Make, int, bool], ...] = (
+UNEQUAL = (1, 2, 3, 6, 8)
+"""Sizes of groups, in turn: 4 in the mean, as `grouped` has it."""
+
+
+def unequal(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """As `grouped`, in groups of unequal size."""
+    sizes = sizes_of(n, UNEQUAL)
+    base, tuned = answers(rng, len(sizes), gain)
+    return np.repeat(base, sizes), np.repeat(tuned, sizes)
+
+
+def confident(n: int, truth: float) -> float:
+    """How often `threshold` with `confident` passes right/wrong answers of a true score at its bound: by summing."""
+    from scipy.stats import binom
+
+    right = np.arange(n + 1)
+    passed = np.array([wilson(int(one), n)[0] >= truth for one in right])
+    return float(binom.pmf(right, n, truth)[passed].sum())
+
+
+def confident_of_scores(n: int, truth: float, rounds: int) -> float:
+    """The same of scores from 0 to 1, near 0 and near 1, by simulation."""
+    rng = np.random.default_rng([n, 2])
+    grades = rng.beta(0.8 * truth, 0.8 * (1 - truth), (rounds, n))
+    lows, highs = np.percentile(_resamples(n) @ grades.T / n, _levels(n), axis=0)
+    ends = zip(lows.tolist(), highs.tolist(), grades.mean(axis=1).tolist(), strict=True)
+    return float(np.mean([side_wide_enough((a, b), mean, np.ones(n))[0] >= truth for a, b, mean in ends]))
+
+
+CASES: tuple[tuple[str, Make, Size, bool], ...] = (
     ("right/wrong, 20 % change", answers, 1, False),
     ("the same, by bootstrap", answers, 1, True),
     ("right/wrong, one way only", one_way, 1, False),
     ("scores from 0 to 1", partial, 1, False),
     ("right/wrong in groups of 4", grouped, 4, False),
     ("the same, one way only", grouped_one_way, 4, False),
+    ("right/wrong in groups of 1 to 8", unequal, UNEQUAL, False),
     ("macro F1, one way only", labels, 1, False),
     ("the same, a rare label", rare_label, 1, False),
 )
@@ -264,9 +326,8 @@ def lines(rounds: int) -> Iterator[str]:
     yield f"| {' | '.join(HEAD)} |"
     yield "|---" * len(HEAD) + "|"
     for name, make, size, bootstrap in CASES:
-        of = rounds // 8 if make in (labels, rare_label) else rounds  # they take the longest, a hundredth of a second
         for n in SIZES:
-            null, margin, gained = (simulate(make, n, gain, of, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
+            null, margin, gained = (simulate(make, n, gain, rounds, size, bootstrap) for gain in (0.0, -MARGIN, 0.1))
             errors = (null.better, gained.better, margin.non_inferior, null.non_inferior)
             figures = (*errors, margin.covered, margin.below, margin.above)
             yield f"| {name} | {n} | {' | '.join(f'{100 * one:.1f}' for one in figures)} |"
@@ -284,6 +345,11 @@ def main() -> None:
         false = false_passes_of_calibration(n, given.rounds)
         shares = f"ece {100 * false.by_ece:.1f} %, by brier {100 * false.by_brier:.1f} %"
         print(f"a lost calibration, n = {n}: passes by {shares}", flush=True)
+    for n in SIZES:
+        for truth in (0.8, 0.9, 0.97):
+            both = confident(n, truth), confident_of_scores(n, truth, given.rounds)
+            says = "right/wrong {:.1f} %, scores from 0 to 1 {:.1f} %".format(*(100 * one for one in both))
+            print(f"confident threshold at a true {truth:g}, n = {n}: passes {says}", flush=True)
     for n in (40, 100, 400):
         print(f"exact McNemar, n = {n}: keeps a true null in {100 * exact_coverage(n):.1f} %")
     print(f"{time.perf_counter() - start:.0f} s")

@@ -28,12 +28,14 @@ def bench():
     del sys.modules[spec.name]
 
 
-@pytest.mark.parametrize("case", ["answers", "one_way", "partial", "grouped", "grouped_one_way"])
+@pytest.mark.parametrize("case", ["answers", "one_way", "partial", "grouped", "grouped_one_way", "unequal"])
 def test_what_is_simulated_is_what_a_run_computes(bench, case):
-    size, rng = 4 if case.startswith("grouped") else 1, np.random.default_rng(1)
+    size = {"grouped": 4, "grouped_one_way": 4, "unequal": bench.UNEQUAL}.get(case, 1)
+    rng, sizes = np.random.default_rng(1), bench.sizes_of(48, size)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
     pairs = [getattr(bench, case)(rng, 48, -0.05) for _ in range(3)]
     answer = Completion([], "", "given", [])
-    items = [Item(f"i{n}", "", "", "", f"g{n // size}" if size > 1 else None) for n in range(48)]
+    items = [Item(f"i{n}", "", "", "", f"g{groups[n]}" if size != 1 else None) for n in range(48)]
     for (base, tuned), fast in zip(pairs, bench.scores(np.stack([t - b for b, t in pairs]), size), strict=True):
         sides = [
             [Graded(i, answer, {"m": g}) for i, g in zip(items, side.tolist(), strict=True)] for side in (base, tuned)
@@ -45,7 +47,8 @@ def test_what_is_simulated_is_what_a_run_computes(bench, case):
 
 @pytest.mark.parametrize("case", ["labels", "rare_label"])
 def test_what_is_simulated_of_labels_is_what_a_run_computes(bench, case):
-    drawn = getattr(bench, case)(np.random.default_rng(2), 48, -0.1)
+    rng = np.random.default_rng(2)
+    _, drawn = both = [getattr(bench, case)(rng, 48, -0.1) for _ in range(2)]
     items = [Item(f"i{n}", "", "", str(label)) for n, label in enumerate(drawn.wanted)]
     sides = [
         [
@@ -54,7 +57,7 @@ def test_what_is_simulated_of_labels_is_what_a_run_computes(bench, case):
         ]
         for side in (drawn.base, drawn.tuned)
     ]
-    slow, fast = compare(*sides, "macro_f1", macro_f1, 0), bench.score_of_labels(drawn)
+    slow, fast = compare(*sides, "macro_f1", macro_f1, 0), bench.scores_of_labels(both)[1]
     assert fast.ci95 == pytest.approx(slow.ci95, abs=1e-9)
     assert (fast.p_value, fast.base, fast.delta) == pytest.approx((slow.p_value, slow.base, slow.delta))
 
@@ -63,11 +66,18 @@ def test_what_is_simulated_of_labels_is_what_a_run_computes(bench, case):
 @pytest.mark.parametrize("items", [40, 48, 100, 400])
 def test_gates_pass_falsely_in_at_most_6_5_percent(bench, items):
     for name, make, size, bootstrap in bench.CASES:
-        rounds = ROUNDS // 8 if make in (bench.labels, bench.rare_label) else ROUNDS  # as the table has it
-        null = bench.simulate(make, items, 0.0, rounds, size, bootstrap)
-        margin = bench.simulate(make, items, -bench.MARGIN, rounds, size, bootstrap)
+        null = bench.simulate(make, items, 0.0, ROUNDS, size, bootstrap)
+        margin = bench.simulate(make, items, -bench.MARGIN, ROUNDS, size, bootstrap)
         assert null.better <= 0.065, name
         assert margin.non_inferior <= 0.065, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("items", [40, 48, 100, 400])
+@pytest.mark.parametrize("truth", [0.8, 0.9, 0.97])
+def test_a_confident_threshold_passes_falsely_in_at_most_6_5_percent(bench, items, truth):
+    assert bench.confident(items, truth) <= 0.065
+    assert bench.confident_of_scores(items, truth, ROUNDS) <= 0.065
 
 
 @pytest.mark.slow
