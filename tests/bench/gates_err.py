@@ -223,7 +223,7 @@ def scores_of_calibration(one: Calibrated, rounds: int = RESAMPLES) -> tuple[Sco
     def score(whole: list[float], drawn: list[np.ndarray]) -> Score:
         low, high = np.percentile(drawn[1] - drawn[0], _levels(n))
         ends = (float(low), float(high))
-        return Score(n, *whole, whole[1] - whole[0], ends, 1.0, clusters=n, lower_is_better=True)
+        return Score(n, whole[0], whole[1], whole[1] - whole[0], ends, 1.0, clusters=n, lower_is_better=True)
 
     ece = score([float(np.abs(g.sum(axis=0)).sum() / n) for g in gaps],
                 [np.abs(draws @ g).sum(axis=1) / n for g in gaps])  # fmt: skip
