@@ -24,8 +24,7 @@ from tunewright.cli.main import app
 from tunewright.host import Host
 from tunewright.parts import Cap, Facts
 from tunewright.pipeline import rehearse
-from tunewright.pipeline.certificate import Answers, certificate
-from tunewright.pipeline.tasks import evaluate
+from tunewright.pipeline.certificate import NEAR, Answers, certificate
 from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
@@ -279,7 +278,7 @@ def test_a_served_model_is_asked_by_every_option_that_is_listed(host):
     assert ways == list(get_args(options["prompts"].annotation))
     page = " ".join(PAGES["ask-a-served-model"].split())
     assert f"is asked up to {client.TRIES} times" in page
-    assert f"within a {'thousandth' if evaluate.NEAR == 1e-3 else '?'}" in page
+    assert f"within a {'thousandth' if NEAR == 1e-3 else '?'}" in page
 
 
 def test_the_readme_leads_to_each_page():

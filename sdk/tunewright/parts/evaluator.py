@@ -176,11 +176,15 @@ class OfSums:
     score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
     def __call__(self, graded: Sequence[Graded]) -> float:
-        import numpy as np
-
         if not graded:
             raise ZeroDivisionError("a score of no items")
-        sums = np.asarray(self.terms(graded).sum(axis=0), dtype=np.float64).reshape(1, -1)
+        return self.of(self.terms(graded))
+
+    def of(self, terms: Any) -> float:
+        """The score of the items that these rows of `terms` are of."""
+        import numpy as np
+
+        sums = np.asarray(terms.sum(axis=0), dtype=np.float64).reshape(1, -1)  # of a sparse matrix it is a `matrix`
         return float(self.score(sums)[0])
 
 

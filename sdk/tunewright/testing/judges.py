@@ -147,9 +147,8 @@ class EvaluatorExercise(Exercise):
                 same = math.isclose(value, turned, rel_tol=SAME, abs_tol=SAME)
                 report.expect(same, "items-depend-on-order", f"the score `{metric}` depends on the order of the items")
             if isinstance(summary, OfSums):
-                part = graded[::2]
-                sums = summary.terms(graded)[::2].sum(axis=0).reshape(1, -1)
-                same = math.isclose(float(summary.score(sums)[0]), summary(part), rel_tol=SAME, abs_tol=SAME)
+                of_sums = summary.of(summary.terms(graded)[::2])
+                same = math.isclose(of_sums, summary(graded[::2]), rel_tol=SAME, abs_tol=SAME)
                 says = f"the score `{metric}` of a part of the items is not that of their sums: it cannot be resampled"
                 report.expect(same, "bad-contract", says)
             scores[metric] = value
