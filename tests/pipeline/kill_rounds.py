@@ -16,9 +16,13 @@ import traceback
 from functools import partial
 from pathlib import Path
 
+import bitsandbytes  # noqa: F401  each imported before the forks, where it would be imported again and again
+import peft  # noqa: F401
 import torch
-import trl  # noqa: F401  imported before the forks
+from trl import DPOTrainer, SFTTrainer  # noqa: F401  by name: `trl` itself imports nothing yet
+from trl.trainer.kto_trainer import KTOTrainer  # noqa: F401
 
+import tunewright_trl.loop  # noqa: F401
 from tunewright.digest import digest_tree
 from tunewright.pipeline.run import Run
 from tunewright.project import Project
