@@ -159,7 +159,7 @@ def test_each_evaluation_has_its_rows_won_and_lost(page):
 def test_what_is_wider_than_a_phone_is_scrolled_by_keyboard_too(page):
     tags = Tags(page).found
     regions = [attributes for _, attributes in tags if attributes.get("class") == "scroll"]
-    assert len(regions) == 7
+    assert len(regions) == 8
     assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)
     assert len({one["aria-label"] for one in regions}) == len(regions)
     assert [attributes for tag, attributes in tags if tag == "svg" and attributes.get("role") == "img"]
