@@ -41,7 +41,8 @@ def looked(folder, width, scheme, page):
     (folder / "look.html").write_text(LOOK.format(width=width))
     done = subprocess.run(
         [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--allow-file-access-from-files",
             "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000",
             f"--blink-settings=preferredColorScheme={scheme}", "--dump-dom", (folder / "look.html").as_uri(),
         ],
