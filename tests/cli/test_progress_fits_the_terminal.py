@@ -23,6 +23,7 @@ TRAINING = {
     "optimizer_steps": 123_456,
     "loss": 12.3456,
     "tokens_per_second": 123_456.7,
+    "rss_bytes": 1_234_567_890,
 }
 
 
@@ -31,8 +32,6 @@ def clock(monkeypatch):
     """The time as a test sets it."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
-    monkeypatch.setattr(progress, "resident", lambda: 1_234_567_890)
-    monkeypatch.setattr(progress, "held_on_device", lambda: 0)
     return now
 
 
@@ -67,9 +66,8 @@ def test_big_numbers_are_whole_at_80_columns(clock):
     assert said.startswith("train-p")
 
 
-def test_of_a_gpu_its_own_memory_is_told(clock, monkeypatch):
-    monkeypatch.setattr(progress, "held_on_device", lambda: 139_200_000_000)
-    said = line(clock, 80)
+def test_of_a_gpu_its_own_memory_is_told(clock):
+    said = line(clock, 80, device_bytes=139_200_000_000)
     assert len(said) <= 79
     assert said.endswith("left, loss 12.346, 123k tok/s, 139 GB of GPU")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_training_rows_are_counted_by_length_and_answer(page):
     data = everything().data.model_copy(update={"lengths": last.lengths, "classes": last.classes})
     few = everything(stages=(), data=data.model_copy(update={"classes": data.classes[:2]}))
     assert "Answers 2 distinct Answer Rows Share intent_0 5 25 % intent_1 15 75 %" in text_of(render(few))
-    packed = data.lengths.model_copy(update={"over": None, "share_over": None})
+    packed = replace(data.lengths, over=None, share_over=None)
     joined = render(everything(stages=(), data=data.model_copy(update={"lengths": packed, "classes": None})))
     assert "joined and cut into 320 rows of at most 512. Tokens" in text_of(joined)
     assert "distinct" not in joined

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from tunewright.pipeline.meter import held_on_device, resident
-
 EVERY = 10.0  # seconds between two plain lines of one step
 COLUMNS = 80  # of a terminal that does not tell
 NAMED = 16  # columns of a step's name in plain lines
@@ -121,7 +119,8 @@ def _training(event: Mapping[str, Any]) -> str:
     loss, speed = event["loss"], event["tokens_per_second"]
     shown = f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:.3g}"
     told = f"{speed:,.0f}" if speed < 10_000 else f"{speed / 1000:,.0f}k"
-    return f"loss {shown}, {told} tok/s, {_memory(resident(), held_on_device())}"
+    memory = _memory(event.get("rss_bytes", 0), event.get("device_bytes", 0))
+    return f"loss {shown}, {told} tok/s, {memory}"
 
 
 def _memory(resident: int, device: int) -> str:

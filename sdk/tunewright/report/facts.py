@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tunewright.data.statistics import ClassCount, Lengths
 from tunewright.parts.base import Argument
 from tunewright.parts.gate import Score, Verdict
 
@@ -52,37 +53,6 @@ class Source(Fact):
     name: str
     rows: int
     set_aside: int = 0
-
-
-class Bin(Fact):
-    """Rows of `low` to `high` tokens, both included."""
-
-    low: int
-    high: int
-    rows: int
-
-
-class Lengths(Fact):
-    """Lengths of training rows in tokens, before any are packed: half of them are up to `p50`, 95 % up to `p95`.
-
-    `limit` is the trainer's `max_length`. `over` counts rows over it, `share_over` is of 1; None where rows are packed.
-    """
-
-    p50: int
-    p95: int
-    longest: int
-    limit: int
-    over: int | None
-    share_over: float | None
-    bins: tuple[Bin, ...]
-
-
-class ClassCount(Fact):
-    """One answer among few of the training rows; the share is of 1."""
-
-    answer: str
-    rows: int
-    share: float
 
 
 class Data(Fact):

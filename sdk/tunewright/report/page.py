@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunewright.data.statistics import Bin, ClassCount
 from tunewright.parts.gate import AGREEMENT, KL, Score
-from tunewright.report.facts import Bin, ClassCount, Data, LossCurve, MemoryCurve, ReportFacts, Stage
+from tunewright.report.facts import Data, LossCurve, MemoryCurve, ReportFacts, Stage
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
 
 if TYPE_CHECKING:
