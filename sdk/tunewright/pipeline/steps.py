@@ -58,7 +58,7 @@ def steps_of(
     yield from steps.rows(pin)
     made = yield from steps.base()
     for training in resolved.trainings:
-        made = yield from _training(resolved, training, made, device)
+        made = yield from steps.training(training, made)
     forms = yield from steps.forms(made, searched)
     yield from steps.verdict(forms)
 
@@ -76,7 +76,7 @@ class Forms(NamedTuple):
 
 @dataclass(frozen=True)
 class _Steps:
-    """A run in four parts. Each tells the next where its outputs stand."""
+    """A run, part by part. Each tells the next where its outputs stand."""
 
     resolved: Resolved
     about: Mapping[str, Any]
@@ -102,9 +102,8 @@ class _Steps:
         resolved, seed = self.resolved, self.resolved.spec.seed
         yield Step("fetch", Fetch(resolved.source, pin), {})
         learning = {training.name: TrainingRows(training, seed) for training in resolved.trainings}
-        for (
-            training
-        ) in resolved.trainings:  # all are proven before the first is trained on: a merge keeps the tokenizer
+        # the rows of all are proven before the first training: a merge keeps the tokenizer
+        for training in resolved.trainings:
             trainer = training.trainer
             prepare = Prepare(resolved.loader, learning[training.name], trainer.options.max_length, trainer.packs)
             yield Step(training.suffix("prepare"), prepare, {"model": "fetch"})
@@ -125,6 +124,32 @@ class _Steps:
             yield Step("evaluate-base", _evaluate(resolved, self.opener), read, self.device)
         for baseline in resolved.baselines:
             yield Step(evaluated(baseline), _baseline(resolved, self.opener, baseline), read, self.device)
+        return made
+
+    def training(self, training: Training, before: Made) -> Generator[Step, None, Made]:
+        """The steps of one training: what it trains on comes from the stage before."""
+        resolved, device = self.resolved, self.device
+        spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
+        model, parent, given = before.model, {}, None
+        if before.trained and training.adapter == "merge":
+            merge = Merge(self.opener.whole, before.trained.removeprefix("train-"))
+            model = training.suffix("merge")
+            yield Step(model, merge, {"model": before.model, "trained": before.trained})
+        elif before.trained:
+            parent = {"parent": before.trained}
+        else:
+            given = taken_up(adapter).get("parent")
+        made = Made(model, training.suffix("train"))
+        read = {"model": model, "rows": training.suffix("prepare"), **parent}
+        if trainer.refers(spec.seed) is not None:
+            afresh = given is None and not parent
+            on = None if afresh and Cap.NEUTRAL in adapter.offers() else adapter
+            refer = Refer(resolved.loader, resolved.quantizer, on, trainer, spec.model.dtype, spec.seed, given)
+            yield Step(training.suffix("reference"), refer, read, device)
+            read = {**read, "reference": training.suffix("reference")}
+        facts = resolved.facts_for(trainer)
+        train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, facts, given)
+        yield Step(made.trained, train, read, device)
         return made
 
     def forms(self, made: Made, searched: Mapping[str, Sequence[Exporter]]) -> Generator[Step, None, Forms]:
@@ -168,33 +193,6 @@ class _Steps:
         yield Step("report", Report(about, resolved.evaluators), shown)
         packed = {**shown, **forms.exports, **forms.searches, "report": "report"}
         yield Step("package", Package(about, resolved.spec.package, resolved.evaluators, resolved.quantizer), packed)
-
-
-def _training(resolved: Resolved, training: Training, before: Made, device: str) -> Generator[Step, None, Made]:
-    """The steps of one training: what it trains on comes from the stage before."""
-    spec, trainer, adapter = resolved.spec, training.trainer, resolved.adapter
-    model, parent, given = before.model, {}, None
-    if before.trained and training.adapter == "merge":
-        opener = Opener(resolved.loader, resolved.engine, resolved.quantizer, adapter, spec.model.dtype)
-        merge = Merge(opener.whole, before.trained.removeprefix("train-"))
-        model = training.suffix("merge")
-        yield Step(model, merge, {"model": before.model, "trained": before.trained})
-    elif before.trained:
-        parent = {"parent": before.trained}
-    else:
-        given = taken_up(adapter).get("parent")
-    made = Made(model, training.suffix("train"))
-    read = {"model": model, "rows": training.suffix("prepare"), **parent}
-    if trainer.refers(spec.seed) is not None:
-        afresh = given is None and not parent
-        on = None if afresh and Cap.NEUTRAL in adapter.offers() else adapter
-        refer = Refer(resolved.loader, resolved.quantizer, on, trainer, spec.model.dtype, spec.seed, given)
-        yield Step(training.suffix("reference"), refer, read, device)
-        read = {**read, "reference": training.suffix("reference")}
-    facts = resolved.facts_for(trainer)
-    train = Train(resolved.loader, resolved.quantizer, adapter, trainer, spec.model.dtype, spec.seed, facts, given)
-    yield Step(made.trained, train, read, device)
-    return made
 
 
 def _gates_on(resolved: Resolved, form: str) -> list[Gate]:
