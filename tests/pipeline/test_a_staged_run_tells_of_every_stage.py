@@ -88,6 +88,9 @@ def test_the_manifest_tells_of_every_stage(fake_spec, fake_host, chosen):
     assert [one["what"] for one in task["substituted"]] == ["optimizer"]
     assert (taste["best_step"], taste["validation"], taste["substituted"]) == (None, [], [])
     assert not {"losses", "mask"} & task.keys()
+    # no answer of a row, and no memory of this machine: two runs of a spec hand over the same
+    documented = {"name", "trainer", "rows", "tokens", "supervised", "sources", "steps", "first_loss", "last_loss"}
+    assert task.keys() == documented | {"validation", "validation_rows", "best_step", "substituted"}
 
 
 def test_the_only_training_of_a_run_is_told_without_a_stage(fake_spec, fake_host):

@@ -21,13 +21,17 @@ from tunewright.pipeline.tasks.parity import GOLDEN, PARITY
 from tunewright.pipeline.tasks.report import PAGE
 from tunewright.pipeline.tasks.search import form_of, searches
 from tunewright.pipeline.tasks.train import OUTCOME
-from tunewright.pipeline.trainings import parent, totals, trainings
+from tunewright.pipeline.trainings import COUNTED, parent, totals, trainings
 from tunewright.spec.dump import dump
 from tunewright.spec.model import Package as PackageSpec
 from tunewright.store import disk
 from tunewright.store.publish import Artifact
 
 REFUSED, BASE, FORMS = "refused.json", "base", "forms"
+HANDED_OVER = (
+    "name", "trainer", *COUNTED, "sources", "steps", "validation", "validation_rows", "best_step", "substituted",
+)  # fmt: skip
+"""What the manifest has of each training as it was told; a report tells more."""
 TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -146,11 +150,11 @@ class Package(Task):
 
 
 def _handed_over(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What a package tells of a training: of its losses the first and the last, for the report draws them, and no
-    text of its rows."""
+    """What a package tells of a training: of its losses the first and the last, for the report draws them, no text of
+    its rows, and nothing that only this machine has."""
     losses = [loss for _, loss in training["losses"]]
     ends = {"first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None}
-    return {**{name: value for name, value in training.items() if name not in ("losses", "mask")}, **ends}
+    return {**{name: training[name] for name in HANDED_OVER}, **ends}
 
 
 def _certificate(certified: Artifact) -> str:
