@@ -7,7 +7,7 @@ BASE := build/base
 GPTQ := build/gptq
 TABLES := tests/realdata/test_a_real_set_for_each_domain.py::test_base_against_tuned_and_the_majority_beside_them
 
-.PHONY: quickstart test slow browser engines gptq quantized realdata realdata-tables realdata-short \
+.PHONY: quickstart test slow browser engines gptq quantized realdata realdata-forms realdata-tables realdata-short \
 	lint format reference bench bench-suites profile memory clean
 
 quickstart: $(READY)  ## adapt, measure and package the embedded example
@@ -30,6 +30,10 @@ gptq: $(GPTQ)/.ready  ## GPTQ and AWQ, in an environment of their own: gptqmodel
 
 realdata: $(READY)  ## real public data, where its folder is there: minutes a test
 	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata --deselect $(TABLES) --timeout 1800 tests
+
+realdata-forms: $(GPTQ)/.ready  ## an adapter of real rows in every form, certified: a quarter of an hour
+	$(GPTQ)/bin/tunewright engines install llama-cpp
+	TEST_THREADS=2 $(GPTQ)/bin/python -m pytest -m engines -s tests/realdata/test_every_form_is_certified.py
 
 realdata-tables: $(READY)  ## base against tuned on a real set of each domain: hours on two cores
 	TEST_THREADS=2 $(BIN)/python -m pytest -m realdata -s $(TABLES)

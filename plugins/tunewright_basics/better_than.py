@@ -9,8 +9,6 @@ from pydantic import Field
 from tunewright.parts.gate import Score
 from tunewright_basics.against import BASE, AgainstGate, AgainstOptions, Baseline, score_name
 
-CHANCE = 0.05
-
 
 class BetterThanOptions(AgainstOptions):
     """Options of a gate on what must be gained."""
@@ -46,4 +44,4 @@ class BetterThan(AgainstGate[BetterThanOptions]):
         return f"{self.options.metric} is better than {self.options.baseline}{by}"
 
     def holds(self, score: Score, worst: float) -> bool:
-        return worst > self.options.at_least and score.p_value <= CHANCE
+        return worst > self.options.at_least and score.beyond_chance

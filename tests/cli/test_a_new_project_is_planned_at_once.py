@@ -28,7 +28,7 @@ def test_that_of_a_domain_plans_suites_and_gates_on_what_they_show(tmp_path):
     one = Project.from_spec(tmp_path / "desk/desk.yaml", host=Host())
     planned = one.plan()
     assert {name: shown.whole.items > 2 for name, shown in planned.visible.items()} == {
-        "heldout": True, "support": True, "general": True,
+        "heldout": True, "support": True, "support-choice": True, "general": True,
     }  # fmt: skip
     assert planned.repeats == ()
     gates = [gate.kind for gate in planned.resolved.gates]

@@ -36,6 +36,25 @@ def test_scores_stand_with_their_intervals(made):
     assert "| heldout.exact\\_match | 100 | 0.000 | 0.910 | +0.910 | +0.850 to +0.960 | < 0.001 |" in model_card(made)
 
 
+def test_of_several_scores_the_card_has_what_their_number_leaves_of_each(made):
+    assert "p Holm" not in model_card(made), "of one score it is p itself"
+    gain = made.scores["heldout.exact_match"]
+    biased = replace(gain, compare_by="brier")
+    lines = model_card(
+        replace(
+            made,
+            scores={
+                "a": replace(gain, p_value=0.03, p_adjusted=0.06),
+                "b": replace(gain, p_adjusted=2e-20),
+                "c": biased,
+            },
+        )
+    ).splitlines()
+    assert "| score | items | base | tuned | difference | 95 % interval | p | p Holm |" in lines
+    assert any(line.startswith("| a |") and line.endswith("| 0.030 | 0.060 |") for line in lines)
+    assert any(line.startswith("| c |") and line.endswith("| biased: see brier |  |  |") for line in lines)
+
+
 def test_the_code_loads_the_quantized_base_and_the_adapter(made):
     code = code_of(model_card(made))
     ast.parse(code)

@@ -12,6 +12,7 @@ from rich.text import Text
 from tunewright.cli.progress import clock
 from tunewright.parts.gate import AGREEMENT, KL
 from tunewright.pipeline.answers import notable
+from tunewright.stats.holm import is_family
 from tunewright.stats.visible import FEWEST_WINS
 
 
@@ -85,7 +86,7 @@ def foretold_lines(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _scores(scores: Mapping[str, Any], against: str = "base") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
-    several = len(scores) > 1 and any(score.get("p_adjusted") is not None for score in scores.values())
+    several = is_family(score.get("p_adjusted") for score in scores.values())
     short = against if len(against) <= 8 else "it"
     for name in ("rows", short, "tuned", "change", "95 % interval", "p", *(["p Holm"] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)

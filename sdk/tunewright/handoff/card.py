@@ -13,6 +13,7 @@ from typing import Any
 
 from tunewright.handoff.contents import PackageContents
 from tunewright.parts.gate import Score
+from tunewright.stats.holm import is_family
 
 _MARKS = re.compile(r"([\\`*_\[\]|~]|^[#+=-])")
 
@@ -84,19 +85,36 @@ def _lead(contents: PackageContents) -> str:
 def _scores(contents: PackageContents) -> Iterator[str]:
     if not contents.scores:
         return
-    rows = [(escaped(name), *_figures(score)) for name, score in sorted(contents.scores.items())]
-    yield from _table(["score", "items", "base", "tuned", "difference", "95 % interval", "p"], rows)
+    adjusted = [score.p_adjusted for score in contents.scores.values()]
+    several = is_family(adjusted)
+    rows = [
+        (escaped(name), *_figures(score), *([_chance(score.p_adjusted)] if several else []))
+        for name, score in sorted(contents.scores.items())
+    ]
+    head = ["score", "items", "base", "tuned", "difference", "95 % interval", "p", *(["p Holm"] if several else [])]
+    yield from _table(head, rows)
     yield ""
     yield "Base and tuned answered the same items; interval and p-value are of the paired difference."
+    if several:
+        count = len(adjusted) - adjusted.count(None)
+        yield (
+            f"p Holm is adjusted for {count} scores: read it when you look for anything that improved, and p for the "
+            "one score that you named beforehand."
+        )
 
 
 def _figures(score: Score) -> tuple[str, ...]:
     figures = (f"{score.n:,}", f"{score.base:.3f}", f"{score.tuned:.3f}", f"{score.delta:+.3f}")
     if score.compare_by is not None:
         return (*figures, f"biased: see {escaped(score.compare_by)}", "")
-    p_value = "< 0.001" if score.p_value < 0.001 else f"{score.p_value:.3f}"
     interval = " to ".join(f"{bound:+.3f}" for bound in score.ci95)
-    return (*figures, interval, p_value)
+    return (*figures, interval, _chance(score.p_value))
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _gates(contents: PackageContents) -> Iterator[str]:

@@ -47,6 +47,8 @@ from tunewright.parts.base import Backend, O, Options
 AGREEMENT, KL = "agreement", "kl"
 """What the certificate of an exported form measures besides the evaluations: the share of the trained form's answer
 tokens that it gives too, and how far its distribution of the next token is from the trained form's, in nats."""
+CHANCE = 0.05
+"""The p-value up to which a difference is read as one, wherever Tunewright reads it."""
 
 
 def form_score(form: str, measure: str) -> str:
@@ -96,6 +98,12 @@ class Score:
     clusters: int = 0
     lower_is_better: bool = False
     compare_by: str | None = None
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the difference may be read at all: by the test, for the interval of a few items may leave out 0 by
+        chance, and of a score that is not biased."""
+        return self.p_value <= CHANCE and self.compare_by is None
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from tunewright.stats.paired import compare, compare_all
 LOSS = 0.02
 """Two points: what a form may lose of a score whose best is 1; of a larger one, or one that is better when it is
 smaller, two percent."""
-CHANCE = 0.05
-"""A difference whose p-value is at least this is taken for chance."""
 NEAR = 1e-3
 """Relative, and absolute: what a server's batches may change in the score of a given text."""
 ENDED = "ended"
@@ -220,7 +218,7 @@ def _unended(trained: Answers, form: Answers, seed: int) -> Iterator[str]:
         return
     for what, before, after in _answered(trained, form):
         score = compare(_ending(before), _ending(after), ENDED, mean_of(ENDED), seed)
-        if score.delta < 0 and score.p_value < CHANCE:
+        if score.delta < 0 and score.beyond_chance:
             theirs, run_on = (sum(not _ends(one.answer) for one in side) for side in (before, after))
             yield (
                 f"{run_on} of {score.n} answers to {what} run on to the limit, and {theirs} of the trained form's "
@@ -259,7 +257,7 @@ def _lost(metrics: Sequence[Metric]) -> Iterator[str]:
         less = score.lower_is_better
         room = LOSS * (abs(score.base) if less else max(1.0, abs(score.base)))
         worse = score.delta if less else -score.delta
-        if worse > room + 1e-9 and score.p_value < CHANCE and score.compare_by is None:
+        if worse > room + 1e-9 and score.beyond_chance:
             low, high = score.ci95
             yield (
                 f"{name} falls behind: {score.tuned:.3f} where the trained form has {score.base:.3f} on {score.n} rows "

@@ -14,9 +14,10 @@ from tunewright.errors import BadInput, Refused, TunewrightError, WorkFailed
 from tunewright.parts import Backend, Engine, Evaluator, Quantizer
 from tunewright.parts.engine import Completion, Continuation, Likeliest
 from tunewright.parts.evaluator import Graded, TestRow, serves
+from tunewright.parts.gate import CHANCE
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.apart import Apart, apart, form_of, plain
-from tunewright.pipeline.certificate import CHANCE, LOSS, Answers, certificate, unmeasured
+from tunewright.pipeline.certificate import LOSS, Answers, certificate, unmeasured
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context

@@ -21,8 +21,6 @@ MUCH = 0.25
 """Share of the gain that examples alone must bring to be called much of it."""
 MOST_TASKS = 8
 """Uninformative tasks of one evaluation that have a sentence each; those of more share one."""
-CHANCE = 0.05
-"""The p-value up to which chance is not what explains a difference."""
 ACCURACY = "accuracy"
 """What an evaluation that lets the model choose among given answers calls the share of right ones."""
 
@@ -148,17 +146,11 @@ def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
 
 
 def _better(score: Score) -> bool:
-    return _beyond_chance(score) and _gained(score)
+    return score.beyond_chance and _gained(score)
 
 
 def _worse(score: Score) -> bool:
-    return _beyond_chance(score) and _lost(score)
-
-
-def _beyond_chance(score: Score) -> bool:
-    """Whether a difference may be read at all: by the test, for the interval of a few items may leave out 0 by chance,
-    and of a score that is not biased."""
-    return score.p_value <= CHANCE and score.compare_by is None
+    return score.beyond_chance and _lost(score)
 
 
 def _gained(score: Score) -> bool:

@@ -15,6 +15,7 @@ from tunewright.data.statistics import Bin, ClassCount
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import Data, LossCurve, MemoryCurve, ReportFacts, Stage
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
+from tunewright.stats.holm import is_family
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -118,9 +119,7 @@ def _environment() -> Environment:
 
 
 def _are_adjusted(scores: Mapping[str, Score]) -> bool:
-    """Whether Holm's p says anything of them that p does not."""
-    compared = [score for score in scores.values() if score.compare_by is None]
-    return len(compared) > 1 and all(score.p_adjusted is not None for score in compared)
+    return is_family(score.p_adjusted for score in scores.values())
 
 
 def _harmless(given: Any) -> Any:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tunewright.parts.gate import Score
+
+
+def is_family(ps: Iterable[float | None]) -> bool:
+    """Whether the scores with these `p_adjusted` are several that are compared, so that it differs from the p alone."""
+    return sum(p is not None for p in ps) > 1
 
 
 def adjusted(family: Mapping[str, Score]) -> dict[str, Score]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunewright.parts.gate import CHANCE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHANCE = 0.05
 FEWEST_WINS = 6
 """So many items won and none lost: 2 / 2^6 = 0.031; of five the p-value is 0.063, which is no finding."""
 DISCORDANCE, POWER = 0.2, 0.8
