@@ -1,9 +1,10 @@
 """How much memory a merge takes beyond what importing its libraries takes, on a random base in many files.
 
-python tests/bench/merge_memory.py [--gigabytes N] [--shards N] [--method lora|dora] [--dtype fp32] [--folder DIR]
+python tests/bench/merge_memory.py [--gigabytes N] [--shards N] [--method lora|dora] [--dtype fp32]
+    [--quantizer nf4] [--folder DIR]
 
 At most the largest file and 500 MB more, however large the base is. A process of its own merges, and tells the most
-memory that it held; another only imports.
+memory that it held; another only imports. Over a quantizer it is merged into the weights that this leaves.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def make_base(folder: Path, gigabytes: float, shards: int) -> Path:
     return folder
 
 
-def backends(method: str) -> tuple[Any, Any]:
+def backends(method: str, quantizer: str = "none") -> tuple[Any, Any]:
     """(what merges, the adapter's method), its libraries imported."""
     import peft  # noqa: F401
     import torch  # noqa: F401
@@ -64,7 +65,7 @@ def backends(method: str) -> tuple[Any, Any]:
     loader = host.make("loader", {"kind": "transformers"})
     loader.device()
     adapter = host.make("adapter", {"kind": "lora", "r": 16, "alpha": 32, "dora": method == "dora"})
-    return Whole(loader, host.make("quantizer", {"kind": "none"}), adapter, "bf16", identity_of), adapter
+    return Whole(loader, host.make("quantizer", {"kind": quantizer}), adapter, "bf16", identity_of), adapter
 
 
 def make_adapter(base: Path, out: Path, method: str) -> None:
@@ -86,11 +87,11 @@ def make_adapter(base: Path, out: Path, method: str) -> None:
     adapter.save(wrapped, out)
 
 
-def merge(base: Path, saved: Path, out: Path, method: str, dtype: str) -> None:
+def merge(base: Path, saved: Path, out: Path, method: str, dtype: str, quantizer: str) -> None:
     """Merge, and print the bytes that this process held before and at most, and the seconds."""
-    whole, _ = backends(method)
+    whole, _ = backends(method, quantizer)
     before, start = peak(), time.perf_counter()
-    whole.write(base, whole.identify(base), saved, out, dtype)
+    whole.write(base, whole.identify(base), saved, out, dtype, whole.trained_on)
     print(json.dumps({"baseline": before, "peak": peak(), "seconds": time.perf_counter() - start}))
 
 
@@ -99,12 +100,14 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def measure(folder: Path, gigabytes: float, shards: int, method: str, dtype: str) -> dict[str, float]:
+def measure(
+    folder: Path, gigabytes: float, shards: int, method: str, dtype: str, quantizer: str = "none"
+) -> dict[str, float]:
     """Bytes: `baseline`, `shard` (the largest file), `peak`, `size`; and `seconds`. All in processes of their own."""
     base, saved, out = folder / "base", folder / "saved", folder / "out"
     _apart("make", str(base), str(saved), method, str(gigabytes), str(shards))
     out.mkdir()
-    found: dict[str, float] = json.loads(_apart("merge", str(base), str(saved), str(out), method, dtype))
+    found: dict[str, float] = json.loads(_apart("merge", str(base), str(saved), str(out), method, dtype, quantizer))
     sizes = [path.stat().st_size for path in base.glob("*.safetensors")]
     return {**found, "shard": max(sizes), "size": sum(sizes)}
 
@@ -116,13 +119,14 @@ def _apart(*words: str) -> str:
 
 def main(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        found = measure(Path(folder), given.gigabytes, given.shards, given.method, given.dtype)
+        found = measure(Path(folder), given.gigabytes, given.shards, given.method, given.dtype, given.quantizer)
     beyond = found["peak"] - found["baseline"]
     allowed = found["shard"] + ALLOWED
     for name, value in (("base", found["size"]), ("largest file", found["shard"]), ("imports", found["baseline"]),
                         ("peak", found["peak"]), ("beyond the imports", beyond)):  # fmt: skip
         print(f"{name:<24} {value / 1e6:7.0f} MB")
-    print(f"{'allowed':<24} {allowed / 1e6:7.0f} MB   {given.method}, to {given.dtype}, {found['seconds']:.0f} s")
+    what = f"{given.method} on {given.quantizer}, to {given.dtype}, {found['seconds']:.0f} s"
+    print(f"{'allowed':<24} {allowed / 1e6:7.0f} MB   {what}")
     return 0 if beyond <= allowed else 1
 
 
@@ -138,5 +142,6 @@ if __name__ == "__main__":
         arguments.add_argument("--shards", type=int, default=8, help="files of the base (default: 8)")
         arguments.add_argument("--method", choices=("lora", "dora"), default="lora")
         arguments.add_argument("--dtype", choices=("bf16", "fp16", "fp32"), default="bf16")
+        arguments.add_argument("--quantizer", choices=("none", "nf4", "fp4", "int8"), default="none")
         arguments.add_argument("--folder", help="where the base is written, and taken away again")
         sys.exit(main(arguments.parse_args()))

@@ -5,8 +5,8 @@ python tests/bench/quantized.py BASE TEXTS [--texts N] [--rows N] [--kinds KINDâ
 BASE is a model folder, TEXTS PubMedQA's `ori_pqal.json`; its first N abstracts are read, 512 tokens of each at most.
 Prints a line of Markdown for each quantizer: perplexity asked as an evaluation asks, and as a training sees it, and the
 CPU seconds that its base took to make. What stays unquantized counts as bf16, and is multiplied in fp32, which every
-CPU is quick at. What is calibrated is so by N other abstracts, 200 tokens of each; without the extra `gptq`, name the
-other kinds.
+CPU is quick at; one line multiplies in bf16 all the same. What is calibrated is so by N other abstracts, 200 tokens of
+each; without the extra `gptq`, name the other kinds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tunewright.parts.whole import copy_beside
 
 KINDS: dict[str, dict[str, Any]] = {
     "`none`": {"kind": "none"},
+    "`none`, in bf16": {"kind": "none"},
     "`int8`": {"kind": "int8"},
     "`{kind: int8, threshold: 0}`": {"kind": "int8", "threshold": 0.0},
     "`{kind: nf4, double_quant: false}`": {"kind": "nf4", "double_quant": False},
@@ -74,9 +75,8 @@ def lines(base: Path, abstracts: list[str], others: list[str], kinds: list[str])
             folder, seconds = packed(base, host.make("quantizer", raw), rows, Path(made))
             size = held(loader.model(folder, host.make("quantizer", raw), "bf16", "infer"))
             quantizer = host.make("quantizer", {**raw, "compute_dtype": "fp32"} if "4" in raw["kind"] else raw)
-            asked, seen = (
-                perplexity(loader.model(folder, quantizer, "fp32", use), texts) for use in ("infer", "train")
-            )
+            dtype = "bf16" if "bf16" in name else "fp32"
+            asked, seen = (perplexity(loader.model(folder, quantizer, dtype, use), texts) for use in ("infer", "train"))
         yield f"| {name} | {size / 1e6:.0f} MB | {asked:.2f} | {seen:.2f} | {seconds or 'â€“'} |"
 
 

@@ -11,7 +11,9 @@ from realdata.runs import HERE, marks, run
 from tunewright_llamacpp.engine import LlamaCpp, LlamaCppOptions
 
 SPEC = HERE / "banking77.yaml"
-FORMS = "exports=[{kind: merged, dtype: fp32}, {kind: gguf, type: f16}, {kind: gptq}, {kind: awq}]"
+FP32 = ["model.dtype=fp32", "quantization.compute_dtype=fp32"]
+FORMS = """exports=[{kind: merged}, {kind: merged, name: merged-original, into: original}, {kind: gguf, type: f16},
+{kind: gptq}, {kind: awq}]"""
 LACKING = LlamaCpp(LlamaCppOptions()).lacking()
 pytestmark = [
     pytest.mark.slow,
@@ -24,14 +26,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
-    summary = run(SPEC, tmp_path_factory.mktemp("forms"), FORMS)
+    summary = run(SPEC, tmp_path_factory.mktemp("forms"), *FP32, FORMS)
     for name, form in summary["parity"].items():
         print(name, json.dumps({key: form[key] for key in form if key != "scores"}))
     return summary["parity"]
 
 
 def test_what_only_changes_the_files_changes_no_answer(certified):
-    assert set(certified) == {"adapter", "merged", "gguf", "gptq", "awq"}
+    assert set(certified) == {"adapter", "merged", "merged-original", "gguf", "gptq", "awq"}
     assert certified["adapter"]["agreement"] == 1.0
     assert certified["merged"]["agreement"] >= 0.99
     assert certified["gguf"]["agreement"] >= 0.99, "llama.cpp answers otherwise than was trained"
