@@ -18,6 +18,7 @@ from tunewright.spec.model import Spec
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
+PAGES = pages()
 HOST = first_party_host()
 BACKENDS = {key: HOST.backend(*key.split("/")) for key in sorted(HOST.table)}
 HOOKS = sorted(name for name in vars(Hooks) if name.startswith("tunewright_"))
@@ -43,13 +44,13 @@ def models(model):
                 yield from models(inner)
 
 
-@pytest.mark.parametrize("name", sorted(pages()))
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_is_what_the_code_says_now(name):
-    assert text(name) == pages()[name], "run `make reference`"
+    assert text(name) == PAGES[name], "run `make reference`"
 
 
 def test_nothing_else_lies_there():
-    assert sorted(path.name for path in REFERENCE.iterdir()) == sorted(pages())
+    assert sorted(path.name for path in REFERENCE.iterdir()) == sorted(PAGES)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -103,7 +104,7 @@ def test_each_flag_of_a_command_is_on_its_page(command):
     assert flags == set(re.findall(r"^- `(--[a-z-]+)", found, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", sorted(pages()))
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_is_readable_as_it_stands(name):
     prose = re.sub(r"^```.*?^```", "", text(name), flags=re.MULTILINE | re.DOTALL)
     long = [line for line in prose.splitlines() if len(line) > 100 and " " in line.strip()]
