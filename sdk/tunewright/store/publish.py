@@ -3,6 +3,7 @@
 store/<step>-<key>/          a committed output with its manifest.json
 store/.stage-<step>-<key>/   one being written
 store/.work/<step>-<key>/    scratch of the libraries, kept until the step commits
+store/.work/rehearse-*/      scratch of a rehearsal, which the next one never reads
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tunewright.digest import canonical_json, digest_file
 from tunewright.errors import Refused
@@ -58,7 +60,9 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what killed runs left half done; called by the one writer of the root."""
-        for left in (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*")):
+        work = self.folder / ".work"
+        halves = (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*"))
+        for left in (*halves, *work.glob("rehearse-*"), *work.glob(".gone-*")):
             disk.remove(left)
 
     def scratch(self, step: str, key: str, about: Mapping[str, Any]) -> Path:
@@ -66,6 +70,15 @@ class Store:
         folder = self.folder / ".work" / f"{step}-{key[:16]}"
         disk.make_folder(folder)
         disk.replace(folder / ABOUT, canonical_json(about))
+        return folder
+
+    def rehearsal(self, step: str) -> Path:
+        """A new, empty folder to rehearse a step in, for the caller to remove.
+
+        No two have one name: where a rehearsal was killed, its training may still be writing into the one before.
+        """
+        folder = self.folder / ".work" / f"rehearse-{step}-{uuid4().hex[:16]}"
+        disk.make_folder(folder)
         return folder
 
     def unfinished(self, step: str, key: str, about: Mapping[str, Any]) -> list[str]:
