@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -85,17 +86,47 @@ def test_a_run_that_is_stopped_between_steps_says_so_and_keeps_what_is_done(fake
     assert (again["prepare"], again["train"], again["package"]) == ("cached", "cached", "done")
 
 
+def stop_after(step):
+    def stop(event):
+        if event["event"] == "train" and event["optimizer_step"] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
 def stopped(project, root, *steps):
     """Run, and be told to stop once after each of these optimizer steps: each time a checkpoint is committed there."""
     for step in steps:
-
-        def stop(event, step=step):
-            if event["event"] == "train" and event["optimizer_step"] == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
         with pytest.raises(Interrupted):
-            project.run(root, stop)
+            project.run(root, stop_after(step))
     return sorted((root / "store/.work").glob("train-*/checkpoints/step-*"))
+
+
+def test_a_checkpoints_number_of_threads_is_its_trainings_alone(fake_spec, fake_host, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    import tunewright_fakes
+
+    project, own, later = Project(fake_spec, (), fake_host), torch.get_num_threads(), []
+    stopped(project, tmp_path / "root", 2)
+    take_up = tunewright_fakes.FakeTrainer.take_up
+
+    def pinning(self, job):
+        torch.set_num_threads(own + 1)
+        return take_up(self, job)
+
+    def hear(event):
+        if event["event"] == "step" and event["status"] == "started":
+            later.append((event["step"], torch.get_num_threads()))
+
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "take_up", pinning)
+    with pytest.raises(Interrupted):
+        project.run(tmp_path / "root", stop_after(4))
+    assert torch.get_num_threads() == own
+    run = Path(project.run(tmp_path / "root", hear).summary["run_dir"])
+    assert ("evaluate-tuned", own) in later
+    assert {threads for _, threads in later} == {own}
+    told = json.loads((run / "steps/train/outcome.json").read_text())
+    assert told["machine"]["threads"] == own + 1, "what the weights were trained on"
 
 
 def test_a_torn_checkpoint_is_named_to_the_user_and_the_one_before_is_used(fake_spec, fakes, fake_host, monkeypatch):

@@ -62,6 +62,23 @@ def test_dropout_draws_the_same_numbers(train):
     same(whole, train(model=adapted(dropout=0.3), epochs=2, resume=True))
 
 
+def test_it_goes_on_with_the_number_of_threads_that_it_had(train, monkeypatch):
+    """With another number the sums of a matrix product are added up in another order."""
+    whole = train(epochs=2)
+    train(epochs=2, stop_after=2)
+    torch.set_num_threads(2)
+    counts, trained_on = [], watching.Watch.trained_on
+
+    def spy(self, rows, loss):
+        counts.append(torch.get_num_threads())
+        trained_on(self, rows, loss)
+
+    monkeypatch.setattr(watching.Watch, "trained_on", spy)
+    resumed = train(epochs=2, resume=True)
+    assert counts == [1] * (whole.outcome.steps - 2)
+    same(whole, resumed)
+
+
 def test_a_training_may_be_interrupted_again_and_again(train):
     whole = train(epochs=3)
     for _ in range(4):
