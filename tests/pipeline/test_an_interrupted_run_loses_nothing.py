@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,39 @@ def test_an_interrupted_training_of_another_spec_is_left_with_the_difference(
     assert left.is_dir()
     again = typed("run", "client.yaml", "--out", "root", *BLOCKED)
     assert "goes on from its checkpoint after step 2" in again.stderr, "what was changed back is taken up"
+
+
+def test_asked_twice_the_command_ends_at_once_and_the_next_one_goes_on(fake_spec, fakes, fake_host, monkeypatch):
+    import tunewright_fakes
+
+    monkeypatch.chdir(fake_spec.parent)
+    spec = fake_spec.read_text().replace("trainer: {kind: fake,", "trainer: {kind: commits, checkpoint_every: 2,")
+    fake_spec.write_text(spec)
+    command = ["run", "client.yaml", *BLOCKED, "--out"]
+    learn = tunewright_fakes.FakeCommitting.learn
+
+    def long_third_step(self, job, row):
+        if row is job.train[2]:
+            time.sleep(30)  # where the second signal is not heard, a checkpoint follows
+        learn(self, job, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tunewright_fakes.FakeCommitting, "learn", long_third_step)
+        with begun(*command, "root") as (process, heard):
+            while not list(Path("root/store/.work").glob("train-*/checkpoints/step-00000002")):
+                time.sleep(0.01)
+            os.kill(process, signal.SIGINT)
+            assert any("once more stops at once" in line for line in heard)
+            os.kill(process, signal.SIGINT)
+            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    (left,) = Path("root/store/.work").glob("train-*/checkpoints/*")
+    assert left.name == "step-00000002", "what was committed, and nothing after it"
+    again = typed(*command, "root")
+    assert again.returncode == 0, again.stderr
+    assert "goes on from its checkpoint after step 2" in again.stderr
+    assert typed(*command, "whole").returncode == 0
+    one, other = (Path(root, "latest/steps/train/trained/adapter_model.safetensors") for root in ("root", "whole"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def warnings(root):
