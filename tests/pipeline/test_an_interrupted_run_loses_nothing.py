@@ -160,25 +160,30 @@ def test_where_every_checkpoint_is_torn_the_command_names_them_and_deletes_nothi
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "more", "said"),
     [
-        (("--set", "trainer.learning_rate=0.25"), "trainer.learning_rate (0.5, now 0.25)"),
-        (("--set", "data.train.0.limit=5"), "inputs.rows ("),
+        (("--set", "trainer.learning_rate=0.25"), "", "trainer.learning_rate (0.5, now 0.25)"),
+        (("--set", "data.train.0.limit=5"), "", "inputs.rows.data_source.limit (None, now 5)"),
+        ((), "the lamp is dark,repair\n", "inputs.rows.sources.train.0 train.csv ("),
     ],
-    ids=["options", "rows"],
+    ids=["options", "rows", "file"],
 )
 def test_an_interrupted_training_of_another_spec_is_left_with_the_difference(
-    fake_spec, fakes, fake_host, monkeypatch, change, said
+    fake_spec, fakes, fake_host, monkeypatch, change, more, said
 ):
     monkeypatch.chdir(fake_spec.parent)
     (left,) = stopped(Project(fake_spec, (), fake_host), fake_spec.parent / "root", 2)
+    rows = Path("train.csv").read_text()
+    Path("train.csv").write_text(rows + more)
     done = typed("run", "client.yaml", "--out", "root", *change, *BLOCKED)
     assert done.returncode == 0, done.stderr
     seen = " ".join(done.stderr.split())
     assert f"warning: an interrupted `train` (at step 2) is not taken up: it differs in {said}" in seen
     assert "goes on from its checkpoint" not in seen
     assert [why for why in warnings(fake_spec.parent / "root") if said in why]
+    assert "inputs.model" not in seen, "what did not change is not named"
     assert left.is_dir()
+    Path("train.csv").write_text(rows)
     again = typed("run", "client.yaml", "--out", "root", *BLOCKED)
     assert "goes on from its checkpoint after step 2" in again.stderr, "what was changed back is taken up"
 

@@ -87,7 +87,7 @@ class Store:
         for other in sorted((self.folder / ".work").glob(f"{step}-{'[0-9a-f]' * 16}")):
             if other.name != f"{step}-{key[:16]}" and any((other / CHECKPOINTS).glob("step-*")):
                 at = max(int(folder.name.removeprefix("step-")) for folder in (other / CHECKPOINTS).glob("step-*"))
-                differs = _differing(_read_about(other), about) or "a library, a plugin or the step before it"
+                differs = _unlike(_read_about(other), about) or "a library, a plugin or the step before it"
                 found.append(f"an interrupted `{step}` (at step {at}) is not taken up: it differs in {differs}")
         return found
 
@@ -114,6 +114,33 @@ def _read_about(folder: Path) -> Any:
         return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def _unlike(was: Any, now: Mapping[str, Any]) -> str:
+    """In what two records of `about` differ; inputs by what stands `behind` them, where both tell, else by their keys.
+
+    One whose own record shows nothing differs by what it reads, which is another input that shows it.
+    """
+    was = was if isinstance(was, Mapping) else {}
+    keys, keys_now = _part(was, "inputs"), _part(now, "inputs")
+    behind, behind_now = _part(was, "behind"), _part(now, "behind")
+    changed = [port for port in sorted({*keys, *keys_now}) if keys.get(port) != keys_now.get(port)]
+    told = [
+        _differing(behind[port], behind_now[port], f"inputs.{port}")
+        for port in changed
+        if port in behind and port in behind_now
+    ]
+    if not any(told):
+        told = [_differing(keys.get(port), keys_now.get(port), f"inputs.{port}") for port in changed]
+    return ", ".join(filter(None, [*told, _differing(_part(was, ""), _part(now, ""))]))
+
+
+def _part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a record has under `name`; without one, all but its inputs."""
+    if name:
+        found = about.get(name)
+        return found if isinstance(found, Mapping) else {}
+    return {what: value for what, value in about.items() if what not in ("behind", "inputs")}
 
 
 def _differing(was: Any, now: Any, place: str = "") -> str:
