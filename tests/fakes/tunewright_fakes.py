@@ -37,6 +37,7 @@ from tunewright.parts import (
     Quantizer,
     SpecPath,
     To,
+    Tracker,
     Trainer,
 )
 from tunewright.parts.adapter import AdapterOptions
@@ -49,6 +50,7 @@ from tunewright.parts.gate import GateOptions, Verdict
 from tunewright.parts.model_source import Pin
 from tunewright.parts.prompt_format import Example
 from tunewright.parts.quantizer import stored
+from tunewright.parts.tracker import Tracking
 from tunewright.parts.trainer import Reference, TrainerOptions, TrainOutcome
 
 STOP = "\x03"
@@ -559,12 +561,47 @@ class FakeMadeExporter(Exporter):
         return Form(trained.engine, attach=False, dtype=trained.dtype, quantizer={"kind": "made", "rows": 1})
 
 
+class FakeTrackerOptions(Options):
+    kind: str = "fake"
+    path: Annotated[SpecPath, Field(description="A file that gets a line for each call.")]
+    fail: Annotated[bool, Field(description="It breaks where it is given a step.")] = False
+
+
+class FakeTracker(Tracker):
+    """Writes down what it is called with."""
+
+    kind, Options = "fake", FakeTrackerOptions
+    reads = frozenset({"path", "fail"})
+
+    def open(self, about):
+        shown = FakeTracking(self.options)
+        shown.write({"name": about.name, "stage": about.stage, "arguments": dict(about.arguments)})
+        return shown
+
+
+class FakeTracking(Tracking):
+    def __init__(self, options):
+        self.options = options
+
+    def log(self, step, values):
+        if self.options.fail:
+            raise WorkFailed("the server said no")
+        self.write({"step": step, **values})
+
+    def close(self):
+        self.write("closed")
+
+    def write(self, line):
+        with self.options.path.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 @hookimpl
 def tunewright_backends() -> dict[str, Any]:
     fakes = {
         "model_source": FakeSource, "loader": FakeLoader, "engine": FakeEngine, "quantizer": FakeQuantizer,
         "adapter": FakeAdapter, "data_source": FakeRows, "prompt_format": FakeFormat, "trainer": FakeTrainer,
-        "evaluator": FakeEvaluator, "gate": FakeGate,
+        "evaluator": FakeEvaluator, "gate": FakeGate, "tracker": FakeTracker,
     }  # fmt: skip
     table = {f"{part}/fake": f"tunewright_fakes:{fake.__name__}" for part, fake in fakes.items()}
     # the trained form is always exported, by the exporter of that name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -63,6 +65,31 @@ def test_stages_that_cannot_be_rehearsed_yet_are_named_with_what_to_run(rehearse
     done = rehearse("")
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["train-task", "train-taste"]
     assert done.stdout.count("all equal") == 2
+
+
+@pytest.mark.parametrize("at", ["killed", "taken up"])
+def test_a_rehearsal_that_was_killed_has_no_say_in_the_next(fake_spec, fake_host, at):
+    root, left = fake_spec.parent / "root", []
+    project = Project(fake_spec, ["trainer={kind: commits}"], fake_host)
+
+    def die(event):
+        if event.get("what") == f"rehearsing: {at}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def look(event):
+        if event.get("what") == "rehearsing: in one go":
+            left.append([path.name for folder in root.glob("store/.work/*rehearse*") for path in folder.iterdir()])
+
+    child = os.fork()
+    if child == 0:
+        project.rehearse_resume(root, die)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert list(root.glob("store/.work/rehearse-train-*/whole/checkpoints/step-00000004")), "nothing stale to meet"
+    (rehearsed,) = project.rehearse_resume(root, look).rehearsed
+    assert (rehearsed.resumed_from, rehearsed.steps, rehearsed.differ) == (2, 4, ())
+    assert left == [[]], "it begins in an empty folder"
+    assert not list(root.glob("store/.work/*rehearse*"))
 
 
 SPEC = """\

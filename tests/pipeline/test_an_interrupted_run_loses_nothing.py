@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -85,17 +87,47 @@ def test_a_run_that_is_stopped_between_steps_says_so_and_keeps_what_is_done(fake
     assert (again["prepare"], again["train"], again["package"]) == ("cached", "cached", "done")
 
 
+def stop_after(step):
+    def stop(event):
+        if event["event"] == "train" and event["optimizer_step"] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
 def stopped(project, root, *steps):
     """Run, and be told to stop once after each of these optimizer steps: each time a checkpoint is committed there."""
     for step in steps:
-
-        def stop(event, step=step):
-            if event["event"] == "train" and event["optimizer_step"] == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
         with pytest.raises(Interrupted):
-            project.run(root, stop)
+            project.run(root, stop_after(step))
     return sorted((root / "store/.work").glob("train-*/checkpoints/step-*"))
+
+
+def test_a_checkpoints_number_of_threads_is_its_trainings_alone(fake_spec, fake_host, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    import tunewright_fakes
+
+    project, own, later = Project(fake_spec, (), fake_host), torch.get_num_threads(), []
+    stopped(project, tmp_path / "root", 2)
+    take_up = tunewright_fakes.FakeTrainer.take_up
+
+    def pinning(self, job):
+        torch.set_num_threads(own + 1)
+        return take_up(self, job)
+
+    def hear(event):
+        if event["event"] == "step" and event["status"] == "started":
+            later.append((event["step"], torch.get_num_threads()))
+
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "take_up", pinning)
+    with pytest.raises(Interrupted):
+        project.run(tmp_path / "root", stop_after(4))
+    assert torch.get_num_threads() == own
+    run = Path(project.run(tmp_path / "root", hear).summary["run_dir"])
+    assert ("evaluate-tuned", own) in later
+    assert {threads for _, threads in later} == {own}
+    told = json.loads((run / "steps/train/outcome.json").read_text())
+    assert told["machine"]["threads"] == own + 1, "what the weights were trained on"
 
 
 def test_a_torn_checkpoint_is_named_to_the_user_and_the_one_before_is_used(fake_spec, fakes, fake_host, monkeypatch):
@@ -128,27 +160,65 @@ def test_where_every_checkpoint_is_torn_the_command_names_them_and_deletes_nothi
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "more", "said"),
     [
-        (("--set", "trainer.learning_rate=0.25"), "trainer.learning_rate (0.5, now 0.25)"),
-        (("--set", "data.train.0.limit=5"), "inputs.rows ("),
+        (("--set", "trainer.learning_rate=0.25"), "", "trainer.learning_rate (0.5, now 0.25)"),
+        (("--set", "data.train.0.limit=5"), "", "inputs.rows.data_source.limit (None, now 5)"),
+        ((), "the lamp is dark,repair\n", "inputs.rows.sources.train.0 train.csv ("),
     ],
-    ids=["options", "rows"],
+    ids=["options", "rows", "file"],
 )
 def test_an_interrupted_training_of_another_spec_is_left_with_the_difference(
-    fake_spec, fakes, fake_host, monkeypatch, change, said
+    fake_spec, fakes, fake_host, monkeypatch, change, more, said
 ):
     monkeypatch.chdir(fake_spec.parent)
     (left,) = stopped(Project(fake_spec, (), fake_host), fake_spec.parent / "root", 2)
+    rows = Path("train.csv").read_text()
+    Path("train.csv").write_text(rows + more)
     done = typed("run", "client.yaml", "--out", "root", *change, *BLOCKED)
     assert done.returncode == 0, done.stderr
     seen = " ".join(done.stderr.split())
     assert f"warning: an interrupted `train` (at step 2) is not taken up: it differs in {said}" in seen
     assert "goes on from its checkpoint" not in seen
     assert [why for why in warnings(fake_spec.parent / "root") if said in why]
+    assert "inputs.model" not in seen, "what did not change is not named"
     assert left.is_dir()
+    Path("train.csv").write_text(rows)
     again = typed("run", "client.yaml", "--out", "root", *BLOCKED)
     assert "goes on from its checkpoint after step 2" in again.stderr, "what was changed back is taken up"
+
+
+def test_asked_twice_the_command_ends_at_once_and_the_next_one_goes_on(fake_spec, fakes, fake_host, monkeypatch):
+    import tunewright_fakes
+
+    monkeypatch.chdir(fake_spec.parent)
+    spec = fake_spec.read_text().replace("trainer: {kind: fake,", "trainer: {kind: commits, checkpoint_every: 2,")
+    fake_spec.write_text(spec)
+    command = ["run", "client.yaml", *BLOCKED, "--out"]
+    learn = tunewright_fakes.FakeCommitting.learn
+
+    def long_third_step(self, job, row):
+        if row is job.train[2]:
+            time.sleep(30)  # where the second signal is not heard, a checkpoint follows
+        learn(self, job, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tunewright_fakes.FakeCommitting, "learn", long_third_step)
+        with begun(*command, "root") as (process, heard):
+            while not list(Path("root/store/.work").glob("train-*/checkpoints/step-00000002")):
+                time.sleep(0.01)
+            os.kill(process, signal.SIGINT)
+            assert any("once more stops at once" in line for line in heard)
+            os.kill(process, signal.SIGINT)
+            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    (left,) = Path("root/store/.work").glob("train-*/checkpoints/*")
+    assert left.name == "step-00000002", "what was committed, and nothing after it"
+    again = typed(*command, "root")
+    assert again.returncode == 0, again.stderr
+    assert "goes on from its checkpoint after step 2" in again.stderr
+    assert typed(*command, "whole").returncode == 0
+    one, other = (Path(root, "latest/steps/train/trained/adapter_model.safetensors") for root in ("root", "whole"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def warnings(root):

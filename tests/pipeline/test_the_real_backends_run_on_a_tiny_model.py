@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tiny import tiny_model
 from tunewright.pipeline.run import Run
 from tunewright.project import Project
+from typed import typed
 
 SPEC = """\
 apiVersion: tunewright/v1
@@ -92,6 +94,29 @@ def test_the_adapters_are_of_the_weights_type_and_only_they_are_trained(made):
         assert len(list(file.keys())) == 2 * 2 * 7  # A and B, two layers, seven projections
     outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
     assert 0 < outcome["trainable"] < outcome["total"]
+
+
+def test_parameters_and_bytes_that_are_told_are_those_of_the_files(made):
+    from safetensors import safe_open
+
+    def parameters(file):
+        with safe_open(file, "pt") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+
+    _, folder, summary = made
+    saved = Path(summary["run_dir"]) / "steps/train/trained"
+    trainable = parameters(saved / "adapter_model.safetensors")
+    total = parameters(folder / "base/model.safetensors") + trainable
+    size = sum((saved / name).stat().st_size for name in ("adapter_model.safetensors", "adapter_config.json"))
+    assert summary["trained"] == {"trainable": trainable, "total": total, "bytes": size}
+    assert (trainable, total) == (8_192, 102_720)
+    line = f"trained  8,192 of 102,720 parameters (8 %), {size / 1e6:,.1f} MB saved"
+    assert line in typed("show", summary["run_dir"]).stdout.splitlines()
+    card = (Path(summary["artifacts"]["package"]) / "MODEL_CARD.md").read_text()
+    assert "of 8,192 trained parameters (7.98% of 102,720)" in card
+    page = Path(summary["artifacts"]["report"]).read_text()
+    assert "adapter of 8,192 parameters (" in page
+    assert "model’s 102,720)" in page
 
 
 def test_a_merged_model_is_asked_in_a_fresh_process_and_told_apart(made):

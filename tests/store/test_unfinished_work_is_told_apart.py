@@ -28,6 +28,34 @@ def test_the_difference_is_named(store):
     )
 
 
+def behind(**changed):
+    found = {"rows": {"sources": {"train.0 train.csv": "1" * 64}}, "model": {"settings": {"name": "base-a"}}, **changed}
+    return {**ABOUT, "inputs": {port: f"{made}" for port, made in found.items()}, "behind": found}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"rows": {"sources": {"train.0 train.csv": "2" * 64}}},
+         "inputs.rows.sources.train.0 train.csv (11111111…, now 22222222…)"),
+        ({"model": {"settings": {"name": "base-b"}}}, "inputs.model.settings.name (base-a, now base-b)"),
+    ],
+)  # fmt: skip
+def test_of_an_input_the_file_or_option_is_named(tmp_path, changed, said):
+    made, now = Store(tmp_path), behind(**changed)
+    (made.scratch("train", OTHER, behind()) / "checkpoints/step-00000010").mkdir(parents=True)
+    # other rows are made of another base: the base is what has changed
+    now["inputs"] = {port: f"other {key}" for port, key in now["inputs"].items()}
+    (found,) = made.unfinished("train", KEY, now)
+    assert found.endswith(f"it differs in {said}")
+
+
+def test_an_input_that_an_earlier_version_recorded_is_told_by_its_key(store):
+    now = {**ABOUT, "inputs": {"rows": "d" * 64}, "behind": {"rows": {"sources": {"train.0 train.csv": "1" * 64}}}}
+    (found,) = store.unfinished("train", KEY, now)
+    assert found.endswith("it differs in inputs.rows (cccccccc…, now dddddddd…)")
+
+
 def test_what_the_record_cannot_show_is_said_as_such(store):
     (said,) = store.unfinished("train", KEY, ABOUT)
     assert "a library, a plugin or the step before it" in said

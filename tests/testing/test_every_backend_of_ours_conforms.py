@@ -258,7 +258,11 @@ FAKES = sorted(target.partition(":")[2] for target in kit_sound.fakes.tunewright
 def test_a_fake_conforms(name, fakes, tmp_path):
     backend = getattr(kit_sound.fakes, name)
     (tmp_path / "rows.csv").write_text(ROWS["rows.csv"])
-    given = {"FakeRows": {"path": tmp_path / "rows.csv"}, "FakeGate": {"at_least": 0.5}}
+    given = {
+        "FakeRows": {"path": tmp_path / "rows.csv"},
+        "FakeGate": {"at_least": 0.5},
+        "FakeTracker": {"path": tmp_path / "log"},
+    }
     options = given.get(name, {})
     sample = {"world": kit_sound.world(fakes=True)} if backend.part in kit_sound.HAVE_A_WORLD else {}
     check(backend, options, folder=tmp_path / "kit", **sample)

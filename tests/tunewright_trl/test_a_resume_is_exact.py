@@ -7,6 +7,7 @@ import torch
 from tiny_training import ROWS, adapted, llama
 
 from tunewright.errors import Refused
+from tunewright_trl import watch as watching
 
 
 def same(one, two):
@@ -61,6 +62,23 @@ def test_dropout_draws_the_same_numbers(train):
     same(whole, train(model=adapted(dropout=0.3), epochs=2, resume=True))
 
 
+def test_it_goes_on_with_the_number_of_threads_that_it_had(train, monkeypatch):
+    """With another number the sums of a matrix product are added up in another order."""
+    whole = train(epochs=2)
+    train(epochs=2, stop_after=2)
+    torch.set_num_threads(2)
+    counts, trained_on = [], watching.Watch.trained_on
+
+    def spy(self, rows, loss):
+        counts.append(torch.get_num_threads())
+        trained_on(self, rows, loss)
+
+    monkeypatch.setattr(watching.Watch, "trained_on", spy)
+    resumed = train(epochs=2, resume=True)
+    assert counts == [1] * (whole.outcome.steps - 2)
+    same(whole, resumed)
+
+
 def test_a_training_may_be_interrupted_again_and_again(train):
     whole = train(epochs=3)
     for _ in range(4):
@@ -86,6 +104,35 @@ def test_checkpoints_are_committed_as_often_as_asked(train):
     trained = train(epochs=3, checkpoint_every=2)
     committed = [event["optimizer_step"] for event in trained.events if event["event"] == "checkpoint"]
     assert committed == [2, 4, 6, 8]  # the ninth is the last: what was trained is kept by the run itself
+
+
+class Clock:
+    """The watch's time, in which every optimizer step takes half a minute: it is asked where one begins and ends."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def perf_counter(self):
+        self.now += 15.0
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"checkpoint_minutes": 1}, [2, 4, 6, 8]),
+        ({"checkpoint_minutes": 2}, [4, 8]),
+        ({"checkpoint_minutes": 1, "checkpoint_every": 3}, [2, 3, 5, 6, 8]),  # the minutes count from the last one
+        ({}, []),
+    ],
+)
+def test_a_checkpoint_is_committed_when_the_last_one_is_so_many_minutes_old(train, monkeypatch, options, expected):
+    monkeypatch.setattr(watching, "time", Clock())
+    trained = train(epochs=3, **options)
+    assert [event["optimizer_step"] for event in trained.events if event["event"] == "checkpoint"] == expected
 
 
 def test_a_checkpoint_of_another_model_is_refused(train):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from tiny_training import VOCABULARY, adapted, llama, token_rows, what_is_read
 
 from tunewright.digest import digest_json
@@ -173,10 +175,25 @@ def test_rows_without_a_supervised_token_are_refused(train: Any, rows: list[Toke
         train(rows=rows)
 
 
-def test_weights_that_changed_and_reach_no_logit_are_refused(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunewright_trl import watch
+def test_weights_that_changed_and_reach_no_logit_are_refused(train: Any) -> None:
+    """Adapters that are on while the model is trained, and off where it is asked."""
+    model = adapted()
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, given, out: out if layer.training else layer.base_layer(*given))
+    before = copy.deepcopy({name: p for name, p in model.named_parameters() if p.requires_grad})
+    with pytest.raises(WorkFailed, match=r"changed in 3 steps .* logits along these rows are what they were") as caught:
+        train(model=model)
+    assert "reaches the model's output" in caught.value.fix
+    assert not same(before, {name: p for name, p in model.named_parameters() if p.requires_grad})
+    layers[-1]._forward_hooks.clear()  # one of them that is asked is enough
+    train(model=model)
 
-    state_of = watch.state_of
-    monkeypatch.setattr(watch, "state_of", lambda model, rows: state_of(model, rows)._replace(logits="as before"))
-    with pytest.raises(WorkFailed, match="logits along these rows are what they were"):
-        train()
+
+def test_adapters_on_a_path_that_ends_in_zeros_are_refused(train: Any) -> None:
+    base = llama()
+    for layer in base.model.layers:
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["up_proj"], task_type="CAUSAL_LM"))
+    with pytest.raises(WorkFailed, match="no gradient reached a trained weight"):
+        train(model=model)

@@ -8,6 +8,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ def machine(device: str) -> dict[str, str | int]:
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else 1
     return {"cores": cores, "cpu": cpu, "threads": threads, "device": device}
+
+
+@contextlib.contextmanager
+def same_threads() -> Iterator[None]:
+    """Leave torch's number of threads as it was: a training that is taken up goes on with its checkpoint's."""
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch is not None and torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 class Meter:

@@ -29,6 +29,7 @@ from tunewright.pipeline.since import said
 from tunewright.pipeline.step import Step
 from tunewright.pipeline.steps import steps_of
 from tunewright.pipeline.tasks.prepare import FACTS
+from tunewright.pipeline.tasks.train import Train
 from tunewright.pipeline.variants import refuse_unknown, searched
 from tunewright.pipeline.visible import Shown, shown_by
 from tunewright.resolve import Resolved, once_pinned
@@ -60,6 +61,17 @@ class Plan:
     def key(self) -> str:
         """Digest of all steps' keys: two plans with equal keys do the same."""
         return digest_json(dict(self.keys))
+
+    def about(self, step: Step) -> dict[str, Any]:
+        """What stands behind a step's key; of a training, also `behind` each of its inputs, so that a person is told
+        which file or option has changed."""
+        about = step.about(self.keys)
+        if not isinstance(step.task, Train):
+            return about
+        read = {one.name: one.about(self.keys) for one in self.steps if one.name in step.inputs.values()}
+        behind = {port: {what: value for what, value in read[name].items() if what != "inputs"}
+                  for port, name in step.inputs.items()}  # fmt: skip
+        return {**about, "behind": behind}
 
     def hits(self, store: Store) -> dict[str, Artifact]:
         """The steps whose output is there already."""

@@ -90,7 +90,7 @@ def rehearse(plan: Plan, store: Store, spec: Path, how: Mapping[str, Any], liste
         if lacking:
             left_out.append(_left_out(step.name, lacking, spec))
             continue
-        folder = store.scratch(f"rehearse-{step.name}", plan.keys[step.name], {})
+        folder = store.rehearsal(step.name)
         try:
             found.append(_rehearse(step, plan.keys[step.name], folder, [spec, store.folder.parent, how], listener))
         finally:

@@ -185,7 +185,7 @@ class Run:
         events.emit(step.name, {"event": "step", "status": "started"})
         meter, foreseen = Meter(), sum(one.resident for one in self.plan.foresee(done, step.name))
         out = self.store.stage(step.name, key)
-        about = step.about(self.plan.keys)
+        about = self.plan.about(step)
         others = self.store.unfinished(step.name, key, about)
         context = Context(
             scratch=self.store.scratch(step.name, key, about),

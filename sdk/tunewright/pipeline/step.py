@@ -93,8 +93,17 @@ class Step:
     @final
     def about(self, upstream: Mapping[str, str]) -> dict[str, Any]:
         """What stands behind the key, as a person can compare it: two keys differ where two of these do."""
-        parts = {part.part: part.settings() for part in self.task.parts()}
-        return {**self._own(), **parts, "inputs": self._upstream(upstream)}
+        return {**self._own(), **self._parts(), "inputs": self._upstream(upstream)}
+
+    def _parts(self) -> dict[str, Any]:
+        """The settings of its backends by part; of several of one part, by their place."""
+        found: dict[str, list[Any]] = {}
+        for part in self.task.parts():
+            found.setdefault(part.part, []).append(part.settings())
+        return {
+            name: each[0] if len(each) == 1 else {str(place): one for place, one in enumerate(each)}
+            for name, each in found.items()
+        }
 
     def _own(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,7 @@
 store/<step>-<key>/          a committed output with its manifest.json
 store/.stage-<step>-<key>/   one being written
 store/.work/<step>-<key>/    scratch of the libraries, kept until the step commits
+store/.work/rehearse-*/      scratch of a rehearsal, which the next one never reads
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tunewright.digest import canonical_json, digest_file
 from tunewright.errors import Refused
@@ -58,7 +60,9 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what killed runs left half done; called by the one writer of the root."""
-        for left in (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*")):
+        work = self.folder / ".work"
+        halves = (*self.folder.glob(".stage-*"), *self.folder.glob(".gone-*"))
+        for left in (*halves, *work.glob("rehearse-*"), *work.glob(".gone-*")):
             disk.remove(left)
 
     def scratch(self, step: str, key: str, about: Mapping[str, Any]) -> Path:
@@ -68,13 +72,22 @@ class Store:
         disk.replace(folder / ABOUT, canonical_json(about))
         return folder
 
+    def rehearsal(self, step: str) -> Path:
+        """A new, empty folder to rehearse a step in, for the caller to remove.
+
+        No two have one name: where a rehearsal was killed, its training may still be writing into the one before.
+        """
+        folder = self.folder / ".work" / f"rehearse-{step}-{uuid4().hex[:16]}"
+        disk.make_folder(folder)
+        return folder
+
     def unfinished(self, step: str, key: str, about: Mapping[str, Any]) -> list[str]:
         """What an interrupted run left of this step under other keys, and in what each differs, a sentence each."""
         found = []
         for other in sorted((self.folder / ".work").glob(f"{step}-{'[0-9a-f]' * 16}")):
             if other.name != f"{step}-{key[:16]}" and any((other / CHECKPOINTS).glob("step-*")):
                 at = max(int(folder.name.removeprefix("step-")) for folder in (other / CHECKPOINTS).glob("step-*"))
-                differs = _differing(_read_about(other), about) or "a library, a plugin or the step before it"
+                differs = _unlike(_read_about(other), about) or "a library, a plugin or the step before it"
                 found.append(f"an interrupted `{step}` (at step {at}) is not taken up: it differs in {differs}")
         return found
 
@@ -101,6 +114,33 @@ def _read_about(folder: Path) -> Any:
         return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def _unlike(was: Any, now: Mapping[str, Any]) -> str:
+    """In what two records of `about` differ; inputs by what stands `behind` them, where both tell, else by their keys.
+
+    One whose own record shows nothing differs by what it reads, which is another input that shows it.
+    """
+    was = was if isinstance(was, Mapping) else {}
+    keys, keys_now = _part(was, "inputs"), _part(now, "inputs")
+    behind, behind_now = _part(was, "behind"), _part(now, "behind")
+    changed = [port for port in sorted({*keys, *keys_now}) if keys.get(port) != keys_now.get(port)]
+    told = [
+        _differing(behind[port], behind_now[port], f"inputs.{port}")
+        for port in changed
+        if port in behind and port in behind_now
+    ]
+    if not any(told):
+        told = [_differing(keys.get(port), keys_now.get(port), f"inputs.{port}") for port in changed]
+    return ", ".join(filter(None, [*told, _differing(_part(was, ""), _part(now, ""))]))
+
+
+def _part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a record has under `name`; without one, all but its inputs."""
+    if name:
+        found = about.get(name)
+        return found if isinstance(found, Mapping) else {}
+    return {what: value for what, value in about.items() if what not in ("behind", "inputs")}
 
 
 def _differing(was: Any, now: Any, place: str = "") -> str:

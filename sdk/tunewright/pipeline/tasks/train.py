@@ -16,7 +16,7 @@ from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob, TrainOutcome
 from tunewright.pipeline import referred
 from tunewright.pipeline.along import Along
-from tunewright.pipeline.meter import machine
+from tunewright.pipeline.meter import machine, same_threads
 from tunewright.pipeline.saved import Saved
 from tunewright.pipeline.step import Context, Task
 from tunewright.pipeline.tasks.fetch import RECORD, base_folder
@@ -139,7 +139,6 @@ class Train(Begins):
             disk.replace(context.scratch / RESUMED, canonical_json([*_resumed(context.scratch), resume.step]))
         along = Along(context.scratch, context.emit, 0 if resume is None else resume.step)
         job = self.begin(self.adapter, parent, inputs, context)
-        before = self.adapter.digest(job.model)
         job = job._replace(
             derived=self.derived,
             decided=self.decided,
@@ -149,6 +148,20 @@ class Train(Begins):
             commit=_both(along.keep, checkpoints.commit),
             stopping=context.interrupts.stopping,
         )
+        with same_threads():
+            outcome, digest = self._train(job, out, context)
+        del job
+        gc.collect()
+        return {
+            "steps": outcome.steps,
+            "digest": digest,
+            "resumed_from": _resumed(context.scratch),
+            "memory": along.told(),
+        }
+
+    def _train(self, job: TrainJob, out: Path, context: Context) -> tuple[TrainOutcome, str]:
+        """Train, save what was trained and write down what came of it; gives its digest as well."""
+        before = self.adapter.digest(job.model)
         with context.interrupts.held():
             outcome = self.trainer.train(job)
         if outcome.stopped:
@@ -159,15 +172,8 @@ class Train(Begins):
             raise WorkFailed("training changed no weight", fix="check the learning rate and what is trainable")
         disk.make_folder(out / TRAINED)
         self.adapter.save(job.model, out / TRAINED)
-        self._tell(outcome, job, digest, out)
-        del job
-        gc.collect()
-        return {
-            "steps": outcome.steps,
-            "digest": digest,
-            "resumed_from": _resumed(context.scratch),
-            "memory": along.told(),
-        }
+        self._tell(outcome, job, digest, out)  # with the number of threads that it was trained on
+        return outcome, digest
 
     def _tell(self, outcome: TrainOutcome, job: TrainJob, digest: str, out: Path) -> None:
         """Write down what came of the training."""
