@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from listed import rows_of
+from listed import rows_of, same_in
 
 from tunewright.data.same import Sameness
 from tunewright.data.splits import part, take_out
@@ -17,8 +17,8 @@ fractions = st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.8, 0.95])
 seeds = st.integers(0, 9)
 
 
-EVERY = Sameness(frozenset({"v", "text", "at", "c", "customer", "day", "x", "y"}))
-TEXT = Sameness(frozenset({"text"}))
+EVERY = same_in("v", "text", "at", "c", "customer", "day", "x", "y")
+TEXT = same_in("text")
 
 
 def split(fraction, **way):
@@ -103,7 +103,7 @@ def test_by_fraction_all_rows_of_a_text_are_taken_whatever_their_ids():
 @pytest.mark.parametrize("way", [{"group": "at"}, {"time": "at"}])
 def test_a_column_that_is_read_and_split_by_makes_no_row_another(way):
     rows = rows_of([{"text": "same", "at": n} for n in range(4)] + [{"text": "other", "at": 9}])
-    read = Sameness(frozenset({"text", "at"}))
+    read = same_in("text", "at")
     for seed in range(8):
         try:
             kept, taken, _ = take_out(rows, split(0.4, **way), seed, read)
@@ -242,15 +242,45 @@ def test_a_side_that_would_be_empty_is_refused_and_the_split_named(rows, way, sa
 
 
 def test_equality_is_of_the_columns_read_and_not_of_their_order_place_or_company():
-    xy = Sameness(frozenset({"x", "y"}))
+    xy = same_in("x", "y")
     a, b = rows_of([{"x": 1, "y": [1, {"z": "é"}], "id": 1}, {"y": [1, {"z": "é"}], "x": 1, "id": 2}])
     assert xy.of(a) == xy.of(b) != xy.of(rows_of([{"x": "1", "y": [1, {"z": "é"}]}])[0])
     assert xy.of(a) != xy.of(rows_of([{"x": 1}])[0])
     assert xy.repeats([b, b, *rows_of([{"x": 2}])], xy.known([a])) == [b, b]
 
 
+# a plain example of the first two columns, a preference of all: rows are one that either format reads alike
+PAIRS = Sameness((*same_in("text", "queue").formats, *same_in("text", "queue", "other").formats))
+
+
+@reproducible
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 9)), min_size=2), fractions, seeds)
+def test_rows_that_any_format_reads_alike_stay_on_one_side(values, fraction, seed):
+    assume(len({value[:2] for value in values}) > 1)
+    rows = rows_of([dict(zip(("text", "queue", "other"), value, strict=True)) for value in values])
+    kept, taken, dropped = take_out(rows, split(fraction), seed, PAIRS)
+    read = [{(row.fields["text"], row.fields["queue"]) for row in side} for side in (kept, taken)]
+    assert all(read) and not read[0] & read[1] and not dropped
+
+
+def test_what_is_one_by_way_of_a_third_row_stays_together_and_in_order():
+    same = Sameness((*same_in("x").formats, *same_in("y").formats))
+    rows = rows_of([{"x": x, "y": y} for x, y in [(1, 1), (9, 9), (2, 2), (3, 2), (2, 1), (3, 8), (7, 9), (6, 5)]])
+    assert same.together(rows) == [[0, 2, 3, 4, 5], [1, 6], [7]]
+    assert not same.equals(rows[0], same.known(rows[2:4]))  # but directly it is not
+    assert same.equals(rows[4], same.known(rows[2:4]))
+    crossed = rows_of([{"x": 1, "y": 2}, {"x": 2, "y": 1}])  # what one format reads is not what another does
+    assert same.together(crossed) == [[0], [1]]
+
+
+def test_a_long_chain_of_equal_rows_takes_no_time():
+    same = Sameness((*same_in("x").formats, *same_in("y").formats), known_digests={})
+    rows = rows_of([{"x": n // 2, "y": (n + 1) // 2} for n in reversed(range(5000))])
+    assert same.together(rows) == [list(range(5000))]
+
+
 def test_a_field_that_cannot_be_compared_is_named_with_its_row():
     rows = rows_of([{"x": float("nan")}])
     with pytest.raises(BadInput, match="listed:1: a field cannot be compared"):
-        Sameness(frozenset({"x"})).known(rows)
-    assert Sameness(frozenset({"y"})).known(rows)  # nobody reads it
+        same_in("x").known(rows)
+    assert same_in("y").known(rows)  # nobody reads it

@@ -108,7 +108,7 @@ def _parted(rows: Sequence[Row], out: Set[int], split: Split, same: Sameness) ->
     known = alike.known(kept)
     found = Taken(kept, [], [])
     for place in sorted(out):
-        (found.dropped if alike.of(rows[place]) in known else found.taken).append(rows[place])
+        (found.dropped if alike.equals(rows[place], known) else found.taken).append(rows[place])
     if not found.taken:
         by = f"the {len(out)} rows to be taken out by `{split.group or split.time}`"
         raise BadInput(
@@ -126,9 +126,11 @@ def _all_one(rows: Sequence[Row], column: str | None) -> str:
 
 def _together(rows: Sequence[Row], column: str | None, same: Sameness) -> list[list[int]]:
     """Places of rows that may not be parted, each list in order: those of one group, or equal rows."""
+    if column is None:
+        return same.together(rows)
     found: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        found.setdefault(same.of(row) if column is None else _group(row, column), []).append(place)
+        found.setdefault(_group(row, column), []).append(place)
     return list(found.values())
 
 
