@@ -1,4 +1,4 @@
-"""When two rows are one. What no format reads tells no rows apart: whoever learnt one of them knows the other."""
+"""When two rows are one: the same is learnt of both, whatever else their files hold and however they write it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Any, NamedTuple
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts import PromptFormat
-from tunewright.parts.data_source import Row
+from tunewright.parts.base import Json
+from tunewright.parts.data_source import Row, reads
 from tunewright.spec.model import Split
 
-Known = dict[tuple[int, frozenset[str], int], tuple[PromptFormat, Mapping[str, Any], str]]
+Known = dict[tuple[int, frozenset[str], int], tuple[PromptFormat, Mapping[str, Any], str | None]]
 """What was worked out of rows, by the format, the columns left out and the row's fields, in place; format and fields
 are kept with it, so that no other can take their place in memory."""
 
 
+CANNOT = (BadInput, LookupError, TypeError, ValueError, AttributeError)
+"""What a format raises at a row that it was not made for: of another source, or with a stand-in for a value."""
+STAND_IN = "0"  # of a column that is left out: a text, a number, and in most formats a value like any other
+
+
 class Sameness(NamedTuple):
-    """Rows are one where any of these formats reads the same from both; other columns, as a running number, do not
-    count.
+    """Rows are one of which these formats make an example in common: a csv's text `5` and a jsonl's number 5 where they
+    become the same text. What no format reads, as a running number, does not count.
 
     The formats are those by which the rows are learnt. A preference and a plain example may be made of the same rows:
     two that differ in the worse answer alone are two pairs, and one example that the other training learns.
@@ -36,11 +42,12 @@ class Sameness(NamedTuple):
         return self._replace(without=self.without.union(filter(None, by)))
 
     def of(self, row: Row) -> tuple[str, ...]:
-        """What each format reads, as a digest: rows are one that share any.
+        """What each format makes of the row, as a digest: rows are one that share any. Of a row of which a format makes
+        nothing there is none of it: one that is learnt so is refused by its name when it is prepared.
 
-        Raises `BadInput` where a field holds what JSON cannot.
+        Raises `BadInput` where it makes what JSON cannot hold.
         """
-        return tuple(f"{place} {self._found(form, row)}" for place, form in enumerate(self.formats))
+        return tuple(digest for form in self.formats if (digest := self._found(form, row)) is not None)
 
     def known(self, rows: Iterable[Row]) -> frozenset[str]:
         """What to hold other rows against, see `equals`."""
@@ -73,19 +80,36 @@ class Sameness(NamedTuple):
             found.setdefault(first(place), []).append(place)
         return list(found.values())
 
-    def _found(self, form: PromptFormat, row: Row) -> str:
+    def _found(self, form: PromptFormat, row: Row) -> str | None:
+        left_out = self.without.intersection(form.columns())
         if self.known_digests is None:
-            return self._digest(form, row)
-        place = (id(form), self.without, id(row.fields))  # a copy's fields are the row's own
+            return self._digest(form, row, left_out)
+        place = (id(form), left_out, id(row.fields))  # a copy's fields are the row's own
         if place not in self.known_digests:
-            self.known_digests[place] = (form, row.fields, self._digest(form, row))
+            self.known_digests[place] = (form, row.fields, self._digest(form, row, left_out))
         return self.known_digests[place][2]
 
-    def _digest(self, form: PromptFormat, row: Row) -> str:
-        columns = form.columns().keys() - self.without
+    def _digest(self, form: PromptFormat, row: Row, left_out: frozenset[str]) -> str | None:
+        made = _made(form, {**row.fields, **dict.fromkeys(left_out, STAND_IN)} if left_out else row.fields)
+        if made is None and left_out and _made(form, row.fields):  # nothing can stand in, as for a conversation
+            made = [written(row.fields.get(column)) for column in sorted(form.columns().keys() - left_out)]
         try:
-            return digest_json({column: value for column, value in row.fields.items() if column in columns})
+            return None if made is None else digest_json(made)
         except (TypeError, ValueError) as error:
             raise BadInput(
                 f"{row.origin}: a field cannot be compared: {error}", fix="mend the row: fields hold what JSON can hold"
             ) from error
+
+
+def _made(form: PromptFormat, fields: Mapping[str, Any]) -> list[Any] | None:
+    """The example as plain data; None where there is none."""
+    try:
+        example = form.example(fields)
+    except CANNOT:
+        return None
+    return [type(example).__name__, *example]
+
+
+def written(value: Json) -> str:
+    """A value, whatever its source: a csv's text `7` and a jsonl's number 7 are one customer."""
+    return digest_json(value) if isinstance(value, (list, dict)) else reads(value)

@@ -18,11 +18,11 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tunewright.data.same import Sameness
+from tunewright.data.same import Sameness, written
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts.base import Json
-from tunewright.parts.data_source import Row, reads
+from tunewright.parts.data_source import Row
 from tunewright.spec.model import Split
 
 T = TypeVar("T")
@@ -130,14 +130,8 @@ def _together(rows: Sequence[Row], column: str | None, same: Sameness) -> list[l
         return same.together(rows)
     found: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        found.setdefault(_group(row, column), []).append(place)
+        found.setdefault(written(_value(row, column)), []).append(place)
     return list(found.values())
-
-
-def _group(row: Row, column: str) -> str:
-    value = _value(row, column)
-    # a csv's text "7" and a jsonl's number 7 are one customer
-    return digest_json(value) if isinstance(value, (list, dict)) else reads(value)
 
 
 def _value(row: Row, column: str) -> Json:
