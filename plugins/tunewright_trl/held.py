@@ -147,9 +147,11 @@ class Held:
         return loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """TRL's, without the names of the rows."""
-        inputs.pop("row_ids", None)
-        return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        """TRL's on one batch of validation rows, told to the watch."""
+        rows = inputs.pop("row_ids")
+        found = super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        self.watch.looked_at(rows, float(found[0]))
+        return found
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._stage or self.args.output_dir)

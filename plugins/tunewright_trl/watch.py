@@ -126,6 +126,14 @@ class Watch(TrainerCallback):
                 f"the loss is {loss} at {names(rows)}", fix="look at these rows, or lower the learning rate"
             )
 
+    def looked_at(self, rows: list[str], loss: float) -> None:
+        """One batch of validation rows. Raises `WorkFailed` where its mean loss is not a number."""
+        if not math.isfinite(loss):
+            raise WorkFailed(
+                f"the loss on the validation rows is {loss} at {names(rows)}",
+                fix="look at these rows, or lower the learning rate",
+            )
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The clock of `tokens_per_second`."""
         self._begin()
@@ -184,8 +192,6 @@ class Watch(TrainerCallback):
     ) -> None:
         """A look at the validation rows: keep the weights where it is the best so far, stop where patience ends."""
         loss = float((metrics or {})["eval_loss"])
-        if not math.isfinite(loss):
-            raise WorkFailed(f"the loss on the validation rows is {loss}", fix="look at these rows")
         best = min((value for _, value in self.validation), default=math.inf)
         self.validation.append((state.global_step, loss))
         self.emit({"event": "validation", "optimizer_step": state.global_step, "loss": loss})

@@ -53,7 +53,7 @@ def test_the_mixture_is_shown_by_source_in_rows_and_tokens(show):
 def test_each_row_is_digested_once_however_often_it_is_compared(show, monkeypatch):
     digested = []
     whole = Sameness._digest
-    monkeypatch.setattr(Sameness, "_digest", lambda same, row: digested.append(row.origin) or whole(same, row))
+    monkeypatch.setattr(Sameness, "_digest", lambda same, *of: digested.append(of[1].origin) or whole(same, *of))
     found = only(show("data.train=[{kind: fake, path: train.csv}, {kind: fake, path: test.csv}]", as_json=True))
     assert found["held"]["test"]["equal"] == 3
     assert sorted(digested) == [f"{file}:{n}" for file, last in (("test.csv", 4), ("train.csv", 7))

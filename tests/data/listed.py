@@ -1,13 +1,15 @@
-"""A source whose rows are given in the test."""
+"""A source whose rows are given in the test, and a format that reads the columns that the test names."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tunewright.digest import digest_json
-from tunewright.parts import DataSource
+from tunewright.data.same import Sameness
+from tunewright.digest import canonical_json, digest_json
+from tunewright.parts import DataSource, Options, PromptFormat
 from tunewright.parts.base import Head
 from tunewright.parts.data_source import Row, SourceOptions
+from tunewright.parts.prompt_format import Example
 
 
 class Listed(DataSource[SourceOptions]):
@@ -41,3 +43,33 @@ def rows_of(fields: list[dict[str, Any]], name: str = "listed") -> list[Row]:
 def numbered(count: int, name: str = "listed", **options: Any) -> Listed:
     """A source of so many rows, all different."""
     return Listed([{"text": f"{name} {n}"} for n in range(count)], name, **options)
+
+
+class ColumnsOptions(Options):
+    """The columns that are read."""
+
+    kind: str = "columns"
+    read: list[str]
+
+
+class Columns(PromptFormat[ColumnsOptions]):
+    """A text of the columns that a row has of these."""
+
+    kind, Options, makes = "columns", ColumnsOptions, "text"
+
+    def columns(self):
+        return dict.fromkeys(self.options.read, "read")
+
+    def prompt_columns(self):
+        return frozenset(self.options.read)
+
+    def prompt(self, fields):
+        return canonical_json({name: fields[name] for name in self.options.read if name in fields}).decode()
+
+    def example(self, fields):
+        return Example("", self.prompt(fields))
+
+
+def same_in(*columns: str) -> Sameness:
+    """By which rows are one that hold the same in these columns."""
+    return Sameness((Columns(ColumnsOptions(read=list(columns))),))

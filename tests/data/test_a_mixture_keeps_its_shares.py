@@ -8,15 +8,14 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from listed import Listed, numbered
+from listed import Listed, numbered, same_in
 
 from tunewright.data.rows import BadSource, draws, realise_all, realise_parts
-from tunewright.data.same import Sameness
 from tunewright.errors import BadInput
 from tunewright.parts.data_source import weights_at_odds
 from tunewright.spec.model import Split
 
-READ = Sameness(frozenset({"text", "v"}))
+READ = same_in("text", "v")
 reproducible = settings(derandomize=True, deadline=None, max_examples=150)
 weights = st.decimals("0.1", "10", places=1).map(float)
 sources = st.lists(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from listed import same_in
 
-from tunewright.data.rows import BadSource, realise, realise_all
+from tunewright.data.rows import BadSource, realise, realise_all, realise_parts
 from tunewright.errors import BadInput
 from tunewright.parts import SpecPath
 from tunewright.parts.base import BadOption
+from tunewright.spec.model import Split
 from tunewright_files.csv import Csv, CsvOptions
 from tunewright_files.jsonl import Jsonl, JsonlOptions
 
@@ -170,6 +172,45 @@ def test_ids_differ_when_two_sources_of_other_names_share_one(csv, tmp_path):
     sources = [Keyed(CsvOptions(path=SpecPath(name, tmp_path))) for name in ("a.csv", "b.csv")]
     ids = [row.id for one in realise_all(sources, 0) for row in one.rows]
     assert ids == ["1/one", "1/two", "2/one", "2/two"]
+
+
+class Numbered(Csv):
+    """Rows by the ids that stand in `label`."""
+
+    def rows(self):
+        return (replace(row, id=row.fields["label"]) for row in super().rows())
+
+
+@pytest.mark.parametrize(
+    ("files", "epochs", "copies"),
+    [
+        ([["1", "1#2"]], 2, ["1##2", "1#2##2"]),
+        ([["1", "1#2", "1##2"]], 2, ["1###2", "1#2###2", "1##2###2"]),
+        ([["1", "1#3"]], 2, ["1#2", "1#3#2"]),  # no copy would be called as a row: ids stay what they were
+        ([["1"], ["1#3"]], 3, ["1##2", "1##3", "1#3##2", "1#3##3"]),
+    ],
+)
+def test_a_copy_is_never_called_as_another_row_is(tmp_path, files, epochs, copies):
+    sources = []
+    for number, ids in enumerate(files):
+        (tmp_path / f"{number}.csv").write_text("text,label\n" + "".join(f"hi {name},{name}\n" for name in ids))
+        sources.append(Numbered(CsvOptions(path=SpecPath(f"{number}.csv", tmp_path), epochs=epochs)))
+    found = [row for one in realise_all(sources, 0) for row in one.rows]
+    own = {name for ids in files for name in ids}
+    assert sorted(row.id for row in found) == sorted([*own, *copies])
+    assert all(row.id.startswith(row.fields["label"]) for row in found)
+    if len(files) == 1:
+        assert [row.id for row in realise(sources[0], 0).rows] == [row.id for row in found]
+
+
+def test_a_copy_is_not_called_as_a_row_that_is_held_back(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"{n},1{'#2' * n}\n" for n in range(6)))
+    source = Numbered(CsvOptions(path=SpecPath("rows.csv", tmp_path), epochs=2))
+    way = Split(kind="split", fraction=0.5)
+    for seed in range(4):
+        sides = realise_parts([source], seed, same_in("text"), way)
+        ids = [row.id for side in (sides.train, sides.validation) for one in side for row in one.rows]
+        assert len(set(ids)) == len(ids) == 9
 
 
 def test_old_line_ends_are_a_finding(tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from listed import rows_of
+from listed import rows_of, same_in
 
 from tunewright.data.same import Sameness
 from tunewright.data.splits import part, take_out
 from tunewright.errors import BadInput
+from tunewright.host import Host
 from tunewright.spec.model import Split
 
 reproducible = settings(derandomize=True, deadline=None, max_examples=200)
@@ -17,8 +20,8 @@ fractions = st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.8, 0.95])
 seeds = st.integers(0, 9)
 
 
-EVERY = Sameness(frozenset({"v", "text", "at", "c", "customer", "day", "x", "y"}))
-TEXT = Sameness(frozenset({"text"}))
+EVERY = same_in("v", "text", "at", "c", "customer", "day", "x", "y")
+TEXT = same_in("text")
 
 
 def split(fraction, **way):
@@ -103,7 +106,7 @@ def test_by_fraction_all_rows_of_a_text_are_taken_whatever_their_ids():
 @pytest.mark.parametrize("way", [{"group": "at"}, {"time": "at"}])
 def test_a_column_that_is_read_and_split_by_makes_no_row_another(way):
     rows = rows_of([{"text": "same", "at": n} for n in range(4)] + [{"text": "other", "at": 9}])
-    read = Sameness(frozenset({"text", "at"}))
+    read = same_in("text", "at")
     for seed in range(8):
         try:
             kept, taken, _ = take_out(rows, split(0.4, **way), seed, read)
@@ -242,15 +245,111 @@ def test_a_side_that_would_be_empty_is_refused_and_the_split_named(rows, way, sa
 
 
 def test_equality_is_of_the_columns_read_and_not_of_their_order_place_or_company():
-    xy = Sameness(frozenset({"x", "y"}))
+    xy = same_in("x", "y")
     a, b = rows_of([{"x": 1, "y": [1, {"z": "é"}], "id": 1}, {"y": [1, {"z": "é"}], "x": 1, "id": 2}])
-    assert xy.of(a) == xy.of(b) != xy.of(rows_of([{"x": "1", "y": [1, {"z": "é"}]}])[0])
+    assert xy.of(a) == xy.of(b) != xy.of(rows_of([{"x": 1, "y": [1, {"z": "e"}]}])[0])
     assert xy.of(a) != xy.of(rows_of([{"x": 1}])[0])
     assert xy.repeats([b, b, *rows_of([{"x": 2}])], xy.known([a])) == [b, b]
 
 
+TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "5"}]
+CHAT = {"kind": "chat", "prompt": "{text}", "completion": "{stars}"}
+JUDGED = {"prompt": "hi", "completion": "ho"}
+
+
+@pytest.mark.parametrize(
+    ("options", "one", "other"),
+    [
+        (CHAT, {"text": "hi", "stars": "5"}, {"text": "hi", "stars": 5}),
+        (CHAT, {"text": "a\nb", "stars": 1}, {"text": ["a", "b"], "stars": 1}),
+        ({"kind": "alpaca"}, {"instruction": "go", "input": "", "output": "1"},
+         {"instruction": "go", "input": None, "output": 1}),
+        ({"kind": "alpaca"}, {"instruction": "go", "input": " ", "output": "1"}, {"instruction": "go", "output": 1}),
+        ({"kind": "feedback"}, {**JUDGED, "label": True}, {**JUDGED, "label": 1}),
+        ({"kind": "feedback"}, {**JUDGED, "label": "Yes"}, {**JUDGED, "label": "true"}),
+        ({"kind": "openai"}, {"messages": TURNS}, {"messages": json.dumps(TURNS)}),
+    ],
+)  # fmt: skip
+def test_rows_are_one_that_become_one_example_however_their_sources_write_them(options, one, other):
+    same = Sameness((Host().make("prompt_format", options),))
+    rows = rows_of([one, other])
+    assert same.equals(rows[0], same.known(rows[1:]))
+    with pytest.raises(BadInput, match="all 2 rows are equal in all that is read"):
+        take_out(rows, split(0.5), 0, same)
+
+
+def test_texts_that_are_learnt_otherwise_are_two():
+    same = Sameness((Host().make("prompt_format", CHAT),))
+    for one, other in ((True, "true"), (True, 1), (5, 5.0), ("5", "5 ")):
+        rows = rows_of([{"text": "hi", "stars": one}, {"text": "hi", "stars": other}])
+        assert not same.equals(rows[0], same.known(rows[1:]))
+
+
+@pytest.mark.parametrize("way", [{"group": "by"}, {"time": "by"}])
+def test_the_column_of_a_split_is_left_out_of_an_example_too(way):
+    form = Host().make("prompt_format", {"kind": "chat", "prompt": "On day {by}: {text}", "completion": "{stars}"})
+    rows = rows_of([{"by": by, "text": text, "stars": "5"} for by, text in [(1, "a"), (2, "b"), (3, "a"), (3, "c")]])
+    kept, taken, dropped = take_out(rows, split(0.5, **way), 1, Sameness((form,)))
+    assert {row.fields["text"] for row in kept}.isdisjoint({row.fields["text"] for row in taken})
+    assert len(dropped) == 1
+
+
+def test_where_nothing_can_stand_in_for_a_splits_column_the_others_are_compared():
+    """As a conversation by whose turns a split goes."""
+    form = Host().make("prompt_format", {"kind": "openai", "system": "{who}"})
+    more = [*TURNS, {"role": "user", "content": "ho"}, TURNS[1]]
+    rows = rows_of([{"messages": talk, "who": who} for talk, who in ((TURNS, 7), (more, "7"), (more, "8"))])
+    same = Sameness((form,)).beside(split(0.5, group="messages"))
+    assert same.together(rows) == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("way", [{}, {"group": "text"}])
+def test_a_row_of_which_a_format_makes_nothing_is_one_with_none_and_not_refused_here(way):
+    same = Sameness((Host().make("prompt_format", CHAT),)).beside(split(0.5, **way))
+    rows = rows_of([{"other": 1}, {"other": 1}, {"text": "hi", "stars": None}, {"text": "hi"}])
+    assert same.together(rows) == [[0], [1], [2], [3]]
+    assert same.repeats(rows, same.known(rows)) == []
+
+
+# a plain example of the first two columns, a preference of all: rows are one that either format reads alike
+PAIRS = Sameness((*same_in("text", "queue").formats, *same_in("text", "queue", "other").formats))
+
+
+@reproducible
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 9)), min_size=2), fractions, seeds)
+def test_rows_that_any_format_reads_alike_stay_on_one_side(values, fraction, seed):
+    assume(len({value[:2] for value in values}) > 1)
+    rows = rows_of([dict(zip(("text", "queue", "other"), value, strict=True)) for value in values])
+    kept, taken, dropped = take_out(rows, split(fraction), seed, PAIRS)
+    read = [{(row.fields["text"], row.fields["queue"]) for row in side} for side in (kept, taken)]
+    assert all(read) and not read[0] & read[1] and not dropped
+
+
+def test_what_is_one_by_way_of_a_third_row_stays_together_and_in_order():
+    same = Sameness((*same_in("x").formats, *same_in("y").formats))
+    rows = rows_of([{"x": x, "y": y} for x, y in [(1, 1), (9, 9), (2, 2), (3, 2), (2, 1), (3, 8), (7, 9), (6, 5)]])
+    assert same.together(rows) == [[0, 2, 3, 4, 5], [1, 6], [7]]
+    assert not same.equals(rows[0], same.known(rows[2:4]))  # but directly it is not
+    assert same.equals(rows[4], same.known(rows[2:4]))
+
+
+def test_rows_are_one_of_which_two_formats_make_one_example():
+    """As two stages do, each of columns of its own."""
+    read = (CHAT, {"kind": "chat", "prompt": "{question}", "completion": "{answer}"})
+    same = Sameness(tuple(Host().make("prompt_format", options) for options in read))
+    rows = rows_of([{"text": "hi", "stars": 5}, {"question": "hi", "answer": "5"}, {"question": "hi", "answer": "4"}])
+    assert same.together(rows) == [[0, 1], [2]]
+
+
+def test_a_long_chain_of_equal_rows_takes_no_time():
+    same = Sameness((*same_in("x").formats, *same_in("y").formats), known_digests={})
+    rows = rows_of([{"x": n // 2, "y": (n + 1) // 2} for n in reversed(range(5000))])
+    assert same.together(rows) == [list(range(5000))]
+
+
 def test_a_field_that_cannot_be_compared_is_named_with_its_row():
-    rows = rows_of([{"x": float("nan")}])
+    rows = rows_of([{"x": "half of a pair: \ud800", "y": 1}])
+    reads_x, reads_y = (Host().make("prompt_format", {"kind": "text", "text": text}) for text in ("{x}", "{y}"))
     with pytest.raises(BadInput, match="listed:1: a field cannot be compared"):
-        Sameness(frozenset({"x"})).known(rows)
-    assert Sameness(frozenset({"y"})).known(rows)  # nobody reads it
+        Sameness((reads_x,)).known(rows)
+    assert Sameness((reads_y,)).known(rows)  # nobody reads it

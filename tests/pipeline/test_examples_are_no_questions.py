@@ -36,7 +36,7 @@ def test_a_question_is_no_example_whatever_another_evaluation_reads(fake_spec, h
     test = "text,queue,other\nthe parcel never came,delivery,a\nthe pump is broken,repair,a\n"
     write(fake_spec, test.replace(",a\n", ",z\n") + "I want my money back,refund,z\n", test)
     evals = "evals=[{kind: fake}, {kind: fake, name: mine, format: {kind: fake, answer: other}}]"
-    with pytest.warns(match="stand among"):
+    with pytest.warns(match="2 of 2 test rows"):
         run = Project(fake_spec, [evals, "gates=[]", "baselines=[{few_shot: 1}]"], host).run(tmp_path / "root")
     assert shown(run.summary) == ["I want my money back", "refund"]
 

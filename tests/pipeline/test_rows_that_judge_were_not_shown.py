@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from tunewright.errors import TunewrightWarning
-from tunewright.pipeline.rows import ClaimRows, TrainingRows, rows_of
+from tunewright.host import Host
+from tunewright.parts.data_source import Row
+from tunewright.pipeline.rows import AllRows, ClaimRows, TrainingRows, rows_of
 from tunewright.project import Project
+from tunewright.resolve.resolved import Claims, Training
 from tunewright.spec.problems import SpecError
 
 BOTH = "data.test={kind: split, fraction: 0.3%s}", "data.validation={kind: split, fraction: 0.3%s}"
@@ -62,16 +65,47 @@ def test_no_split_parts_equal_messages_that_have_different_ids(spec, fake_host, 
     assert len(rows_of([*learnt.train, *learnt.validation, *asked])) + dropped == 30
 
 
-def test_a_column_that_an_evaluation_alone_reads_counts_for_all_and_stands_in_the_key(spec, fake_host):
-    reads_id = "evals=[{kind: fake, format: {kind: fake, answer: id}}]"
-    for overrides, alike in ((("data.test={kind: split, fraction: 0.3}",), False), ((), True)):
-        one = project(spec, fake_host, *overrides).plan()
-        other = project(spec, fake_host, *overrides, *([reads_id] if overrides else ["evals=[]", "gates=[]"])).plan()
-        assert (one.keys["prepare"] == other.keys["prepare"]) == alike
-    resolved = project(spec, fake_host, "data.test={kind: split, fraction: 0.3}", reads_id).resolve()
+READS_ID = "evals=[{kind: fake, format: {kind: fake, answer: id}}]"
+
+
+def test_a_column_that_an_evaluation_alone_reads_parts_no_rows_and_trains_nothing_anew(spec, fake_host):
+    (spec.parent / "test.csv").write_text("id,text,queue\n90,never seen,q1\n")
+    for way in BOTH:
+        one, other = (project(spec, fake_host, way % "", *more).plan() for more in ((), (READS_ID, "gates=[]")))
+        assert one.keys["prepare"] == other.keys["prepare"]
+    resolved = project(spec, fake_host, BOTH[0] % "", READS_ID).resolve()
     learnt = TrainingRows(resolved.trainings[0], 7).realise().train
     asked = ClaimRows(resolved.asked["fake"], 7).realise()
     assert len(rows_of(learnt)) + len(rows_of(asked)) == 30  # both see one split
+    assert asked and not said(learnt) & said(asked)
+
+
+TWO = (
+    "trainer=null",
+    "stages=[{name: task, trainer: {kind: fake}},"
+    " {name: more, trainer: {kind: fake}, data: {format: {kind: fake, answer: id}}}]",
+)
+
+
+@pytest.mark.parametrize("way", ["", ", group: customer", ", time: day"])
+def test_messages_that_one_stage_learns_alike_are_on_one_side_for_every_stage(spec, fake_host, way):
+    """The second stage reads the ids as well, which all differ."""
+    resolved = project(spec, fake_host, *(one % way for one in BOTH), *TWO).resolve()
+    first, second = (TrainingRows(training, 7).realise() for training in resolved.trainings)
+    assert first == second
+    asked = ClaimRows(resolved.test, 7).realise()
+    for judging in (first.validation, asked):
+        assert rows_of(judging) and not said(first.train) & said(judging)
+    assert planned(spec, fake_host, *(one % way for one in BOTH), *TWO)[1] == []
+
+
+def test_what_another_stage_reads_decides_over_a_split_and_stands_in_the_key(spec, fake_host):
+    for test, alike in ((BOTH[0] % "", False), ("data.test=[{kind: fake, path: test.csv}]", True)):
+        one, other = (
+            project(spec, fake_host, test, TWO[0], TWO[1].replace("answer: id", f"answer: {column}")).plan()
+            for column in ("id", "customer")
+        )
+        assert (one.keys["prepare-task"] == other.keys["prepare-task"]) == alike
 
 
 def test_test_rows_of_a_file_that_are_learnt_are_told_and_run_all_the_same(fake_spec, fake_host):
@@ -90,9 +124,11 @@ def test_test_rows_of_a_file_that_are_learnt_are_told_and_run_all_the_same(fake_
     assert planned(fake_spec, fake_host)[1] == []
 
 
-def test_a_test_row_under_another_id_is_still_a_learnt_one(fake_spec, fake_host):
+@pytest.mark.parametrize("read", ["", ", format: {kind: fake, answer: id}"])
+def test_a_test_row_under_another_id_is_still_a_learnt_one(fake_spec, fake_host, read):
     (fake_spec.parent / "seen.csv").write_text("id,text,queue\n9,where is my parcel,delivery\n")
-    _, told = planned(fake_spec, fake_host, "evals=[{kind: fake, test: [{kind: fake, path: seen.csv}]}]")
+    evals = f"evals=[{{kind: fake, test: [{{kind: fake, path: seen.csv}}]{read}}}]"
+    _, told = planned(fake_spec, fake_host, evals, "gates=[]")
     assert [text.partition(",")[0] for text in told] == ["1 of 1 test rows of fake"]
 
 
@@ -127,6 +163,29 @@ def test_a_stage_may_not_learn_under_another_id_what_a_split_took_out(spec, fake
     assert problem.code == "test-rows-learnt"
     assert problem.message.startswith("9 of 9 test rows, the first train.csv:")
     assert "equal rows of `again.csv`" in problem.message and problem.suggestion
+
+
+def test_a_stage_may_not_learn_what_a_split_took_out_beside_something_else(spec, fake_host):
+    """Its own format reads the id too, by which the rows differ."""
+    resolved = project(spec, fake_host, BOTH[0] % "").resolve()
+    taken = rows_of(ClaimRows(resolved.test, 7).realise())[0].fields
+    (spec.parent / "more.csv").write_text(f"id,text,queue\nnew,{taken['text']},{taken['queue']}\n")
+    more = "{name: more, trainer: {kind: fake}, data: {format: {kind: fake, answer: id},"
+    stages = f"stages=[{PLAIN}, {more} train: [{{kind: fake, path: more.csv}}]}}}}]"
+    with pytest.raises(SpecError, match="test-rows-learnt"):
+        planned(spec, fake_host, BOTH[0] % "", "trainer=null", stages)
+
+
+def test_a_text_that_is_learnt_without_its_answer_teaches_no_answer():
+    text, chat = (
+        Host().make("prompt_format", options)
+        for options in ({"kind": "text"}, {"kind": "chat", "prompt": "{text}", "completion": "{queue}"})
+    )
+    read, asked = (Row(of, of, {"text": "hi", "queue": of}) for of in ("corpus", "delivery"))
+    for form, alike in ((chat, False), (text, True)):
+        judged = Claims(form, (), None, (form,))
+        same = AllRows([], [], {}).same(judged, Training("", None, text, (), (), None, "continue", (text,)))
+        assert same.equals(asked, same.known([read])) == alike
 
 
 def test_a_group_split_refuses_a_stage_that_learns_a_taken_text_of_another_group(spec, fake_host):

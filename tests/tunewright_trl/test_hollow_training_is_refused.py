@@ -54,10 +54,15 @@ def test_a_loss_that_is_no_number_stops_with_the_rows_before_a_step_is_made_of_i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_validation_rows_without_a_number_for_a_loss_stop_it(train: Any, kind: str) -> None:
-    rows, held = ([clean(row, bad) for row in ROWS[kind](4)] for bad in (False, True))
-    with pytest.raises(WorkFailed, match="the loss on the validation rows is nan"):
-        train(kind, model=poisonous(), rows=rows, validation=held, eval_every=1, epochs=2)
+def test_a_validation_row_without_a_number_for_a_loss_stops_it_and_is_named(train: Any, kind: str) -> None:
+    size = 2 if kind == "kto" else 1
+    rows, held = ([clean(row, bad and number == 5) for number, row in enumerate(ROWS[kind](8))] for bad in (0, 1))
+    held = [dataclasses.replace(row, row_id=f"held-{row.row_id}") for row in held]
+    with pytest.raises(WorkFailed, match="the loss on the validation rows is nan at rows ") as caught:
+        train(kind, model=poisonous(), rows=rows, validation=held, eval_every=1, epochs=2, batch_size=size)
+    named = str(caught.value).partition(" at rows ")[2].splitlines()[0].split(", ")
+    assert "held-the-bad-row" in named
+    assert len(named) == size and all(name.startswith("held-") for name in named)
 
 
 @pytest.mark.parametrize(

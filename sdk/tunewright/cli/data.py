@@ -35,7 +35,7 @@ from tunewright.pipeline.tasks.fetch import Fetch, base_folder
 from tunewright.pipeline.tasks.prepare import totals
 from tunewright.project import Project
 from tunewright.resolve import Resolved
-from tunewright.resolve.resolved import Training
+from tunewright.resolve.resolved import Claims, Training
 from tunewright.spec.model import Split
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Artifact
@@ -77,18 +77,21 @@ class _Given(NamedTuple):
     tokens: list[AnyRow] | None
 
 
+_Held = tuple[list[Realised], Training | Claims]
+"""Rows that are not learnt, and what they are held back for."""
+
+
 def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, Any]:
     try:
         every = read_all(resolved)
     except BadSource as error:
         raise SpecError([resolved.problem(error.source, error.finding)], resolved.document.sources) from error
-    claims = {one.name: (one.rows, one.claims.split) for one in every.claimed}
+    claims = {one.name: (one.rows, one.claims) for one in every.claimed}
     tokenizer = None if tokens is False else resolved.loader.tokenizer(_base(resolved))
     trainings = []
     for training, rows in every.learnt:
         limit = None if training.trainer.packs else training.trainer.options.max_length
-        same = every.same(training.read)
-        held = {"validation": (rows.validation, training.validation), **claims}
+        held: dict[str, _Held] = {"validation": (rows.validation, training), **claims}
         found = _given(training, rows.train, tokenizer)
         trainings.append(
             {
@@ -97,7 +100,10 @@ def _describe(resolved: Resolved, tokens: bool | None, count: int) -> dict[str, 
                 "format": training.format.kind,
                 "makes": training.format.makes,
                 **_counts(training, rows.train, found),
-                "held": {name: _held(same, rows.train, one, split) for name, (one, split) in held.items()},
+                "held": {
+                    name: _held(every.same(judged, training), rows.train, one, judged)
+                    for name, (one, judged) in held.items()
+                },
                 "shown": list(_shown(found, count, tokenizer if tokens else None, limit)),
             }
         )
@@ -148,9 +154,11 @@ def _tokens_by_source(sources: Sequence[Realised], tokens: Sequence[AnyRow] | No
     return [sum(row.tokens for row in islice(rest, one.given)) for one in sources]
 
 
-def _held(same: Sameness, train: Sequence[Realised], held: Sequence[Realised], split: object) -> dict[str, Any]:
+def _held(
+    same: Sameness, train: Sequence[Realised], held: Sequence[Realised], judged: Training | Claims
+) -> dict[str, Any]:
     """Rows that are not learnt. `equal` counts those that equal a learnt one; `dropped` those left out as such."""
-    same, rows = same.beside(split), rows_of(held)
+    rows, split = rows_of(held), judged.validation if isinstance(judged, Training) else judged.split
     return {
         "rows": len(rows),
         "dropped": sum(one.dropped for one in held),

@@ -67,7 +67,8 @@ def realise(source: DataSource, seed: int, place: int = 0) -> Realised:
     `where` never occurs, `BadInput` at a broken row.
     """
     one = _read(source, seed, place)
-    return _give(one, _passes(source, one), seed, place)
+    count = _passes(source, one)
+    return _give(one, count, seed, place, _mark([one], [count], [one]))
 
 
 def realise_all(sources: Sequence[DataSource], seed: int) -> list[Realised]:
@@ -79,7 +80,8 @@ def realise_all(sources: Sequence[DataSource], seed: int) -> list[Realised]:
 
     Raises `BadSource` where the weights are at odds or a source would give nothing, and what `realise` raises.
     """
-    return _mix(sources, _read_all(sources, seed), seed)
+    found = _read_all(sources, seed)
+    return _mix(sources, found, seed, found)
 
 
 def realise_parts(
@@ -97,7 +99,7 @@ def realise_parts(
     found = _read_all(sources, seed)
     sides = part([row for one in found for row in one.rows], validation, test, seed, same)
     return Parts(
-        _mix(sources, _of_sources(found, sides.train), seed),
+        _mix(sources, _of_sources(found, sides.train), seed, found),
         _of_sources(found, sides.validation) if validation else [],
         _of_sources(found, sides.test) if test else [],
     )
@@ -213,11 +215,15 @@ def _of_sources(found: Sequence[Realised], side: Side) -> list[Realised]:
     return sides
 
 
-def _mix(sources: Sequence[DataSource], found: Sequence[Realised], seed: int) -> list[Realised]:
+def _mix(
+    sources: Sequence[DataSource], found: Sequence[Realised], seed: int, every: Sequence[Realised]
+) -> list[Realised]:
+    """What is learnt of `found`, whose ids are no others' among `every` row, also those that are held back."""
     counts = [_passes(source, one) for source, one in zip(sources, found, strict=True)]
     if sources and sources[0].options.weight is not None:
         counts = _by_weight(sources, found, counts)
-    return [_give(one, count, seed, place) for place, (one, count) in enumerate(zip(found, counts, strict=True))]
+    mark = _mark(found, counts, every)
+    return [_give(one, count, seed, place, mark) for place, (one, count) in enumerate(zip(found, counts, strict=True))]
 
 
 def _passes(source: DataSource, one: Realised) -> int:
@@ -247,20 +253,30 @@ def _by_weight(sources: Sequence[DataSource], found: Sequence[Realised], most: S
     return counts
 
 
-def _give(one: Realised, count: int, seed: int, place: int) -> Realised:
+def _mark(found: Sequence[Realised], counts: Sequence[int], every: Sequence[Realised]) -> str:
+    """What stands between a row's id and its copy's number: `#`, or as many as no row's own id has there."""
+    ids = {row.id for one in every for row in one.rows}
+    copied = [(one.rows, -(-count // one.kept)) for one, count in zip(found, counts, strict=True) if count > one.kept]
+    mark = "#"
+    while any(_copy(row, copy, mark).id in ids for rows, times in copied for copy in range(1, times) for row in rows):
+        mark += "#"
+    return mark
+
+
+def _give(one: Realised, count: int, seed: int, place: int, mark: str) -> Realised:
     """`count` rows: whole copies of every row, then drawn ones for the rest; a copy's id says which it is."""
     if count == one.kept:
         return one
     rng = random.Random(digest_json(["copies", seed, place]))
-    return replace(one, rows=list(_copies(one.rows, count, rng)))
+    return replace(one, rows=list(_copies(one.rows, count, rng, mark)))
 
 
-def _copies(rows: Sequence[Row], count: int, rng: random.Random) -> Iterator[Row]:
+def _copies(rows: Sequence[Row], count: int, rng: random.Random, mark: str) -> Iterator[Row]:
     whole, rest = divmod(count, len(rows))
     for copy in range(whole):
-        yield from (_copy(row, copy) for row in rows)
-    yield from (_copy(rows[index], whole) for index in sorted(rng.sample(range(len(rows)), rest)))
+        yield from (_copy(row, copy, mark) for row in rows)
+    yield from (_copy(rows[index], whole, mark) for index in sorted(rng.sample(range(len(rows)), rest)))
 
 
-def _copy(row: Row, copy: int) -> Row:
-    return row if copy == 0 else replace(row, id=f"{row.id}#{copy + 1}")
+def _copy(row: Row, copy: int, mark: str) -> Row:
+    return row if copy == 0 else replace(row, id=f"{row.id}{mark}{copy + 1}")

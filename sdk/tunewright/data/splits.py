@@ -18,11 +18,11 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tunewright.data.same import Sameness
+from tunewright.data.same import Sameness, written
 from tunewright.digest import digest_json
 from tunewright.errors import BadInput
 from tunewright.parts.base import Json
-from tunewright.parts.data_source import Row, reads
+from tunewright.parts.data_source import Row
 from tunewright.spec.model import Split
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def _parted(rows: Sequence[Row], out: Set[int], split: Split, same: Sameness) ->
     known = alike.known(kept)
     found = Taken(kept, [], [])
     for place in sorted(out):
-        (found.dropped if alike.of(rows[place]) in known else found.taken).append(rows[place])
+        (found.dropped if alike.equals(rows[place], known) else found.taken).append(rows[place])
     if not found.taken:
         by = f"the {len(out)} rows to be taken out by `{split.group or split.time}`"
         raise BadInput(
@@ -126,16 +126,12 @@ def _all_one(rows: Sequence[Row], column: str | None) -> str:
 
 def _together(rows: Sequence[Row], column: str | None, same: Sameness) -> list[list[int]]:
     """Places of rows that may not be parted, each list in order: those of one group, or equal rows."""
+    if column is None:
+        return same.together(rows)
     found: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        found.setdefault(same.of(row) if column is None else _group(row, column), []).append(place)
+        found.setdefault(written(_value(row, column)), []).append(place)
     return list(found.values())
-
-
-def _group(row: Row, column: str) -> str:
-    value = _value(row, column)
-    # a csv's text "7" and a jsonl's number 7 are one customer
-    return digest_json(value) if isinstance(value, (list, dict)) else reads(value)
 
 
 def _value(row: Row, column: str) -> Json:

@@ -6,17 +6,15 @@ repeat some rows of each other are how public data come: of these it is told whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunewright.data.rows import Realised
-from tunewright.data.same import Sameness
 from tunewright.parts import DataSource
 from tunewright.parts.base import Finding
-from tunewright.parts.data_source import Row
 from tunewright.pipeline.rows import AllRows, rows_of
-from tunewright.resolve.resolved import Training
+from tunewright.resolve.resolved import Claims, Training
 from tunewright.spec.model import Split
 
 LEARNT = "a claim on them is none on unseen rows"
@@ -58,21 +56,34 @@ class Repeat:
 
 
 class _Judging:
-    """Rows that judge, and the notion of equality that they were taken out by."""
+    """The validation rows of a training, or rows that claims are made on."""
 
-    def __init__(self, name: str, rows: Sequence[Row], same: Sameness) -> None:
-        self.name, self.rows, self.same = name, rows, same
+    def __init__(self, name: str, judged: Training | Claims, rows: Sequence[Realised], every: AllRows) -> None:
+        self.name, self.judged, self.rows, self.every = name, judged, rows_of(rows), every
+        self.refused = isinstance(judged, Claims) and judged.split is not None
 
-    def among(
-        self, sources: Sequence[DataSource], found: Sequence[Realised], shown: str, why: str, refused: bool = False
+    def learnt_by(self, training: Training, found: Sequence[Realised], why: str) -> Iterator[Repeat]:
+        """Those that are among the rows of each source that a training learns."""
+        return self._among(training, zip(training.train, found, strict=True), _learns(training), why, self.refused)
+
+    def choosing(self, training: Training, found: Sequence[Realised], why: str) -> Iterator[Repeat]:
+        """Those that are among the rows of each source that chooses among its checkpoints."""
+        held = training.train if isinstance(training.validation, Split) else training.validation
+        return self._among(training, zip(held, found, strict=True), _chooses(training), why)
+
+    def _among(
+        self,
+        training: Training,
+        found: Iterable[tuple[DataSource, Realised]],
+        shown: str,
+        why: str,
+        refused: bool = False,
     ) -> Iterator[Repeat]:
-        """Those that are among the rows of each source."""
-        for source, one in zip(sources, found, strict=True):
-            equal = self.same.repeats(self.rows, self.same.known(one.rows)) if self.rows else []
+        same, rows = self.every.same(self.judged, training), self.rows
+        for source, one in found:
+            equal = same.repeats(rows, same.known(one.rows)) if rows else []
             if equal:
-                yield Repeat(
-                    self.name, len(self.rows), len(equal), equal[0].origin, source, shown, why, refused
-                )  # fmt: skip
+                yield Repeat(self.name, len(rows), len(equal), equal[0].origin, source, shown, why, refused)
 
 
 def repeats(found: AllRows) -> list[Repeat]:
@@ -82,26 +93,19 @@ def repeats(found: AllRows) -> list[Repeat]:
 
 def _test_rows(found: AllRows) -> Iterator[Repeat]:
     for name, claims, rows in found.claimed:
-        split = claims.split
-        called = name.replace("test", "test rows", 1)
-        judging = _Judging(called, rows_of(rows), found.same(claims.read).beside(split))
+        judging = _Judging(name.replace("test", "test rows", 1), claims, rows, found)
         for training, learnt in found.learnt:
-            yield from judging.among(training.train, learnt.train, _learns(training), LEARNT, split is not None)
-            yield from judging.among(_chosen_by(training), learnt.validation, _chooses(training), CHOSEN_BY)
+            yield from judging.learnt_by(training, learnt.train, LEARNT)
+            yield from judging.choosing(training, learnt.validation, CHOSEN_BY)
 
 
 def _validation_rows(found: AllRows) -> Iterator[Repeat]:
     """What a later stage learns changes nothing: the choice is made by then."""
     for place, (training, chosen_by) in enumerate(found.learnt):
         called = f"validation rows{f' of stage `{training.name}`' if training.name else ''}"
-        same = found.same(training.read).beside(training.validation)
-        judging = _Judging(called, rows_of(chosen_by.validation), same)
+        judging = _Judging(called, training, chosen_by.validation, found)
         for earlier, learnt in found.learnt[: place + 1]:
-            yield from judging.among(earlier.train, learnt.train, _learns(earlier), CHOOSING)
-
-
-def _chosen_by(training: Training) -> Sequence[DataSource]:
-    return training.train if isinstance(training.validation, Split) else training.validation
+            yield from judging.learnt_by(earlier, learnt.train, CHOOSING)
 
 
 def _learns(training: Training) -> str:

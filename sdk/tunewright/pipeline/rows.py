@@ -31,12 +31,12 @@ class TrainingRows:
 
     def __init__(self, training: Training, seed: int) -> None:
         self.format, self.train, self.validation = training.format, training.train, training.validation
-        self.test, self.seed, self.same = training.test, seed, Sameness(training.read)
+        self.test, self.seed, self.same = training.test, seed, Sameness(training.parted_by)
 
     def parts(self) -> tuple[Backend, ...]:
         """The backends that make them."""
         held = () if isinstance(self.validation, Split) else self.validation
-        return (self.format, *self.train, *held)
+        return (*_others(self.same, self.format), self.format, *self.train, *held)
 
     def settings(self) -> dict[str, Any]:
         """What else decides over them: the seed only where it has a say."""
@@ -69,11 +69,11 @@ class ClaimRows:
 
     def __init__(self, claims: Claims, seed: int) -> None:
         self.format, self.sources, self.split, self.seed = claims.format, claims.sources, claims.split, seed
-        self.same = Sameness(claims.read)
+        self.same = Sameness(claims.parted_by)
 
     def parts(self) -> tuple[Backend, ...]:
         """The backends that make them."""
-        return (self.format, *self.sources)
+        return (*_others(self.same, self.format), self.format, *self.sources)
 
     def settings(self) -> dict[str, Any]:
         """What else decides over them: the seed only where it has a say."""
@@ -118,9 +118,17 @@ class AllRows(NamedTuple):
     claimed: list[Claimed]
     known_digests: dict[Any, Any]
 
-    def same(self, columns: frozenset[str]) -> Sameness:
-        """By which two of these rows are one; each is digested once, however often they are compared."""
-        return Sameness(columns, self.known_digests)
+    def same(self, judged: Training | Claims, learnt: Training) -> Sameness:
+        """By which validation rows of one training, or rows that claims are made on, are one with rows that are learnt.
+
+        They are as the split parts them that they are taken out by, and as what is learnt of them reads them: an
+        evaluation that asks for more than was taught makes no learnt row a new one. But a text that is learnt without
+        its answer does not teach it. Each row is digested once, however often they are compared.
+        """
+        answers = learnt.format.makes != "text" or judged.format.makes == "text"
+        formats = (*judged.parted_by, *([learnt.format] if answers else []))
+        split = judged.validation if isinstance(judged, Training) else judged.split
+        return Sameness(tuple(dict.fromkeys(formats)), known_digests=self.known_digests).beside(split)
 
 
 def read_all(resolved: Resolved) -> AllRows:
@@ -136,7 +144,13 @@ def read_all(resolved: Resolved) -> AllRows:
 
 def _parted_by(same: Sameness, *held: object) -> dict[str, Any]:
     """Which rows are equal decides over a split, and over nothing else."""
-    return {"equal_in": sorted(same.columns)} if any(isinstance(one, Split) for one in held) else {}
+    read = [[form.kind, form.settings()] for form in same.formats]
+    return {"equal_as_read_by": read} if any(isinstance(one, Split) for one in held) else {}
+
+
+def _others(same: Sameness, own: PromptFormat) -> list[PromptFormat]:
+    """The formats of other trainings that decide over a split of these rows too; none where there is no split."""
+    return [form for form in same.formats if form is not own]
 
 
 def _digests(name: str, sources: Sequence[DataSource]) -> dict[str, str]:

@@ -213,7 +213,7 @@ def _trainings(resolved: Resolved) -> dict[str, str]:
 def _golden(resolved: Resolved) -> Claims:
     """Rows to ask every form with: the test rows, or the last training's where there are none."""
     last = resolved.trainings[-1]
-    return resolved.test if resolved.test.sources else Claims(last.format, last.train, None, last.read)
+    return resolved.test if resolved.test.sources else Claims(last.format, last.train, None, (last.format,))
 
 
 def _evaluate(resolved: Resolved, opener: Opener) -> Evaluate:

@@ -168,15 +168,17 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         own = bare(host, "engine", exporter.engine) if exporter.engine else engine
         return cast(Engine, own if given is None else given)
 
-    form, evaluators, read = one("data", "format"), several("evals"), _read(found)
+    form, evaluators = one("data", "format"), several("evals")
     split = spec.data.test if isinstance(spec.data.test, Split) else None
-    test = Claims(form, several("data", "train" if split else "test"), split, read)
+    trainings = _alike(_trainings(spec, found))
+    rows = several("data", "train" if split else "test")
+    test = Claims(form, rows, split, (split and _learning(trainings, rows)) or (form,))
     asked, asked_by = {}, {}
     for place, evaluator in enumerate(evaluators):
         own = several("evals", place, "test")
         asks = cast(PromptFormat, found.get(("evals", place, "format"), form))
         # what brings questions of its own is asked no rows, and is as new as ever when the test rows change
-        rows = test._replace(format=asks) if evaluator.consumes and not own else Claims(asks, own, None, read)
+        rows = test._replace(format=asks) if evaluator.consumes and not own else Claims(asks, own, None, (asks,))
         asked[evaluator.name] = rows
         asked_by[evaluator.name] = cast(Engine, found.get(("evals", place, "engine"), engine))
     return Resolved(
@@ -189,7 +191,7 @@ def _assemble(spec: Spec, document: Document, host: Host, found: Mapping[Key, Ba
         quantizer=one("quantization"),
         adapter=one("adapter"),
         format=form,
-        trainings=tuple(_trainings(spec, found, read)),
+        trainings=trainings,
         test=test,
         evaluators=evaluators,
         asked=asked,
@@ -235,36 +237,48 @@ def _several(found: Mapping[Key, Any], *prefix: str | int) -> tuple[Any, ...]:
     return tuple(backend for key, backend in found.items() if key[:-1] == prefix and isinstance(key[-1], int))
 
 
-def _read(found: Mapping[Key, Backend]) -> frozenset[str]:
-    """Every column that a format reads."""
-    return frozenset(column for part in found.values() if isinstance(part, PromptFormat) for column in part.columns())
+def _alike(trainings: Iterable[Training]) -> tuple[Training, ...]:
+    """Each with the formats by which a split parts its rows."""
+    every = tuple(trainings)
+    return tuple(
+        one._replace(parted_by=_learning(every, one.train))
+        if one.test is not None or isinstance(one.validation, Split)
+        else one
+        for one in every
+    )
 
 
-def _trainings(spec: Spec, found: Mapping[Key, Any], read: frozenset[str]) -> Iterator[Training]:
+def _learning(trainings: Iterable[Training], sources: tuple[DataSource, ...]) -> tuple[PromptFormat, ...]:
+    """The formats by which these sources are learnt."""
+    return tuple(dict.fromkeys(one.format for one in trainings if one.train == sources))
+
+
+def _trainings(spec: Spec, found: Mapping[Key, Any]) -> Iterator[Training]:
     """The only training, or one a stage; a stage without data of its own learns the spec's."""
     form, train = found["data", "format"], _several(found, "data", "train")
     validation = spec.data.validation
     held = validation if isinstance(validation, Split) else _several(found, "data", "validation")
     test = spec.data.test if isinstance(spec.data.test, Split) else None
     if spec.trainer is not None:
-        yield Training("", found["trainer",], form, train, held, test, "continue", read)
+        yield Training("", found["trainer",], form, train, held, test, "continue", (form,))
     for place, stage in enumerate(spec.stages):
         trainer = found["stages", place, "trainer"]
         if stage.data is None:
-            yield Training(stage.name, trainer, form, train, held, test, stage.adapter, read)
+            yield Training(stage.name, trainer, form, train, held, test, stage.adapter, (form,))
             continue
         way: Key = ("stages", place, "data")
         own = stage.data.validation
         looked_at = own if isinstance(own, Split) else _several(found, *way, "validation")
+        makes = found.get((*way, "format"), form)
         yield Training(
             name=stage.name,
             trainer=trainer,
-            format=found.get((*way, "format"), form),
+            format=makes,
             train=_several(found, *way, "train") or train,
             validation=looked_at if looked_at or stage.data.train else held,
             test=None if stage.data.train else test,
             adapter=stage.adapter,
-            read=read,
+            parted_by=(makes,),
         )
 
 

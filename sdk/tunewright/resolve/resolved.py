@@ -42,8 +42,9 @@ class Training(NamedTuple):
     test: Split | None
     """The rows that `data.test` takes out of `train` before anything is learnt of them."""
     adapter: Literal["continue", "merge"]
-    read: frozenset[str]
-    """The columns that any format of the spec reads: rows that are equal in these are one."""
+    parted_by: tuple[PromptFormat, ...]
+    """The formats of all trainings that learn `train`, if a split parts it, else its own alone: rows are one that any
+    of these reads alike. Every training and every claim sees such a split alike, whatever an evaluation reads."""
 
     def sources(self) -> tuple[DataSource, ...]:
         """Every source that it reads."""
@@ -60,8 +61,8 @@ class Claims(NamedTuple):
     format: PromptFormat
     sources: tuple[DataSource, ...]
     split: Split | None
-    read: frozenset[str]
-    """As `Training.read`: a training and an evaluation must see one split alike."""
+    parted_by: tuple[PromptFormat, ...]
+    """As `Training.parted_by`, of the trainings that the split's rows are taken out of."""
 
 
 class Shots(NamedTuple):
