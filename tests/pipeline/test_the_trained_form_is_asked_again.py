@@ -123,3 +123,19 @@ def test_prompts_that_become_other_tokens_when_it_is_reopened_end_the_run(spec, 
     says = f"`adapter` holds the trained tensors, and .* {GOLDEN + ROWS} of {GOLDEN + ROWS} prompts become other tokens"
     with pytest.raises(Refused, match=says):
         run(spec, fake_host, tmp_path)
+
+
+def test_tokens_a_second_are_of_what_every_form_is_asked_alike(spec, fake_host, tmp_path, monkeypatch):
+    """Rows that are answered in a batch would make a form look faster that is asked them beside golden prompts."""
+    complete = Apart.complete
+
+    def timed(self, prompts, limit, progress=None, *, together=True):
+        tokens, seconds = self.tokens, self.seconds
+        found = complete(self, prompts, limit, progress, together=together)
+        self.tokens, self.seconds = tokens + (900 if together else 20), seconds + 2
+        return found
+
+    monkeypatch.setattr(Apart, "complete", timed)
+    parity = run(spec, fake_host, tmp_path, "exports=[made]")["parity"]
+    assert parity["made"]["prompts"] == GOLDEN + ROWS
+    assert {form: row["tokens_per_second"] for form, row in parity.items()} == {"adapter": 10, "made": 10}

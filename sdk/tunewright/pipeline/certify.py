@@ -178,20 +178,20 @@ class Certifier:
                 if self.is_trained(form):
                     raise
                 return Certified(
-                    self._row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None)
+                    self._row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None, None)
                 )
             try:
-                answers = self._asked(form, subject, reference, context)
+                answers, speed = self._asked(form, subject, reference, context)
             except UNFIT as error:
                 if self.is_trained(form):
                     raise
                 why = f"it cannot be asked what the trained form was asked: {_in_a_line(error)}"
-                return Certified(self._row(form, unmeasured(why)), _figures(subject))
+                return Certified(self._row(form, unmeasured(why)), _figures(subject, None))
             found = certificate(reference.trained, answers, reference.base, self.seed)
             if self.is_trained(form) and found["refused"]:
                 why = f"`{form.name}` holds the trained tensors, and reopened in a fresh process {found['refused'][0]}"
                 raise Refused(why, fix="nothing is published: look at its tokenizer files, its template and its stops")
-            return Certified(self._row(form, found), _figures(subject))
+            return Certified(self._row(form, found), _figures(subject, speed))
 
     def _row(self, form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
         """With `engine`, the kind of the one that asked: another than the form's own where the spec says so."""
@@ -213,19 +213,24 @@ class Certifier:
             how["parts"]["quantizer"] = dict(about["quantizer"])
         return apart(how, self.opener.loader.tokenizer(base), context.scratch)
 
-    def _asked(self, form: Exported, subject: Apart, reference: Reference, context: Context) -> Answers:
-        """The trained tensors in the same engine have the trained form's scores, as long as they answer every golden
+    def _asked(
+        self, form: Exported, subject: Apart, reference: Reference, context: Context
+    ) -> tuple[Answers, float | None]:
+        """What it answers, and how fast: tokens a second of the golden prompts, which every form is asked, one by one.
+
+        The trained tensors in the same engine have the trained form's scores, as long as they answer every golden
         prompt as it did: the evaluation opened the same files. Any other form is asked the test rows. What an engine
         cannot do for an evaluation is not measured."""
         trained = reference.trained
         golden = subject.complete(reference.prompts, LIMIT, together=False)
+        speed = subject.tokens / subject.seconds if subject.seconds else None
         known = trained.likeliest is not None and subject.gives_likeliest
         likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
         if self.is_trained(form) and golden == list(trained.golden):
-            return Answers(golden, likeliest, trained.graded, taken_over=True)
+            return Answers(golden, likeliest, trained.graded, taken_over=True), speed
         can = [evaluator for evaluator in trained.graded if serves(self.engines[form.name], evaluator)]
         graded = {evaluator: measured(evaluator, subject, reference.tests[evaluator], context) for evaluator in can}
-        return Answers(golden, likeliest, graded)
+        return Answers(golden, likeliest, graded), speed
 
 
 def _said(golden: Iterable[Completion]) -> list[Continuation]:
@@ -237,12 +242,9 @@ def _in_a_line(error: TunewrightError) -> str:
     return " ".join(error.message.split())
 
 
-def _figures(subject: Apart | None) -> dict[str, Any]:
+def _figures(subject: Apart | None, speed: float | None) -> dict[str, Any]:
     """What another machine has others of: it stands in the manifest, where the report reads it."""
-    if subject is None:
-        return {"tokens_per_second": None, "peak_rss_bytes": None}
-    speed = subject.tokens / subject.seconds if subject.seconds else None
-    return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
+    return {"tokens_per_second": speed, "peak_rss_bytes": None if subject is None else subject.peak_rss_bytes}
 
 
 def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:
