@@ -54,10 +54,11 @@ class Saved:
         problems = verify.check(self.folder)
         if problems:
             raise Refused(f"the package `{self.written}` does not verify: {problems[0]}", fix="take the original")
-        of, here = manifest["base"]["identity"], identity["identity"]
-        if of != here:
+        if differs := verify.other_base(manifest["base"], dict(identity)):
+            of, here = manifest["base"]["identity"], identity["identity"]
             raise Refused(
-                f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]}): other "
+                f"{', '.join(differs)}",
                 fix="name the base that it was trained on",
             )
         # packed beforehand, a base has an identity of its own; packed while it is loaded, the same as unpacked
