@@ -11,6 +11,7 @@ from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.errors import TunewrightWarning, WorkFailed
+from tunewright.handoff.bound import bind
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob, TrainOutcome
@@ -159,6 +160,7 @@ class Train(Begins):
             raise WorkFailed("training changed no weight", fix="check the learning rate and what is trainable")
         disk.make_folder(out / TRAINED)
         self.adapter.save(job.model, out / TRAINED)
+        bind(out / TRAINED, inputs["model"].json(RECORD)["identity"]["identity"])
         self._tell(outcome, job, digest, out)
         del job
         gc.collect()
