@@ -3,6 +3,9 @@
 Ollama renders conversations by a template of its own, in Go. One that is written here gives what the model's own
 template gives, shown on conversations of every shape; where none does, nothing is exported: without a template Ollama
 hands a model the bare words, and with another one it would answer questions that it was never trained on.
+
+Go's templates have no function that trims a text, and Ollama adds none. Where the model's own template takes away the
+white space at the ends of a message, as Llama 3's does, the Modelfile says that whoever asks has to.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ _SYSTEM, _USER = {"role": "system", "content": "Route it."}, {"role": "user", "c
 _TALK = [_USER, {"role": "assistant", "content": "delivery"}, {"role": "user", "content": "And\n\nmy card?"}]
 SAMPLES: tuple[list[Message], ...] = ([_USER], [_SYSTEM, _USER], _TALK, [_SYSTEM, *_TALK])
 """Conversations of every shape that these templates tell apart."""
+ENDS = (
+    "# The model's own template treats white space at the ends of a message otherwise than Ollama, which passes it on",
+    "# as it is. The model was trained on messages without it: take it away before you ask.",
+)
 
 
 class OllamaOptions(GgufOptions):
@@ -60,7 +67,8 @@ class OllamaExporter(GgufExporter):
     def export(self, trained: Trained, out: Path) -> Form:
         """Raises `Refused` where no template in Go is known that renders as the model's own, or as `gguf` does."""
         template = go_template(trained.tokenizer)
-        text = modelfile(template, stop_texts(trained.tokenizer), _licence(trained.base))
+        notes = () if keeps_ends(template, trained.tokenizer) else ENDS
+        text = modelfile(template, stop_texts(trained.tokenizer), _licence(trained.base), notes)
         form = super().export(trained, out)
         (out / MODELFILE).write_text(text, "utf-8")
         return form
@@ -76,6 +84,15 @@ def go_template(tokenizer: Tokenizer) -> str:
         "the model would be asked what it was never trained on",
         fix="export `gguf`, which carries the template itself, for llama.cpp; or write Ollama's TEMPLATE yourself",
     )
+
+
+def keeps_ends(template: str, tokenizer: Tokenizer) -> bool:
+    """Whether a template in Go renders white space at the ends of messages as the model's own does."""
+    return all(_same(template, _with_ends(sample), tokenizer) for sample in SAMPLES)
+
+
+def _with_ends(sample: Sequence[Message]) -> list[Message]:
+    return [{**message, "content": f" {message['content']}\n"} for message in sample]
 
 
 def _candidates(tokenizer: Tokenizer) -> Iterator[str]:
@@ -105,10 +122,13 @@ def stop_texts(tokenizer: Tokenizer) -> list[str]:
     return [tokenizer.decode([stop], special=True) for stop in sorted(tokenizer.stops)]
 
 
-def modelfile(template: str, stops: Sequence[str], licence: str) -> str:
-    """The Modelfile. Answers are drawn as they were measured: the likeliest token, with no penalty."""
+def modelfile(template: str, stops: Sequence[str], licence: str, notes: Sequence[str] = ()) -> str:
+    """The Modelfile, with comments as `notes` give them. Answers are drawn as they were measured: the likeliest token,
+    with no penalty.
+    """
     lines = [
         "# ollama create NAME -f Modelfile",
+        *notes,
         "FROM ./model.gguf",
         f"TEMPLATE {_quoted('the template', template)}",
         *(f'PARAMETER stop "{stop}"' for stop in stops),

@@ -156,7 +156,7 @@ class WeightedExporter(Exporter[WeightedOptions]):
                 yield from self._unlike(path.path, field, facts.saves)
 
     def fit(self, outline: Callable[[], Any]) -> None:
-        """A bare folder tells of no base: its tensors are compared with the base's layers."""
+        """A bare folder need not tell of its base: its tensors are compared with the base's layers."""
         from tunewright_peft import combining
 
         for field, path in self.takes_up().items():

@@ -49,8 +49,9 @@ def summary(client):
 
 
 def test_the_run_passes_and_what_was_asked_is_what_ran(summary):
-    """The served form gives the trained one's answers in a fresh process: `parity` is part of passing."""
     assert summary["status"] == "passed", summary["why"]
+    adapter = summary["parity"]["adapter"]
+    assert (adapter["agreement"], adapter["diverged"]) == (1.0, 0), "reopened in a fresh process it answers otherwise"
     outcome = json.loads((Path(summary["run_dir"]) / "steps/train/outcome.json").read_text())
     assert not [one for one in outcome["substituted"] if "CPU" in one["why"]]
     losses = [loss for _, loss in outcome["losses"]]

@@ -32,7 +32,7 @@ def test_the_identity_is_the_one_that_is_written_down(model):
         "tokenizer": digest_json({"tokenizer.json": hashlib.sha256(b'{"model": {}}').hexdigest()}),
         "template": hashlib.sha256(b"{{ messages }}").hexdigest(),
     }
-    assert model_identity(model) == {**parts, "identity": digest_json(parts)}
+    assert model_identity(model) == {**parts, "identity": digest_json(parts), "special": {}}
 
 
 def test_shards_order_and_metadata_do_not_change_the_identity(model, tmp_path):
@@ -81,6 +81,72 @@ def test_another_base_is_refused_and_the_part_named(model, tmp_path, changed, pa
     found = check(package, base=other)
     assert len(found) == 1
     assert f"is not the base 'org/tiny' that this belongs on (other {part})" in found[0]
+
+
+TOLD = {
+    "tokenizer_config.json": {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True},
+    "special_tokens_map.json": {"eos_token": "of no account", "pad_token": "<pad>"},
+    "generation_config.json": {"eos_token_id": [7, 2]},
+    "config.json": {"eos_token_id": 9},
+}
+
+
+def told(folder, **changes):
+    """Write what a base says of its special tokens; a file that is None is removed."""
+    for name, said in {**TOLD, **{f"{name}.json": said for name, said in changes.items()}}.items():
+        (folder / name).unlink(missing_ok=True)
+        if said is not None:
+            (folder / name).write_text(json.dumps(said))
+
+
+def test_the_special_tokens_are_those_that_the_files_name(model):
+    told(model)
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "add_bos_token": True}
+    assert model_identity(model)["special"] == {**tokens, "ends": [2, 7]}
+    told(model, generation_config=None)
+    assert model_identity(model)["special"]["ends"] == [9]
+
+
+def test_tokens_that_were_added_to_a_bare_vocabulary_are_told(model):
+    (model / "tokenizer.json").rename(model / "vocab.json")
+    (model / "added_tokens.json").write_text('{"<one>": 5}')
+    (model / "tokenizer_config.json").write_text('{"added_tokens_decoder": {"6": {"content": "<two>"}}}')
+    assert model_identity(model)["special"] == {"added_tokens": {"<one>": 5, "<two>": 6}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"tokenizer_config": {"eos_token": "<|end|>"}}, "eos_token"),
+        ({"tokenizer_config": {**TOLD["tokenizer_config.json"], "add_bos_token": False}}, "add_bos_token"),
+        ({"special_tokens_map": {"pad_token": "</s>"}}, "pad_token"),
+        ({"generation_config": {"eos_token_id": 2}}, "ends"),
+    ],
+)
+def test_a_base_that_differs_in_a_special_token_alone_is_refused_by_its_name(model, tmp_path, changed, part):
+    told(model)
+    package = build(contents(tmp_path / "in", base={"name": "org/tiny", **model_identity(model)}), tmp_path)
+    assert check(package, base=model) == []
+    told(model, **changed)
+    (found,) = check(package, base=model)
+    assert found.endswith(f"that this belongs on (other {part})")
+
+
+def test_what_saving_a_tokenizer_anew_leaves_out_or_adds_is_no_other_base(model, tmp_path):
+    told(model)
+    package = build(contents(tmp_path / "in", base={"name": "org/tiny", **model_identity(model)}), tmp_path)
+    config = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "backend": "x"}
+    told(model, tokenizer_config=config, special_tokens_map=None)
+    assert check(package, base=model) == []
+
+
+def test_a_package_of_an_earlier_version_tells_no_special_tokens_and_verifies(model, tmp_path):
+    told(model)
+    known = {name: digest for name, digest in model_identity(model).items() if name != "special"}
+    package = build(contents(tmp_path / "in", base={"name": "org/tiny", **known}), tmp_path)
+    assert check(package, base=model) == []
+    (model / "tokenizer.json").write_text("{}")
+    assert "(other tokenizer)" in check(package, base=model)[0]
 
 
 def test_a_base_that_cannot_be_read_is_refused(model, tmp_path):

@@ -162,6 +162,7 @@ def test_verify_and_the_card_have_to_be_listed(package, name):
         {"version": ""},
         {"base": {"name": "x"}},
         {"base": {"name": "x", "identity": "g" * 64}},
+        {"base": {"name": "x", "identity": "a" * 64, "special": ["eos_token"]}},
         {"libraries": {"peft": 1}},
         {"scores": []},
         {"adapter": "lora"},

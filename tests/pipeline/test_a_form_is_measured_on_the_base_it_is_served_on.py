@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from tunewright import Host, hookimpl
 from tunewright.parts import Cap
 from tunewright.parts.model_source import Pin
 from tunewright.pipeline import certify
+from tunewright.pipeline.forms import Opener
 from tunewright.project import Project
 
 EXPORTS = "exports=[{kind: served}, {kind: served, name: again}]"
@@ -59,14 +61,18 @@ def host(fakes):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """By the folder of each form that was opened apart, the quantizer that it was opened with."""
-    found, opened = {}, certify.apart
+def asked(host, monkeypatch):
+    """By the folder of each form that was reopened, the quantizer that it was opened with."""
+    found = {}
 
-    def seen(form, *rest):
+    @contextmanager
+    def seen(form, tokenizer, scratch):
+        """In this process: a fresh one knows the fakes alone."""
         found[Path(form["saved"]).parents[0].resolve().name] = form["parts"]["quantizer"]["kind"]
-        # the fresh process knows the fakes alone
-        return opened({**form, "parts": {**form["parts"], "quantizer": {"kind": "fake"}}}, *rest)
+        parts = {name: host.make(name, options) for name, options in form["parts"].items()}
+        with Opener(**parts, dtype=form["dtype"]).served(Path(form["base"]), Path(form["saved"])) as subject:
+            subject.gives_likeliest, subject.seconds, subject.peak_rss_bytes = False, 0, 0
+            yield subject
 
     monkeypatch.setattr(certify, "apart", seen)
     return found

@@ -14,6 +14,7 @@ from fake_project import FIRST_PARTY
 from tunewright import Host, hookimpl
 from tunewright.digest import digest_json
 from tunewright.errors import Refused
+from tunewright.handoff.bound import bound_to
 from tunewright.parts import Exporter, Options, SpecPath
 from tunewright.parts.exporter import ExporterOptions, Form
 from tunewright.project import Project
@@ -97,6 +98,8 @@ def test_a_combined_adapter_is_certified_by_its_own_tensors_and_handed_over(fake
     raw = (made / "forms/blend/adapter_model.safetensors").read_bytes()
     assert b"roof" in raw
     assert b"parcel" in raw
+    base = json.loads((made / "manifest.json").read_text())["base"]["identity"]
+    assert bound_to(made / "forms/blend") == base, "combined anew, it still says which base it is of"
     (taken,) = json.loads((made / "manifest.json").read_text())["forms"]["blend"]["taken_up"].values()
     assert (taken["name"], taken["version"]) == ("acme", "0.1.0")
     assert "blend is made with acme 0.1.0" in (made / "MODEL_CARD.md").read_text()

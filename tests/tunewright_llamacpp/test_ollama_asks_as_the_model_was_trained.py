@@ -8,7 +8,7 @@ from llama_work import export, loader, trained
 from tiny import tiny_model
 from tunewright.errors import Refused
 from tunewright_llamacpp.gotemplate import render
-from tunewright_llamacpp.ollama import KNOWN, go_template, modelfile
+from tunewright_llamacpp.ollama import KNOWN, go_template, keeps_ends, modelfile
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -83,6 +83,26 @@ def test_the_folder_is_what_ollama_create_takes(tmp_path):
     assert '\nLICENSE """Apache License 2.0"""\n' in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"Modelfile", "model.gguf", "LICENSE"}
     assert (form.engine, form.attach) == ("llama-cpp", False)
+
+
+@pytest.mark.parametrize(
+    ("template", "kept"), [(CHATML, True), (LLAMA3, False), (MISTRAL, True)], ids=["chatml", "3", "mistral"]
+)
+def test_a_template_that_trims_is_told_from_one_that_does_not(tmp_path, template, kept):
+    made = tokenizer(tmp_path, template)
+    assert keeps_ends(go_template(made), made) == kept
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_where_training_trimmed_a_message_the_modelfile_says_that_ollama_does_not(tmp_path, trims):
+    base = tiny_model(tmp_path / "base")
+    template = base / "chat_template.jinja"
+    trimmed = CHATML.replace("message['content']", "message['content'] | trim")
+    template.write_text(trimmed if trims else CHATML)
+    export(trained(base, tmp_path / "saved"), tmp_path / "out", kind="ollama", type="q8_0")
+    text = (tmp_path / "out" / "Modelfile").read_text()
+    assert ("\n# The model's own template treats white space at the ends of a message otherwise" in text) == trims
+    assert text.index("FROM ./model.gguf") < text.index("TEMPLATE")
 
 
 def test_a_text_that_would_end_early_is_refused():

@@ -22,8 +22,8 @@ class PackageContents:
     """Of what was trained: an SPDX identifier; None stands in the package as `unknown`."""
     base: Mapping[str, Json]
     """`name` (Hub repository or a label) and `identity` (64 hex digits); also, where known, `repo` (the Hub's
-    `org/name`), `revision`, `license`, `dtype` (torch's name: `bfloat16`), and the digests `tensors`, `tokenizer`,
-    `template` of `model_identity`; `folder` where the package holds the base itself."""
+    `org/name`), `revision`, `license`, `dtype` (torch's name: `bfloat16`), and `tensors`, `tokenizer`,
+    `template` and `special` of `model_identity`; `folder` where the package holds the base itself."""
     quantization: Mapping[str, Json] | None
     """transformers' quantization config as a dict, with which the base is loaded again; None = not quantized."""
     adapter: Mapping[str, Json] | None

@@ -238,6 +238,7 @@ def is_base(value: Any) -> bool:
         and isinstance(value.get("name"), str)
         and isinstance(value.get("identity"), str)
         and _DIGEST.fullmatch(value["identity"]) is not None
+        and isinstance(value.get("special", {}), dict)
     )
 
 
@@ -387,9 +388,10 @@ def _repeated(width: int, number: int, size: int) -> int:
 # ---------------------------------------------------------------- identity of a base
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+PARTS = ("tensors", "tokenizer", "template")
 
 
-def model_identity(folder: Path) -> dict[str, str]:
+def model_identity(folder: Path) -> dict[str, Any]:
     """Which model a folder holds, however its tensors are spread over files. Raises ValueError where it holds none.
 
     With `canonical` = JSON in UTF-8 with sorted keys and without spaces, and `sha256` in hexadecimal:
@@ -399,14 +401,29 @@ def model_identity(folder: Path) -> dict[str, str]:
     - `tokenizer`: sha256 of canonical {file: sha256 of its bytes} over those of `TOKENIZER_FILES` that are there;
     - `template`: sha256 of chat_template.jinja, else of `chat_template` in tokenizer_config.json (canonical JSON where
       it is not one text), else of nothing;
-    - `identity`: sha256 of canonical {"template", "tensors", "tokenizer"}.
+    - `identity`: sha256 of canonical {"template", "tensors", "tokenizer"};
+    - `special`: which tokens begin, end and fill a text, as the files beside these say: no digest, and not in
+      `identity`. Saving a model anew writes defaults there that were unsaid, and leaves out others: `other_base`
+      compares what both say.
     """
     found = {
         "tensors": _tensors_digest(folder),
         "tokenizer": _sha(_canonical({n: _sha_file(folder / n) for n in TOKENIZER_FILES if (folder / n).is_file()})),
         "template": _sha(_template(folder)),
     }
-    return {**found, "identity": _sha(_canonical(found))}
+    return {**found, "identity": _sha(_canonical(found)), "special": _special(folder)}
+
+
+def other_base(named: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """In what a base is another one than a manifest names, both as of `model_identity`; empty where it is that one.
+
+    Where one of both does not tell a part, as packages of earlier versions tell no `special`, it is not compared.
+    """
+    differs = [part for part in PARTS if named.get(part, found.get(part)) != found.get(part, named.get(part))]
+    if named["identity"] != found["identity"]:
+        return differs or ["identity"]
+    theirs, ours = named.get("special") or {}, found.get("special") or {}
+    return differs + [name for name in sorted(theirs.keys() & ours.keys()) if theirs[name] != ours[name]]
 
 
 def _tensors_digest(folder: Path) -> str:
@@ -449,6 +466,33 @@ def _template(folder: Path) -> bytes:
     if template is None:
         return b""
     return template.encode() if isinstance(template, str) else _canonical(template)
+
+
+def _special(folder: Path) -> dict[str, Any]:
+    """Tokens by their role, whether BOS and EOS are added where that is said, the ids at which an answer ends, and the
+    tokens that were added to a vocabulary whose own file does not hold them."""
+    config, tokens = (_object(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    found: dict[str, Any] = {}
+    for role in ("bos_token", "eos_token", "pad_token"):
+        value = tokens.get(role) if config.get(role) is None else config[role]
+        found[role] = value.get("content") if isinstance(value, dict) else value
+    found.update({name: config.get(name) for name in ("add_bos_token", "add_eos_token")})
+    settings = next((folder / n for n in ("generation_config.json", "config.json") if (folder / n).is_file()), None)
+    ends = None if settings is None else _object(settings).get("eos_token_id")
+    found["ends"] = sorted(ends, key=str) if isinstance(ends, list) else None if ends is None else [ends]
+    if not (folder / "tokenizer.json").is_file():
+        listed = (config.get("added_tokens_decoder") or {}).items()
+        added = {token["content"]: int(place) for place, token in listed}
+        found["added_tokens"] = {**_object(folder / "added_tokens.json"), **added} or None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A file of JSON that is one object; nothing where there is no file."""
+    found = json.loads(path.read_bytes()) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{shown(path.name)} is no object of JSON")
+    return found
 
 
 def _canonical(value: Any) -> bytes:
@@ -582,10 +626,10 @@ def _base_problems(expected: dict[str, Any], folder: Path) -> list[str]:
         found = model_identity(folder)
     except Exception as error:  # as in `examine`
         return [f"the base in {shown(str(folder))} cannot be read: {shown(str(error))}"]
-    if found["identity"] == expected["identity"]:
+    differs = other_base(expected, found)
+    if not differs:
         return []
-    differs = [part for part in ("tensors", "tokenizer", "template") if expected.get(part, found[part]) != found[part]]
-    other = f" (other {', '.join(differs)})" if differs else ""
+    other = f" (other {', '.join(differs)})"
     return [f"{shown(str(folder))} is not the base {shown(expected['name'])} that this belongs on{other}"]
 
 

@@ -80,7 +80,7 @@ def started(form_file: Path, log: IO[str]) -> subprocess.Popen[str]:
 class Apart:
     """The subject of another process. A question that is refused there is refused here, by the same error.
 
-    `peak_rss_bytes` is the most memory that the process has held. `tokens` were answered in `seconds`.
+    `peak_rss_bytes` is the most memory that the process has held. `tokens` were answered in `seconds` so far.
     """
 
     def __init__(self, process: subprocess.Popen[str], log: IO[str], tokenizer: Tokenizer) -> None:

@@ -190,7 +190,7 @@ def _model(run: Kept) -> dict[str, Any]:
     """What the base is pinned to, and which weights that were."""
     fetched = run.step("fetch")
     record = {"name": None, "identity": {}} if fetched is None else fetched.json(RECORD)
-    identity = {f"identity.{name}": digest for name, digest in record["identity"].items()}
+    identity = {f"identity.{name}": digest for name, digest in record["identity"].items() if name != "special"}
     return {"name": record["name"], **run.lock["locked"]["model"], **identity}
 
 

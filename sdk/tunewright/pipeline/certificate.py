@@ -35,6 +35,12 @@ class Answers(NamedTuple):
     likeliest: Sequence[Sequence[Distribution]] | None = None
     """Of each golden answer of the trained form, token by token; None where the engine does not tell."""
     graded: Mapping[Evaluator, Sequence[Graded]] = {}
+    taken_over: bool = False
+    """Whether `graded` is what the trained form was asked, and not asked anew: it is a score, and nothing else."""
+
+    def asked(self, other: Answers) -> Answers:
+        """What stands here of all that was asked of another one."""
+        return self.only(()) if other.taken_over else self
 
     def only(self, evaluators: Collection[Evaluator]) -> Answers:
         """Without the evaluations that another form was not asked."""
@@ -59,11 +65,13 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
 
     `scores` holds a paired `Score` each, in which `base` is the trained form's and `tuned` this form's: of every metric
     of every evaluation, of `agreement`, and of `kl`. `delta` and `ci95` are those of the first metric. `refused` are
-    the reasons for which it is not handed over; where there is none, it is. What its engine was not asked is not there.
+    the reasons for which it is not handed over; where there is none, it is. What its engine was not asked is not there,
+    and answers that were taken over are not counted.
     """
     trained, base = trained.only(form.graded), None if base is None else base.only(form.graded)
-    answers = compared(trained.said(), form.said())
-    scores = {AGREEMENT: _agreement(trained, form, seed)}
+    before, after = trained.asked(form), form.asked(form)
+    answers = compared(before.said(), after.said())
+    scores = {AGREEMENT: _agreement(before, after, seed)}
     if trained.likeliest is not None and form.likeliest is not None:
         scores[KL] = _divergences(trained.likeliest, form.likeliest, seed)
     metrics = list(_metrics(trained, form, seed))
@@ -75,7 +83,7 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
         "delta": None if first is None else first.delta,
         "ci95": None if first is None else list(first.ci95),
         "scores": {name: asdict(score) for name, score in scores.items()},
-        "refused": [*_unlike(trained, form, base, answers), *_unended(trained, form, seed), *_lost(metrics)],
+        "refused": [*_unlike(trained, form, base, answers), *_unended(before, after, seed), *_lost(metrics)],
     }
 
 

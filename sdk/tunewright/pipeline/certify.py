@@ -59,9 +59,8 @@ class Reference(NamedTuple):
     golden: list[TestRow]
     tests: Mapping[Evaluator, list[TestRow]]
     trained: Answers
-    base: Answers | None
-    """What the base answered to the test rows, and to the golden prompts where these tell nothing of a form; None where
-    there is no form to be told from it."""
+    base: Answers
+    """What the base answered to the test rows, and to the golden prompts where these tell nothing of a form."""
     model: Path
     """The base's folder."""
 
@@ -136,8 +135,7 @@ class Certifier:
         if any(not self._comparable(name) for name in others):
             with self.opener.served(model, None) as subject:
                 base = base._replace(golden=subject.complete(prompts, LIMIT, together=False))
-        told = base if others else None
-        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), told, model)
+        return Reference(golden, tests, Answers(answers, likeliest, {**known, **asked}), base, model)
 
     def _comparable(self, form: str) -> list[Evaluator]:
         """The evaluations whose rows base, trained form and this one all answer, and the first two in one engine."""
@@ -166,7 +164,7 @@ class Certifier:
     def certify(self, form: Exported, reference: Reference, context: Context) -> Certified:
         """Reopen a form in a fresh process, ask it, compare.
 
-        Where the trained form itself cannot be opened or asked, or is asked otherwise, the run ends: it would be
+        Where the trained form itself cannot be opened or asked, or answers as no form may, the run ends: it would be
         packaged. Of another form it is a reason to leave it out. What this machine lacks ends the run for any.
         """
         context.emit({"event": "progress", "what": f"reopening {form.name} in a fresh process"})
@@ -180,20 +178,20 @@ class Certifier:
                 if self.is_trained(form):
                     raise
                 return Certified(
-                    self._row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None)
+                    self._row(form, unmeasured(f"it cannot be opened: {_in_a_line(error)}")), _figures(None, None)
                 )
             try:
-                answers = self._asked(form, subject, reference, context)
+                answers, speed = self._asked(form, subject, reference, context)
             except UNFIT as error:
                 if self.is_trained(form):
                     raise
                 why = f"it cannot be asked what the trained form was asked: {_in_a_line(error)}"
-                return Certified(self._row(form, unmeasured(why)), _figures(subject))
+                return Certified(self._row(form, unmeasured(why)), _figures(subject, None))
             found = certificate(reference.trained, answers, reference.base, self.seed)
-            if self.is_trained(form) and found["retokenized"]:
-                why = f"`{form.name}` holds the trained tensors, and {found['refused'][0]}"
-                raise Refused(why, fix="nothing is published: look at its tokenizer files and its template")
-            return Certified(self._row(form, found), _figures(subject))
+            if self.is_trained(form) and found["refused"]:
+                why = f"`{form.name}` holds the trained tensors, and reopened in a fresh process {found['refused'][0]}"
+                raise Refused(why, fix="nothing is published: look at its tokenizer files, its template and its stops")
+            return Certified(self._row(form, found), _figures(subject, speed))
 
     def _row(self, form: Exported, found: Mapping[str, Any]) -> dict[str, Any]:
         """With `engine`, the kind of the one that asked: another than the form's own where the spec says so."""
@@ -215,18 +213,24 @@ class Certifier:
             how["parts"]["quantizer"] = dict(about["quantizer"])
         return apart(how, self.opener.loader.tokenizer(base), context.scratch)
 
-    def _asked(self, form: Exported, subject: Apart, reference: Reference, context: Context) -> Answers:
-        """The test rows are asked where anything but the process is another than the trained form's: the trained
-        tensors in the same engine have its scores. What an engine cannot do for an evaluation is not measured."""
+    def _asked(
+        self, form: Exported, subject: Apart, reference: Reference, context: Context
+    ) -> tuple[Answers, float | None]:
+        """What it answers, and how fast: tokens a second of the golden prompts, which every form is asked, one by one.
+
+        The trained tensors in the same engine have the trained form's scores, as long as they answer every golden
+        prompt as it did: the evaluation opened the same files. Any other form is asked the test rows. What an engine
+        cannot do for an evaluation is not measured."""
         trained = reference.trained
         golden = subject.complete(reference.prompts, LIMIT, together=False)
+        speed = subject.tokens / subject.seconds if subject.seconds else None
         known = trained.likeliest is not None and subject.gives_likeliest
         likeliest = subject.likeliest(_said(trained.golden), TOP) if known else None
-        if self.is_trained(form):
-            return Answers(golden, likeliest, trained.graded)
+        if self.is_trained(form) and golden == list(trained.golden):
+            return Answers(golden, likeliest, trained.graded, taken_over=True), speed
         can = [evaluator for evaluator in trained.graded if serves(self.engines[form.name], evaluator)]
         graded = {evaluator: measured(evaluator, subject, reference.tests[evaluator], context) for evaluator in can}
-        return Answers(golden, likeliest, graded)
+        return Answers(golden, likeliest, graded), speed
 
 
 def _said(golden: Iterable[Completion]) -> list[Continuation]:
@@ -238,12 +242,9 @@ def _in_a_line(error: TunewrightError) -> str:
     return " ".join(error.message.split())
 
 
-def _figures(subject: Apart | None) -> dict[str, Any]:
+def _figures(subject: Apart | None, speed: float | None) -> dict[str, Any]:
     """What another machine has others of: it stands in the manifest, where the report reads it."""
-    if subject is None:
-        return {"tokens_per_second": None, "peak_rss_bytes": None}
-    speed = subject.tokens / subject.seconds if subject.seconds else None
-    return {"tokens_per_second": speed, "peak_rss_bytes": subject.peak_rss_bytes}
+    return {"tokens_per_second": speed, "peak_rss_bytes": None if subject is None else subject.peak_rss_bytes}
 
 
 def golden_rows(rows: Sequence[TestRow], seed: int) -> list[TestRow]:

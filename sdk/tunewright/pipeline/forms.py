@@ -90,7 +90,7 @@ def identity_of(folder: Path) -> str:
         now, files = time.time_ns(), _files_in(folder)
         if folder in _identified and _identified[folder][0] == files:
             return _identified[folder][1]
-        found = model_identity(folder)["identity"]
+        found: str = model_identity(folder)["identity"]
         settled = all(now - max(written, changed) > SETTLED for *_, written, changed in files.values())
         if settled and _files_in(folder) == files:
             _identified[folder] = (files, found)

@@ -9,13 +9,15 @@ from typing import Any
 from tunewright.digest import canonical_json, digest_tree
 from tunewright.errors import Refused
 from tunewright.handoff import verify
+from tunewright.handoff.bound import bound_to
 from tunewright.handoff.verify import MANIFEST
 from tunewright.parts import Backend, Quantizer
 from tunewright.parts.base import SpecPath
 
 
 class Saved:
-    """A package, which is verified and bound to its base and its quantization; or a bare folder, which tells of none.
+    """A package, which is verified and bound to its base and its quantization; or a bare folder, of which nothing is
+    known but the base that its adapter names, where it was trained here.
 
     With `other_quantization` it may be of another one: the spec says that this is meant.
     """
@@ -47,17 +49,19 @@ class Saved:
 
     def check(self, identity: Mapping[str, Any], quantizer: Quantizer) -> None:
         """Raise `Refused` where it is a package that was altered, of another base, or of another quantization of it
-        than `quantizer` makes."""
+        than `quantizer` makes; or a folder whose adapter names another base."""
         manifest = self._manifest()
         if manifest is None:
+            self._check_bare(identity["identity"])
             return
         problems = verify.check(self.folder)
         if problems:
             raise Refused(f"the package `{self.written}` does not verify: {problems[0]}", fix="take the original")
-        of, here = manifest["base"]["identity"], identity["identity"]
-        if of != here:
+        if differs := verify.other_base(manifest["base"], dict(identity)):
+            of, here = manifest["base"]["identity"], identity["identity"]
             raise Refused(
-                f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                f"the package `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]}): other "
+                f"{', '.join(differs)}",
                 fix="name the base that it was trained on",
             )
         # packed beforehand, a base has an identity of its own; packed while it is loaded, the same as unpacked
@@ -68,6 +72,15 @@ class Saved:
                 f"({_otherwise(theirs, ours)}) than this spec's (`{quantizer.kind}`: {_otherwise(ours, theirs)})",
                 fix="take the `quantization` of its spec.lock.yaml; or write `other_quantization: true` beside its "
                 "path, where this is meant: it may answer otherwise than it was measured",
+            )
+
+    def _check_bare(self, here: str) -> None:
+        """Tensors of another base would fit, where it has the same shape."""
+        of = bound_to(self.folder)
+        if of is not None and of != here:
+            raise Refused(
+                f"the adapter in `{self.written}` is of another base ({of[:12]}) than this spec's ({here[:12]})",
+                fix="name the base that it was trained on",
             )
 
     def _manifest(self) -> dict[str, Any] | None:

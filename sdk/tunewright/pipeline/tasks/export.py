@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.digest import canonical_json, digest_tree
+from tunewright.handoff.bound import bind
 from tunewright.parts import Backend, Cap, Exporter
 from tunewright.parts.exporter import Trained
 from tunewright.pipeline.calibration import calibration
@@ -74,6 +75,8 @@ class Export(Task):
             published=published(record),
         )
         form = self.exporter.export(trained, out / FILES)
+        if form.attach:
+            bind(out / FILES, trained.identity)  # one that was combined anew, too
         size = sum(path.stat().st_size for path in (out / FILES).rglob("*") if path.is_file())
         about = {**asdict(form), "digest": form.digest or outcome["digest"], "bytes": size}
         # a whole model that was computed anew has an identity of its own; else the tensors' digest tells what it is

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunewright.digest import canonical_json, digest_json
 from tunewright.errors import Refused
-from tunewright.handoff.verify import model_identity
+from tunewright.handoff.verify import model_identity, other_base
 from tunewright.parts import ModelSource
 from tunewright.parts.base import library_version
 from tunewright.parts.model_source import Pin, Published
@@ -68,7 +68,7 @@ def base_folder(fetched: Artifact) -> Path:
     if "cache_key" not in record:
         return fetched.path / MODEL
     found = cache.find_model(record["cache_key"])
-    if found is None or found.manifest["identity"] != record["identity"]:
+    if found is None or other_base(record["identity"], found.manifest["identity"]):
         raise Refused(
             f"the cache does not hold `{record['name']}` as it was fetched", fix="run again: it is fetched anew"
         )

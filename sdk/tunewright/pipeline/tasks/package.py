@@ -38,7 +38,7 @@ TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 class Package(Task):
     """Everything that a client needs, with the evidence of what it does."""
 
-    version = 2
+    version = 3
 
     def __init__(
         self, about: Mapping[str, Any], package: PackageSpec, evaluators: Sequence[Evaluator], quantizer: Quantizer
@@ -158,10 +158,10 @@ def _handed_over(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _certificate(certified: Artifact) -> str:
-    """Every form's row, and what was tried of a form that was searched."""
-    searched = searches(certified)
-    rows = certified.json(PARITY).items()
-    told = {name: {**row, **({"search": searched[name]} if name in searched else {})} for name, row in rows}
+    """Every form's row with what the machine of this run measured, and what was tried of a form that was searched."""
+    searched, figures = searches(certified), certified.manifest["notes"]["figures"]
+    search = {name: {"search": tried} for name, tried in searched.items()}
+    told = {name: {**row, **figures[name], **search.get(name, {})} for name, row in certified.json(PARITY).items()}
     return canonical_json(told).decode()
 
 

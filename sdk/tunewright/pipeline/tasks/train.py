@@ -11,6 +11,7 @@ from typing import Any
 
 from tunewright.digest import canonical_json
 from tunewright.errors import TunewrightWarning, WorkFailed
+from tunewright.handoff.bound import bind
 from tunewright.parts import AdapterMethod, Backend, Loader, Quantizer, Trainer
 from tunewright.parts.base import BadOption, Facts, Finding
 from tunewright.parts.trainer import Checkpoint, TrainJob, TrainOutcome
@@ -150,6 +151,7 @@ class Train(Begins):
         )
         with same_threads():
             outcome, digest = self._train(job, out, context)
+        bind(out / TRAINED, inputs["model"].json(RECORD)["identity"]["identity"])
         del job
         gc.collect()
         return {
