@@ -121,26 +121,20 @@ def _unlike(was: Any, now: Mapping[str, Any]) -> str:
 
     One whose own record shows nothing differs by what it reads, which is another input that shows it.
     """
-    was = was if isinstance(was, Mapping) else {}
-    keys, keys_now = _part(was, "inputs"), _part(now, "inputs")
-    behind, behind_now = _part(was, "behind"), _part(now, "behind")
+    (own, keys, behind), (own_now, keys_now, behind_now) = _parted(was), _parted(now)
     changed = [port for port in sorted({*keys, *keys_now}) if keys.get(port) != keys_now.get(port)]
-    told = [
-        _differing(behind[port], behind_now[port], f"inputs.{port}")
-        for port in changed
-        if port in behind and port in behind_now
-    ]
+    told = [_differing(behind[port], behind_now[port], f"inputs.{port}")
+            for port in changed if port in behind and port in behind_now]  # fmt: skip
     if not any(told):
         told = [_differing(keys.get(port), keys_now.get(port), f"inputs.{port}") for port in changed]
-    return ", ".join(filter(None, [*told, _differing(_part(was, ""), _part(now, ""))]))
+    return ", ".join(filter(None, [*told, _differing(own, own_now)]))
 
 
-def _part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What a record has under `name`; without one, all but its inputs."""
-    if name:
-        found = about.get(name)
-        return found if isinstance(found, Mapping) else {}
-    return {what: value for what, value in about.items() if what not in ("behind", "inputs")}
+def _parted(about: Any) -> tuple[dict[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """A record's own settings, the keys of its inputs, and what stands behind these."""
+    own = dict(about) if isinstance(about, Mapping) else {}
+    inputs, behind = own.pop("inputs", None), own.pop("behind", None)
+    return own, inputs if isinstance(inputs, Mapping) else {}, behind if isinstance(behind, Mapping) else {}
 
 
 def _differing(was: Any, now: Any, place: str = "") -> str:
