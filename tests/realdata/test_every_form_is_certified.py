@@ -12,8 +12,10 @@ from tunewright_llamacpp.engine import LlamaCpp, LlamaCppOptions
 
 SPEC = HERE / "banking77.yaml"
 FP32 = ["model.dtype=fp32", "quantization.compute_dtype=fp32"]
-FORMS = """exports=[{kind: merged}, {kind: merged, name: merged-original, into: original}, {kind: gguf, type: f16},
-{kind: gptq}, {kind: awq}]"""
+FORMS = (
+    "exports=[{kind: merged}, {kind: merged, name: merged-original, into: original}, {kind: gguf, type: f16}, "
+    "{kind: gptq}, {kind: awq}]"
+)
 LACKING = LlamaCpp(LlamaCppOptions()).lacking()
 pytestmark = [
     pytest.mark.slow,
