@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunewright.errors import Refused
-from tunewright.handoff.verify import HEADER_LIMIT
+from tunewright.handoff.verify import read_header
 from tunewright.store import disk
 
 ADAPTER = "adapter_model.safetensors"
@@ -50,13 +50,8 @@ def bound_to(folder: Path) -> str | None:
 
 def _header(file: IO[bytes], path: Path) -> dict[str, Any]:
     """The header of a safetensors file, which is left at its data."""
-    length = int.from_bytes(file.read(8), "little")
     try:
-        if length > HEADER_LIMIT:
-            raise ValueError(f"a header of {length} bytes")
-        header = json.loads(file.read(length))
-        if not isinstance(header, dict) or not isinstance(header.get(METADATA, {}), dict):
-            raise ValueError("its header is no object of JSON")
+        return read_header(file, path.stat().st_size)[0]
     except ValueError as error:
-        raise Refused(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
-    return header
+        message = f"{path.parent.name}/{path.name} cannot be read: {error}"
+        raise Refused(message, fix="take the original, or train it anew") from error

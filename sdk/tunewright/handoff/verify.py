@@ -301,17 +301,27 @@ _EXPONENTS = {"F64": (8, 0x7FF << 52), "F32": (4, 0xFF << 23), "C64": (4, 0xFF <
 _EXPONENTS.update({"BF16": (2, 0xFF << 7), "F8_E5M2": (1, 0x1F << 2), "F8_E4M3": (1, 0x7F)})
 
 
-def read_tensors(file: IO[bytes], size: int) -> list[Tensor]:
-    """The header of a safetensors file of `size` bytes, in the order of the data, leaving the file at the data.
+def read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file of `size` bytes with its length, leaving the file at the data.
 
-    Raises ValueError where the header is out of bounds, is no JSON of its form, or does not cover the data exactly.
+    Raises ValueError where it is out of bounds, or no JSON of its form.
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = json.loads(b"".join(blocks(file, length)).decode(), object_pairs_hook=_unique)
-    if not isinstance(header, dict) or not _is_texts(header.pop("__metadata__", {})):
+    if not isinstance(header, dict) or not _is_texts(header.get("__metadata__", {})):
         raise ValueError("its header is no JSON object, or its metadata is not text")
+    return header, length
+
+
+def read_tensors(file: IO[bytes], size: int) -> list[Tensor]:
+    """What the header of a safetensors file of `size` bytes tells, in the order of the data, leaving the file there.
+
+    Raises ValueError as `read_header`, and where it does not cover the data exactly.
+    """
+    header, length = read_header(file, size)
+    header.pop("__metadata__", None)
     tensors = sorted((_tensor(*item) for item in header.items()), key=lambda tensor: (tensor.start, tensor.end))
     if not tensors:
         raise ValueError("it holds no tensor")
