@@ -13,8 +13,8 @@ TABLES := tests/realdata/test_a_real_set_for_each_domain.py::test_base_against_t
 quickstart: $(READY)  ## adapt, measure and package the embedded example
 	@$(BIN)/tunewright quickstart
 
-test: $(READY)  ## the default tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## the default tests, what computes on one core and the rest on the other
+	$(BIN)/python -m pytest -n 2
 
 slow: $(READY)  ## what takes minutes: fresh environments, the real model
 	TEST_THREADS=2 $(BIN)/python -m pytest -m "slow and not realdata" --timeout 1800

@@ -28,6 +28,13 @@ def pytest_collection_finish():
     settled()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from workers import TorchInOneWorker
+
+    return TorchInOneWorker(config, log)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _what_stays_is_looked_through_once():
     yield

@@ -119,6 +119,24 @@ def test_parameters_and_bytes_that_are_told_are_those_of_the_files(made):
     assert "model’s 102,720)" in page
 
 
+def test_its_package_is_trained_on_and_named_as_the_parent(made):
+    from safetensors.torch import load_file
+
+    _, folder, summary = made
+    package = summary["artifacts"]["package"]
+    text = (folder / "tiny.yaml").read_text().replace("attention+mlp}", f"attention+mlp, parent: {package}}}")
+    (folder / "child.yaml").write_text(text)
+    one_step = ["exports=[]", "package.version=0.2.0", "trainer={kind: sft, max_steps: 1, learning_rate: 1.0e-4}"]
+    child = Project.from_spec(folder / "child.yaml", overrides=one_step).run(folder / "root").summary
+    assert child["status"] == "passed", child["why"]
+    began, ended = (load_file(f"{one['artifacts']['adapter']}/adapter_model.safetensors") for one in (summary, child))
+    moved = max((began[name] - ended[name]).abs().max().item() for name in began)
+    assert 0 < moved < 2e-4  # a step of AdamW moves a weight by about the learning rate
+    manifest = json.loads((Path(child["artifacts"]["package"]) / "manifest.json").read_text())
+    assert (manifest["parent"]["name"], manifest["parent"]["version"]) == ("tiny", "0.1.0")
+    assert "tiny 0.1.0" in (Path(child["artifacts"]["package"]) / "MODEL_CARD.md").read_text()
+
+
 def test_a_merged_model_is_asked_in_a_fresh_process_and_told_apart(made):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
