@@ -7,7 +7,7 @@ from pathlib import Path
 from tunewright.errors import BadInput
 from tunewright.host import Host
 from tunewright.pipeline.predict import source_of
-from tunewright.resolve.rules import guesses
+from tunewright.resolve.guessed import guesses
 
 
 def guess_format(file: Path, host: Host) -> None:

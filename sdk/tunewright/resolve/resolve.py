@@ -21,6 +21,7 @@ from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.evaluator import Evaluator, serves
 from tunewright.parts.gate import AGREEMENT, KL, baseline_score, form_score
 from tunewright.resolve import rules
+from tunewright.resolve.guessed import likely_at
 from tunewright.resolve.resolved import Baseline, Claims, Resolved, Training, bare
 from tunewright.resolve.structure import structure
 from tunewright.spec.compose import lines_of, short
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     """Load, check and resolve a spec. Raises `SpecError` with every problem that shows before anything is fetched."""
     document = load(path, overrides)
-    spec, problems = check_spec(document)
+    made = partial(_instance, document=document, host=host)
+    spec, problems = check_spec(document, partial(likely_at, document=document, host=host, made=made))
     if spec is not None:
         problems += structure(spec, document)
     found: dict[Key, Backend] = {}
@@ -46,7 +48,7 @@ def resolve(path: Path, host: Host, overrides: Iterable[str] = ()) -> Resolved:
     faults: list[BadInput | EnvironmentFault] = []
     for place in places(document):
         try:
-            found[place.key] = _instance(place, document, host)
+            found[place.key] = made(place)
         except SpecError as error:
             problems += error.problems
         except (BadInput, EnvironmentFault) as error:

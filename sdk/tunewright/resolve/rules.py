@@ -12,7 +12,6 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from tunewright.errors import BadInput, EnvironmentFault, TunewrightError
-from tunewright.host import Host
 from tunewright.parts import (
     AdapterMethod,
     Backend,
@@ -31,8 +30,9 @@ from tunewright.parts import (
 from tunewright.parts.base import Head
 from tunewright.parts.data_source import Row, weights_at_odds
 from tunewright.parts.prompt_format import texts
+from tunewright.resolve.guessed import guesses, written
 from tunewright.resolve.licences import clash
-from tunewright.resolve.resolved import Resolved
+from tunewright.resolve.resolved import Resolved, Training
 from tunewright.secrets import REFERENCE
 from tunewright.spec.document import Document, Key
 from tunewright.spec.model import BASE, Split
@@ -205,7 +205,7 @@ def _row_kinds(resolved: Resolved) -> Iterator[Problem]:
             message = f"trainer `{trainer.kind}` learns from {wanted} rows; format `{form.kind}` makes {form.makes}"
             known = [k for k in resolved.host.kinds("prompt_format") if _makes(resolved, k) in trainer.consumes]
             formats = " or ".join(f"`{kind}`" for kind in known) or "none that is installed"
-            suggestion = f"formats that make {wanted} rows: {formats}"
+            suggestion = f"formats that make {wanted} rows: {formats}{_alike(resolved, training)}"
             yield resolved.problem(trainer, Finding("wrong-row-kind", message, suggestion=suggestion))
     for evaluator in resolved.evaluators:
         form = resolved.asked[evaluator.name].format
@@ -214,6 +214,13 @@ def _row_kinds(resolved: Resolved) -> Iterator[Problem]:
             message = f"evaluator `{evaluator.kind}` asks {wanted} rows; format `{form.kind}` makes {form.makes}"
             fix = "give it a `format:` and `test:` of its own"
             yield resolved.problem(evaluator, Finding("wrong-row-kind", message, suggestion=fix))
+
+
+def _alike(resolved: Resolved, training: Training) -> str:
+    """Of rows of another kind than the trainer learns: what their first source looks like, if it is what is wanted."""
+    head = resolved.heads.get(training.train[0], Head(()))
+    shapes = written(guesses(resolved.host, head, makes=training.trainer.consumes))
+    return f"; `{training.train[0].name}` looks like one: {shapes}" if shapes else ""
 
 
 def _makes(resolved: Resolved, kind: str) -> str:
@@ -236,26 +243,10 @@ def _columns(resolved: Resolved) -> Iterator[Problem]:
             at_key = field.startswith("where.")
             fix = did_you_mean(column, head.columns)
             if isinstance(backend, PromptFormat):
-                shapes = [f"write `{line}`" for line in guesses(resolved.host, head, besides=backend.kind)]
-                fix = "; or ".join([fix, *shapes])
+                shapes = written(guesses(resolved.host, head, besides=backend.kind))
+                fix = f"{fix}; or {shapes}" if shapes else fix
             message = f"`{source.name}` has no column `{column}`"
             yield resolved.problem(backend, Finding("missing-column", message, field, fix, at_key=at_key))
-
-
-def guesses(host: Host, head: Head, besides: str = "") -> list[str]:
-    """The lines to paste for a file of these columns, of every installed format that knows such a shape; but for the
-    kind `besides`, whose columns were said."""
-    found = []
-    for kind in host.kinds("prompt_format"):
-        if kind == besides:
-            continue
-        try:
-            line = getattr(host.backend("prompt_format", kind), "guess", lambda head: None)(head)
-        except EnvironmentFault:  # a format that cannot be imported cannot be suggested
-            continue
-        if line:
-            found.append(line)
-    return found
 
 
 def _asked(resolved: Resolved) -> Iterator[tuple[DataSource, Backend, Mapping[str, str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -42,8 +42,15 @@ _SENTENCES = {
 _WORDS_OF_YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
-def check_spec(document: Document) -> tuple[Spec | None, list[Problem]]:
-    """The document as a `Spec`, and every problem of its text and its own keys; None where the keys make none."""
+Likely = Callable[[Key], str]
+"""What to write at a place where nothing stands, as a phrase; empty where nothing is known but its name."""
+
+
+def check_spec(document: Document, likely: Likely = lambda key: "") -> tuple[Spec | None, list[Problem]]:
+    """The document as a `Spec`, and every problem of its text and its own keys; None where the keys make none.
+
+    `likely` knows more of what is missing than its name, as what a file of rows looks like.
+    """
     problems = list(dict.fromkeys(document.problems))  # what stands behind an alias is found once an alias
     version = document.data.get("apiVersion")
     if version is not None and version != API_VERSION:
@@ -53,11 +60,16 @@ def check_spec(document: Document) -> tuple[Spec | None, list[Problem]]:
     try:
         return Spec.model_validate(document.data), problems
     except ValidationError as error:
-        return None, [*problems, *problems_of(error, Spec, document, (), "the spec")]
+        return None, [*problems, *problems_of(error, Spec, document, (), "the spec", likely)]
 
 
 def problems_of(
-    error: ValidationError, model: type[BaseModel], document: Document, key: Key, owner: str
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    key: Key,
+    owner: str,
+    likely: Likely = lambda key: "",
 ) -> list[Problem]:
     """Each of Pydantic's errors as a problem, placed at the key or the value it is about."""
     found: dict[Key, Problem] = {}
@@ -70,7 +82,7 @@ def problems_of(
         group = written[:2] if key else written
         if group not in found:
             suggests = len(found) < MOST_SUGGESTED
-            mistake = _Mistake(detail, model, document, (*key, *written), owner, suggests, written[:-1])
+            mistake = _Mistake(detail, model, document, (*key, *written), owner, suggests, written[:-1], likely)
             found[group] = mistake.problem()
     # a value that could not be read is one mistake
     return [problem for problem in found.values() if problem.position not in known]
@@ -96,6 +108,7 @@ class _Mistake(NamedTuple):
     suggests: bool
     inner: Key
     """The way from the owner to the mapping that it is in, as it was written."""
+    likely: Likely
 
     def problem(self) -> Problem:
         kind = self.detail["type"]
@@ -116,7 +129,7 @@ class _Mistake(NamedTuple):
 
     def missing_key(self, mapping: Key, name: str) -> Problem:
         message = f"{self.owner} needs `{'.'.join(map(str, (*self.inner, name)))}`"
-        fix = f"add `{name}: {API_VERSION}`" if name == "apiVersion" else f"add `{name}:`"
+        fix = f"add `{name}: {API_VERSION}`" if name == "apiVersion" else self.likely(self.key) or f"add `{name}:`"
         return Problem("missing-key", message, self.document.at(mapping, prefer_key=True), fix)
 
     def part(self) -> Problem:
@@ -129,7 +142,8 @@ class _Mistake(NamedTuple):
         if isinstance(value, dict):
             key, value = (*key, "kind"), value["kind"]
         message = f"`{key[-1] if key[-1:] == ('kind',) else name}` is {_shown(value)}: a kind's name is needed"
-        fix = "write `none`" if value is None and name in ("adapter", "quantization") else ""
+        empty = "write `none`" if name in ("adapter", "quantization") else self.likely(key)
+        fix = empty if value is None else ""
         return Problem("wrong-type", message, self.document.at(key), fix)
 
     def wrong_value(self, code: str) -> Problem:
