@@ -31,7 +31,9 @@ class DpoOptions(OrderedOptions):
         Field(description="Loss over a pair, by TRL's name; several are summed with `loss_weights`."),
     ] = "sigmoid"
     loss_weights: Annotated[
-        list[float] | None, To("loss_weights"), Field(description="Weight of each loss; by default 1.")
+        list[PositiveFloat] | None,
+        To("loss_weights"),
+        Field(description="Weight of each loss; by default 1."),
     ] = None
     label_smoothing: Annotated[
         NonNegativeFloat,

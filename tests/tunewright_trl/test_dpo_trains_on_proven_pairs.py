@@ -11,6 +11,7 @@ import pytest
 import torch
 import trl.trainer.dpo_trainer
 from peft import IA3Config, LoraConfig, VeraConfig, get_peft_model
+from pydantic import ValidationError
 from tiny_training import adapted, llama, pair_rows, references, trainer, what_is_read
 from torch.nn.functional import logsigmoid
 
@@ -189,6 +190,14 @@ def test_losses_that_do_not_go_together_are_refused(options: dict[str, Any], cod
     (finding,) = trainer("dpo", options).check(Facts())
     assert finding.code == code
     assert finding.suggestion
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("nan")])
+def test_a_loss_that_would_not_count_or_be_raised_is_refused_by_its_place(weight: float) -> None:
+    options = {"loss": ["sigmoid", "ipo"], "loss_weights": [1.0, weight]}
+    with pytest.raises(ValidationError) as caught:
+        trainer("dpo", options)
+    assert [error["loc"] for error in caught.value.errors()] == [("loss_weights", 1)]
 
 
 @pytest.mark.parametrize(

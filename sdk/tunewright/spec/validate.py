@@ -149,7 +149,7 @@ class _Mistake(NamedTuple):
     def wrong_value(self, code: str) -> Problem:
         detail, value = self.detail, self.detail["input"]
         message = _SENTENCES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-        name = self.key[-1] if self.key else self.owner
+        name = next((step for step in reversed(self.key) if isinstance(step, str)), self.owner)  # of an entry, the list
         if code == "wrong-type":
             message = f"`{name}` is {_shown(value)}: {message[0].lower()}{message[1:]}"
         elif detail["loc"]:
