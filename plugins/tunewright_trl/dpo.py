@@ -17,6 +17,9 @@ Loss = Literal[
     "aot_unpaired", "discopop", "apo_zero", "apo_down", "sft",
 ]  # fmt: skip
 
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""The losses that read `label_smoothing`: in TRL 1.16 the sigmoid does not."""
+
 
 class DpoOptions(OrderedOptions):
     """`{kind: dpo, beta: 0.1, loss: sigmoid}`."""
@@ -38,12 +41,12 @@ class DpoOptions(OrderedOptions):
     label_smoothing: Annotated[
         NonNegativeFloat,
         To("label_smoothing"),
-        Field(lt=0.5, description="Share of the pairs that may be the wrong way round; `robust` reads it."),
+        Field(
+            lt=0.5,
+            description="Share of the pairs that may be the wrong way round; read by "
+            f"{', '.join(f'`{loss}`' for loss in SMOOTHED)}.",
+        ),
     ] = 0.0
-
-
-SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
-"""The losses that read `label_smoothing`: in TRL 1.16 the sigmoid does not."""
 
 
 class Dpo(Referring[DpoOptions]):

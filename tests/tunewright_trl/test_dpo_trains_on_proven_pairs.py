@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +25,7 @@ from tunewright_bitsandbytes.int8 import Int8
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
 from tunewright_trl import held
-from tunewright_trl.dpo import SMOOTHED, Loss
+from tunewright_trl.dpo import SMOOTHED, DpoOptions, Loss
 from tunewright_trl.fused import Fused
 
 BETA = 0.5
@@ -165,6 +166,11 @@ def test_label_smoothing_is_read_or_refused(train: Any, loss: str) -> None:
     refused = [f.code for f in trainer("dpo", {"loss": loss, "label_smoothing": other}).check(Facts())]
     assert refused == ([] if changed else ["argument-unused"])
     assert changed == (loss in SMOOTHED)
+
+
+def test_the_description_names_every_loss_that_reads_the_smoothing() -> None:
+    described = DpoOptions.model_fields["label_smoothing"].description or ""
+    assert re.findall(r"`(\w+)`", described) == list(SMOOTHED)
 
 
 def test_every_loss_is_another(train: Any) -> None:
