@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fake_project import FIRST_PARTY
+from tunewright.parts.base import Argument
 from tunewright.parts.gate import Score
 from typed import typed
 
@@ -159,6 +160,18 @@ def test_plan_says_what_will_run_and_who_set_each_argument(tunewright):
     assert all(step["cached"] for step in found["steps"])
     rate = found["arguments"]["trainer/fake"]["rate"]
     assert rate == {"value": 0.5, "set_by": "spec", "field": "learning_rate", "why": ""}
+
+
+def test_plan_prints_the_reason_of_a_rate_that_nobody_wrote(tunewright, monkeypatch):
+    import tunewright_fakes
+
+    chosen = Argument(0.25, "tunewright", "learning_rate", "a quarter of a vote (Fakes, 2025)")
+    monkeypatch.setattr(tunewright_fakes.FakeTrainer, "derive", lambda self, facts: {"rate": chosen})
+    monkeypatch.setenv("COLUMNS", "200")
+    done = tunewright("plan", "client.yaml")
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("rate "))
+    assert line.split(maxsplit=2)[1:] == ["0.25", "tunewright: learning_rate, a quarter of a vote (Fakes, 2025)"]
 
 
 def test_data_show_marks_what_is_learnt(tunewright):
