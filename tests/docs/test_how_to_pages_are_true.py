@@ -29,6 +29,7 @@ from tunewright.project import Project
 from tunewright.spec.document import parse
 from tunewright.store.checkpoints import KEPT
 from tunewright_endpoint import client
+from tunewright_peft.tuners import REFUSED
 from tunewright_suites.files import load
 from tunewright_suites.forms import LIMITS
 
@@ -216,6 +217,13 @@ def test_what_an_adapter_can_do_is_what_it_says_of_itself(host):
         merges, loads = ("yes" if cap in backend.offers() else "no" for cap in (Cap.MERGES, Cap.VLLM))
         assert cells[1:] == [merges, *fits, loads], written
     assert found == set(host.kinds("adapter"))
+
+
+def test_every_type_of_peft_that_is_refused_is_listed_with_its_reason():
+    listed = {
+        kind: cells[1] for cells in table("choose-an-adapter", "type") for kind in re.findall(r"`(\w+)`", cells[0])
+    }
+    assert listed == REFUSED
 
 
 def test_every_quantizer_is_listed_with_the_options_it_has(host):
