@@ -81,6 +81,9 @@ def test_no_other_format_takes_it_for_its_own(kind, row, line):
         {"prompt": [ASK], "completion": "repair"}, {"prompt": [ASK], "completion": [REPLY], "label": "billing"},
         {"prompt": "lamp?", "completion": [REPLY]}, {"question": {"en": "lamp?"}, "answer": "repair"},
         {"messages": [REPLY]}, {"prompt": [ASK, REPLY], "completion": [REPLY]},
+        # UltraFeedback as it is published, before anyone chose the better answers
+        {"source": "desk", "instruction": "lamp?", "models": ["a", "b"], "completions": [
+            {"model": "a", "response": "repair", "overall_score": 8.5}, {"model": "b", "response": "no"}]},
     ],
 )  # fmt: skip
 def test_what_looks_like_nothing_is_not_guessed(row):
