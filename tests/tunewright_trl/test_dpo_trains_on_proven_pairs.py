@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections import Counter
@@ -168,6 +169,11 @@ def test_label_smoothing_is_read_or_refused(train: Any, loss: str) -> None:
     assert changed == (loss in SMOOTHED)
 
 
+def test_the_losses_are_those_that_trl_computes() -> None:
+    computed = re.findall(r'loss_type == "(\w+)"', inspect.getsource(trl.trainer.dpo_trainer.DPOTrainer))
+    assert Counter(get_args(Loss)) == Counter(computed)
+
+
 def test_the_description_names_every_loss_that_reads_the_smoothing() -> None:
     described = DpoOptions.model_fields["label_smoothing"].description or ""
     assert re.findall(r"`(\w+)`", described) == list(SMOOTHED)
@@ -229,14 +235,20 @@ def test_what_trl_refuses_is_bad_input_in_its_words(train: Any, options: dict[st
         train("dpo", **options)
 
 
-@pytest.mark.parametrize("make", [adapted, llama], ids=["adapter", "full"])
-def test_the_fast_forward_trains_as_trls_own(train: Any, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    fast = train("dpo", model=make(), epochs=2, learning_rate=1e-3)
+QUICK = ("sigmoid", "ipo", "sft")
+"""Of sums, of means and of single tokens: what the other losses are made of."""
+EVERY = [pytest.param(adapted, loss, marks=[] if loss in QUICK else [pytest.mark.slow]) for loss in get_args(Loss)]
+
+
+@pytest.mark.parametrize(("make", "loss"), [(llama, "sigmoid"), *EVERY], ids=["full", *get_args(Loss)])
+def test_the_fast_forward_trains_as_trls_own(train: Any, monkeypatch: pytest.MonkeyPatch, make: Any, loss: str) -> None:
+    options = {"loss": loss, "label_smoothing": NEEDS_IT.get(loss, 0.0), "epochs": 2, "learning_rate": 1e-3}
+    fast = train("dpo", model=make(), **options)
     monkeypatch.setattr(held, "install", lambda model, unshared: Fused(model, None, "switched off"))
-    slow = train("dpo", model=make(), epochs=2, learning_rate=1e-3)
+    slow = train("dpo", model=make(), **options)
     assert [event["left_alone"] for event in slow.events if event["event"] == "lm_head"] == ["switched off"]
     for (_, one), (_, other) in zip(fast.outcome.losses, slow.outcome.losses, strict=True):
-        assert one == pytest.approx(other, abs=1e-5)
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-5)
     for name, weight in slow.weights.items():
         torch.testing.assert_close(fast.weights[name], weight, rtol=1e-3, atol=1e-5)
 
