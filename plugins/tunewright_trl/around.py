@@ -12,12 +12,15 @@ from typing import Any
 
 from torch.nn import Dropout
 
+from tunewright.errors import TunewrightWarning
+
 LIBRARIES = ("trl", "transformers", "accelerate", "peft", "bitsandbytes", "datasets")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Import the training libraries and keep them silent: what matters of what they say is an event or a substitution.
+    """Import the training libraries and keep them silent: what matters of what they say is an event, a substitution or
+    a warning of our own.
 
     Errors still come through. Telemetry is off from before the first import, where the hub's client reads it.
     """
@@ -25,6 +28,7 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("always", TunewrightWarning)  # what we say ourselves is for the person
         _hush(loggers)
         import trl.trainer.sft_trainer  # noqa: F401  transformers sets its logger's level when it is imported
 

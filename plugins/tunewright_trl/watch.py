@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from transformers import TrainerCallback
 
 from tunewright.data.mask import sequences
 from tunewright.digest import digest_bytes, digest_json
-from tunewright.errors import WorkFailed
+from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts.trainer import AnyRow, TrainJob
 from tunewright_trl import weights
 from tunewright_trl.options import LoopOptions
@@ -133,6 +134,18 @@ class Watch(TrainerCallback):
                 f"the loss on the validation rows is {loss} at {names(rows)}",
                 fix="look at these rows, or lower the learning rate",
             )
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Warn of a warm-up that is as long as the training: only here is it known how many steps that has."""
+        warmup, steps = args.get_warmup_steps(state.max_steps), state.max_steps
+        if warmup >= steps > 0:
+            highest = args.learning_rate * (steps - 1) / warmup
+            why = (
+                f"the warm-up takes {warmup} steps and the training has {steps}: the learning rate rises to "
+                f"{highest:g} and never reaches {args.learning_rate:g}; lower `warmup_steps`, or give more steps"
+            )
+            self.emit({"event": "warning", "why": why})
+            warnings.warn(TunewrightWarning(why), stacklevel=2)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The clock of `tokens_per_second`."""

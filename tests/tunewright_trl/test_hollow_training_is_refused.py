@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from tiny_training import ROWS, VOCABULARY, adapted, llama
 
-from tunewright.errors import WorkFailed
+from tunewright.errors import TunewrightWarning, WorkFailed
 from tunewright.parts.trainer import FeedbackRow, PairRow, TokenRow
 
 KINDS = ("sft", "cpt", "dpo", "kto")
@@ -111,3 +112,31 @@ EMPTY: dict[str, list[list[Any]]] = {
 def test_rows_without_a_supervised_token_are_refused(train: Any, kind: str, rows: list[Any]) -> None:
     with pytest.raises(WorkFailed, match=r"no token bears a loss in (rows|no row)"):
         train(kind, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "warmup", "said"),
+    [
+        ("sft", 4, "the warm-up takes 4 steps and the training has 4: the learning rate rises to 0.0075 and never"),
+        ("kto", 8, "the warm-up takes 8 steps and the training has 4: the learning rate rises to 0.00375 and never"),
+        ("dpo", 0.9, "the warm-up takes 4 steps and the training has 4"),  # the share is rounded up
+    ],
+)
+def test_a_warm_up_that_never_reaches_the_peak_is_told_with_its_numbers(
+    train: Any, kind: str, warmup: float, said: str
+) -> None:
+    with pytest.warns(TunewrightWarning) as caught:
+        done = train(kind, max_steps=4, warmup_steps=warmup, learning_rate=1e-2)
+    (kept,) = (event["why"] for event in done.events if event["event"] == "warning")
+    assert [str(one.message) for one in caught if issubclass(one.category, TunewrightWarning)] == [kept]
+    assert kept.startswith(said)
+    assert max(event["learning_rate"] for event in done.steps) < 1e-2
+
+
+@pytest.mark.parametrize("warmup", [0, 3, 0.75])
+def test_a_warm_up_that_reaches_it_with_the_last_step_is_none_to_speak_of(train: Any, warmup: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TunewrightWarning)
+        done = train(max_steps=4, warmup_steps=warmup, learning_rate=1e-2)
+    assert not [event for event in done.events if event["event"] == "warning"]
+    assert max(event["learning_rate"] for event in done.steps) == pytest.approx(1e-2)
