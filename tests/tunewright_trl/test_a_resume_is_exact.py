@@ -6,7 +6,11 @@ import pytest
 import torch
 from tiny_training import ROWS, adapted, llama
 
+from tiny import backend, tiny_model
 from tunewright.errors import Refused
+from tunewright_bitsandbytes.nf4 import Nf4
+from tunewright_peft.lora import Lora
+from tunewright_transformers.loader import TransformersLoader
 from tunewright_trl import watch as watching
 
 
@@ -54,6 +58,25 @@ def test_full_fine_tuning_resumes_as_well(train):
     whole = train(model=llama(), epochs=2)
     train(model=llama(), epochs=2, stop_after=4)
     same(whole, train(model=llama(), epochs=2, resume=True))
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_over_a_base_in_four_bits_as_well(train, tmp_path, kind):
+    """Each process packs the base anew, and trains adapters over what it packed."""
+    base = tiny_model(tmp_path / "base")
+
+    def model():
+        loader = backend(TransformersLoader)
+        loader.seed(3)
+        packed = loader.model(base, backend(Nf4, compute_dtype="fp32"), "fp32", "train")
+        return backend(Lora, r=4, dropout=0.1).wrap(packed, None)
+
+    options = {"epochs": 2, "optimizer": "paged_adamw_8bit"}
+    whole = train(kind, model=model(), **options)
+    assert train(kind, model=model(), **options, stop_after=2).outcome.stopped
+    resumed = train(kind, model=model(), **options, resume=True)
+    assert [event["optimizer_step"] for event in resumed.steps] == list(range(3, whole.outcome.steps + 1))
+    same(whole, resumed)
 
 
 def test_dropout_draws_the_same_numbers(train):
