@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from tiny_training import ROWS, adapted, llama
 
 from tiny import backend, tiny_model
 from tunewright.errors import Refused
+from tunewright.store.checkpoints import Checkpoints
 from tunewright_bitsandbytes.nf4 import Nf4
 from tunewright_peft.lora import Lora
 from tunewright_transformers.loader import TransformersLoader
@@ -156,6 +159,74 @@ def test_a_checkpoint_is_committed_when_the_last_one_is_so_many_minutes_old(trai
     monkeypatch.setattr(watching, "time", Clock())
     trained = train(epochs=3, **options)
     assert [event["optimizer_step"] for event in trained.events if event["event"] == "checkpoint"] == expected
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "flipped": flip,
+}
+FILES = {"trained.safetensors", "best.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+         "trainer_state.json", "watch.json", "manifest.json"}  # fmt: skip
+
+
+@pytest.fixture
+def torn(train, tmp_path):
+    """(the uninterrupted training, what goes on with one that was stopped after step 5, its damages).
+
+    The last gives (file's name, damage) of every file of the newest checkpoint while it has that damage and no other.
+    """
+    options = {"epochs": 2, "eval_every": 1, "checkpoint_every": 2, "validation": ROWS["sft"](6, seed=5)}
+    whole = train(**options)
+    shutil.rmtree(tmp_path / "scratch")
+    train(**options, stop_after=5)
+    newest = Checkpoints(tmp_path / "scratch", "key").newest().folder
+    kept = shutil.copytree(newest.parent, tmp_path / "kept")
+
+    def damages():
+        for name in sorted(path.relative_to(newest).as_posix() for path in newest.rglob("*") if path.is_file()):
+            for damage, harm in DAMAGES.items():
+                shutil.rmtree(newest.parent)
+                shutil.copytree(kept, newest.parent)
+                harm(newest / name)
+                yield name, damage
+
+    return whole, lambda: train(**options, resume=True), damages
+
+
+def test_with_any_of_a_trainers_own_files_damaged_the_checkpoint_before_is_taken(torn, tmp_path):
+    _, _, damages = torn
+    seen = set()
+    for name, damage in damages():
+        found = Checkpoints(tmp_path / "scratch", "key").newest()
+        assert found.step == 4, (name, damage)
+        (why,) = found.damaged
+        assert why.startswith("checkpoint step-00000005 is damaged (")
+        assert name in why or (name, damage) == ("manifest.json", "flipped")  # then a file is not what it should be
+        seen.add(name)
+    assert seen == FILES
+
+
+@pytest.mark.slow
+def test_from_the_checkpoint_before_a_torn_one_a_training_ends_the_same(torn):
+    whole, resume, damages = torn
+    turns = dict(zip(sorted(FILES), [*DAMAGES] * 2, strict=True))  # of each file one damage, of each damage two files
+    seen = set()
+    for name, damage in damages():
+        if turns[name] == damage:
+            resumed = resume()
+            assert resumed.steps[0]["optimizer_step"] == 5, name
+            same(whole, resumed)
+            assert resumed.outcome.best_step == whole.outcome.best_step
+            seen.add(name)
+    assert seen == FILES
 
 
 def test_a_checkpoint_of_another_model_is_refused(train):
