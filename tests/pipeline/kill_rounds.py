@@ -28,6 +28,9 @@ from tunewright.pipeline.run import Run
 from tunewright.project import Project
 from tunewright.store import disk
 
+OPERATIONS = 7
+"""Moments that the store tells of a commit, at least: the folder is made, the manifest written, the whole renamed."""
+
 
 def forked(work):
     """The child's signal or exit code."""
@@ -77,7 +80,7 @@ def killer(step, at, number):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def observe(moment, path):
-        if at == "in-checkpoint" and "checkpoints" in path.parts:
+        if at == "in-checkpoint" and ("checkpoints" in path.parts or path.parent.name.startswith("checkpoint-")):
             seen[0] += 1
             if seen[0] == number:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -102,6 +105,19 @@ def killed(spec, overrides, root, step, at, number):
     trained(spec, overrides, root, hear)
 
 
+def tear(root, name, damage):
+    """Damage this file of the newest checkpoint, which is named."""
+    newest = max((root / "store/.work").glob("train-*/checkpoints/step-*"))
+    data = (newest / name).read_bytes()
+    middle = len(data) // 2
+    if damage == "missing":
+        (newest / name).unlink()
+    else:
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        (newest / name).write_bytes({"empty": b"", "half": data[:middle], "flipped": flipped}[damage])
+    return newest.name
+
+
 def main(asked, line):
     """One line of what is asked; each round is printed as it ends."""
     spec, root, rng = Path(asked["spec"]), Path(asked["root"]), random.Random(asked["seed"])
@@ -113,10 +129,12 @@ def main(asked, line):
         step = rng.randint(1, whole["steps"] - 1) if asked["at"] is None else asked["at"]
         at = "after-step" if asked["at"] is not None else asked["moments"][turn % len(asked["moments"])]
         again = root / f"round{turn}"
-        code = forked(partial(killed, spec, every, again, step, at, rng.randint(1, 40)))
+        number = rng.randint(1, OPERATIONS * (whole["steps"] - 1))  # the last step has no checkpoint
+        code = forked(partial(killed, spec, every, again, step, at, number))
         assert code in (0, -signal.SIGKILL), code
+        torn = tear(again, *asked["torn"][turn]) if asked["torn"] else ""
         assert forked(partial(trained, spec, every, again)) == 0
-        found = {"line": line, "round": f"killed {at} {step}", "killed": code != 0, **result(again)}
+        found = {"line": line, "round": f"killed {at} {step}", "killed": code != 0, "torn": torn, **result(again)}
         print(json.dumps(found), flush=True)
 
 

@@ -56,13 +56,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def asked(folder, kind, case, kills, at=None, moments=("after-step", "in-checkpoint")):
-    """A line for the script: of this trainer's spec with the overrides of a case; the kills are at these moments."""
+def asked(folder, kind, case, kills, at=None, moments=("after-step", "in-checkpoint"), torn=()):
+    """A line for the script: of this trainer's spec with the overrides of a case; the kills are at these moments.
+
+    `torn`: for each kill a file of the newest checkpoint and the damage that it takes before the training goes on.
+    """
     spec = folder / f"{kind}.yaml"
     spec.write_text(SPEC % SPECS[kind])
     root = folder / f"roots {kind} {case}"
     return {"spec": str(spec), "root": str(root), "seed": 0, "case": case, "kills": kills, "at": at,
-            "moments": moments}  # fmt: skip
+            "moments": moments, "torn": torn}  # fmt: skip
 
 
 def rounds(*lines):
@@ -83,8 +86,8 @@ def check(found):
     for one in killed:
         same = {name: one[name] for name in ("adapter", "order", "steps", "losses")}
         assert same == {name: whole[name] for name in same}, one["round"]
+        assert one["killed"], one["round"]
         if one["round"].startswith("killed after-step"):
-            assert one["killed"]
             assert one["resumed_from"], one["round"]
             assert one["resumed_from"][0] >= 1
 
@@ -112,4 +115,28 @@ def test_as_it_looks_at_the_validation_rows_as_the_reference_is_asked_and_where_
     full = ["adapter={kind: none}", "trainer.learning_rate=1.0e-3", "trainer.optimizer=adamw_torch"]
     for found in rounds(*looks, *reference, asked(folder, "sft", full, 4)):
         check(found)
-        assert found[1]["killed"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_over_a_base_in_four_bits(folder):
+    packed = ["quantization={kind: nf4, compute_dtype: fp32}", "trainer.optimizer=paged_adamw_8bit"]
+    for found in rounds(*(asked(folder, kind, packed, 4) for kind in ("sft", "dpo"))):
+        check(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before_and_says_so(folder):
+    files = ("trained.safetensors", "best.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+             "trainer_state.json", "watch.json", "manifest.json")  # fmt: skip
+    torn = list(zip(files, ["missing", "empty", "half", "flipped", "half", "flipped", "missing", "empty"], strict=True))
+    (found,) = rounds(asked(folder, "sft", LOOKS, len(torn), at=3, torn=torn))
+    check(found)
+    for (name, _), one in zip(torn, found[1:], strict=True):
+        assert one["torn"] == "step-00000003"
+        assert one["resumed_from"] == [2], name
+        (why,) = (why for why in one["warnings"] if "is damaged" in why)
+        assert why.startswith("checkpoint step-00000003 is damaged (")
+        assert name in why
+        assert why.endswith("going on from step-00000002")
