@@ -23,9 +23,9 @@ LIBRARIES = re.compile(
 
 
 @cache
-def computes(folder: Path, file: str) -> bool:
+def computes(file: Path) -> bool:
     """Whether a file of tests, or a conftest.py beside it, imports torch or what stands on it."""
-    return any(LIBRARIES.search(path.read_text()) for path in (folder / file, folder / "conftest.py") if path.is_file())
+    return any(LIBRARIES.search(path.read_text()) for path in (file, file.with_name("conftest.py")) if path.is_file())
 
 
 class TorchInOneWorker(LoadScopeScheduling):
@@ -33,5 +33,4 @@ class TorchInOneWorker(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        path = ROOT / file
-        return TORCH if computes(path.parent, path.name) else file
+        return TORCH if computes(ROOT / file) else file

@@ -23,6 +23,7 @@ from trl import DPOTrainer, SFTTrainer  # noqa: F401  by name: `trl` itself impo
 from trl.trainer.kto_trainer import KTOTrainer  # noqa: F401
 
 import tunewright_trl.loop  # noqa: F401
+from damages import DAMAGES
 from tunewright.digest import digest_tree
 from tunewright.pipeline.run import Run
 from tunewright.project import Project
@@ -108,13 +109,7 @@ def killed(spec, overrides, root, step, at, number):
 def tear(root, name, damage):
     """Damage this file of the newest checkpoint, which is named."""
     newest = max((root / "store/.work").glob("train-*/checkpoints/step-*"))
-    data = (newest / name).read_bytes()
-    middle = len(data) // 2
-    if damage == "missing":
-        (newest / name).unlink()
-    else:
-        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-        (newest / name).write_bytes({"empty": b"", "half": data[:middle], "flipped": flipped}[damage])
+    DAMAGES[damage](newest / name)
     return newest.name
 
 

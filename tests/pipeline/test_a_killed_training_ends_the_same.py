@@ -71,7 +71,8 @@ def asked(folder, kind, case, kills, at=None, moments=("after-step", "in-checkpo
 def rounds(*lines):
     """What the script found, a list for each line that it was given: it imports torch once for all."""
     script = Path(__file__).with_name("kill_rounds.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    path = os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, str(script), *map(json.dumps, lines)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

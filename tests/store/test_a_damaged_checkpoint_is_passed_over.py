@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from damages import DAMAGES
 from tunewright.errors import Refused
 from tunewright.store import disk
 from tunewright.store.checkpoints import Checkpoints
@@ -30,20 +31,6 @@ def store(tmp_path):
     return found
 
 
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-DAMAGES = {
-    "missing": lambda path: path.unlink(),
-    "empty": lambda path: path.write_bytes(b""),
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "flipped": flip,
-}
-
-
 def test_the_newest_is_taken_and_the_one_before_is_kept(store):
     assert store.newest()[1:] == (30, ())
     assert sorted(folder.name for folder in store.folder.iterdir()) == ["step-00000020", "step-00000030"]
@@ -64,7 +51,7 @@ def test_with_any_file_damaged_the_one_before_is_taken_and_the_damage_named(stor
 
 def test_where_none_is_whole_it_is_refused_and_nothing_is_deleted(store):
     for folder in store.folder.iterdir():
-        flip(folder / "optimizer.pt")
+        DAMAGES["flipped"](folder / "optimizer.pt")
     with pytest.raises(Refused, match=r"optimizer\.pt was altered") as caught:
         store.newest()
     assert str(store.folder) in caught.value.fix

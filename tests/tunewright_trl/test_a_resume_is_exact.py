@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_training import ROWS, adapted, llama
 
+from damages import DAMAGES
 from tiny import backend, tiny_model
 from tunewright.errors import Refused
 from tunewright.store.checkpoints import Checkpoints
@@ -161,18 +162,6 @@ def test_a_checkpoint_is_committed_when_the_last_one_is_so_many_minutes_old(trai
     assert [event["optimizer_step"] for event in trained.events if event["event"] == "checkpoint"] == expected
 
 
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-DAMAGES = {
-    "missing": lambda path: path.unlink(),
-    "empty": lambda path: path.write_bytes(b""),
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "flipped": flip,
-}
 FILES = {"trained.safetensors", "best.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
          "trainer_state.json", "watch.json", "manifest.json"}  # fmt: skip
 
