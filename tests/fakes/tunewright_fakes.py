@@ -7,6 +7,7 @@ finds it too. The model is a table of words; training counts which words go with
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -255,7 +256,7 @@ class FakeRows(DataSource):
         if not path.is_file():
             raise BadOption("file-missing", f"there is no file `{self.options.path.written}`", "path")
         try:
-            return list(csv.DictReader(path.read_text().splitlines(keepends=True)))
+            return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
         except (UnicodeDecodeError, csv.Error) as error:
             raise BadOption("bad-csv", f"`{self.options.path.written}` is not csv: {error}", "path") from error
 

@@ -60,6 +60,16 @@ def test_everything_that_was_made_is_where_the_summary_says(first):
     assert (folder.parent / "latest").resolve() == folder.resolve()
 
 
+def test_a_text_may_hold_any_character_that_ends_a_line_somewhere(fake_spec, fake_host, root):
+    """Of such characters JSON escapes some and lets U+0085, U+2028 and U+2029 stand: contracts are full of them."""
+    for name in ("train.csv", "test.csv"):
+        path = fake_spec.parent / name
+        ended = path.read_text().replace("my ", "my \x0b\x0c\x1c\x85\u2028\u2029 ")
+        assert "\u2028" in ended
+        path.write_text(ended, newline="")
+    assert run(fake_spec, fake_host, root)["scores"]["fake.right"]["n"] == 3
+
+
 def test_torch_is_never_imported(fake_spec, fakes, root):
     program = (
         "import sys; from tunewright import Host, Project\n"
@@ -301,8 +311,17 @@ def test_another_seed_asks_the_base_again_only_where_rows_are_drawn(first, fake_
 
 
 def test_a_reference_that_no_answer_can_reach_is_refused(fake_spec, fake_host, root):
-    with pytest.raises(BadInput, match=r"test.csv:2: the reference has 8 tokens, answers may have 3"):
+    with pytest.raises(BadInput, match=r"test.csv:2: the reference has 8 tokens, answers may have 3; .* of 3 that"):
         run(fake_spec, fake_host, root, "evals.0.max_new_tokens=3")
+
+
+def test_the_longest_of_them_says_what_to_set(fake_spec, fake_host, root):
+    """One change is enough: not one for each reference that is a little longer than the one before."""
+    test = fake_spec.parent / "test.csv"
+    test.write_text(test.read_text() + "the letter,correspondence\n")
+    with pytest.raises(BadInput, match=r"test.csv:5: the reference has 14 tokens, answers may have 3") as refused:
+        run(fake_spec, fake_host, root, "evals.0.max_new_tokens=3")
+    assert "`max_new_tokens: 15` or more" in refused.value.fix
 
 
 def test_an_empty_answer_is_said_at_plan(fake_spec, fake_host):

@@ -39,9 +39,9 @@ class Artifact:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
     def lines(self, name: str) -> list[Any]:
-        """One of its files, as JSON lines."""
+        """One of its files, as JSON lines. Strings in them may hold what else ends a line in Unicode, as U+2028."""
         text = (self.path / name).read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.split("\n") if line]
 
 
 class Store:

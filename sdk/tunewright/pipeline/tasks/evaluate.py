@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -231,14 +232,15 @@ def _refuse_the_base(found: Measured, base: Artifact, identity: str) -> None:
 
 def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:
     """A reference that is longer than any answer may be can never be matched: that is no finding about a model."""
-    for item in items:
-        limit = evaluator.limit(item)
-        length = len(tokenizer.encode(item.reference))
-        if length > limit:
-            raise BadInput(
-                f"{item.origin}: the reference has {length} tokens, answers may have {limit}",
-                fix=f"set `max_new_tokens: {length + 1}` or more in `{evaluator.name}`",
-            )
+    lengths = [(len(tokenizer.encode(item.reference)), item) for item in items]
+    beyond = [
+        (length - evaluator.limit(item), length, item) for length, item in lengths if length > evaluator.limit(item)
+    ]
+    if beyond:
+        over, length, item = max(beyond, key=itemgetter(0))
+        one = f"{item.origin}: the reference has {length} tokens, answers may have {length - over}"
+        more = "" if len(beyond) == 1 else f"; it is the longest of {len(beyond)} that are too long"
+        raise BadInput(one + more, fix=f"set `max_new_tokens: {length + 1}` or more in `{evaluator.name}`")
 
 
 def measured(evaluator: Evaluator, subject: Subject, rows: list[TestRow], context: Context) -> list[Graded]:
