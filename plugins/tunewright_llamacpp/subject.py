@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from tunewright.engines import Answered, Server
 from tunewright.errors import BadInput, Refused, WorkFailed
@@ -22,18 +23,43 @@ FORCE = 1e6  # added to a logit, it makes its token the next one
 ALL = 1 << 30  # tokens whose probabilities are listed: of a whole vocabulary, megabytes
 LOWEST = -1e30  # llama.cpp says the lowest float where a probability is 0 in fp32, below e^-103
 
+ROUNDS = 4  # prompts of a batch for each that is answered at once: progress is heard after every batch
+
 T = TypeVar("T")
 
 
+class _Prompt(NamedTuple):
+    ids: list[int]
+    limit: int
+
+    @property
+    def most(self) -> int:
+        """Tokens of the context that it and its answer may take."""
+        return len(self.ids) + self.limit
+
+
 class LlamaSubject:
-    """Asks one prompt after the other: its numbers do not depend on what is asked beside it."""
+    """Asks for answers in batches, which the server fills anew as answers end; for scores, for one after the other.
+
+    A batch is one request, so that what is computed beside what, and with it every rounding, is the same each time.
+    """
 
     def __init__(
-        self, server: Server, tokenizer: Tokenizer, identity: str, context: int, lora: Sequence[Any] | None = None
+        self,
+        server: Server,
+        tokenizer: Tokenizer,
+        identity: str,
+        context: int,
+        lora: Sequence[Any] | None = None,
+        parallel: int = 1,
     ) -> None:
-        """`lora` says with each request which of the server's adapters answer; None for all that it started with."""
+        """`lora` says with each request which of the server's adapters answer; None for all that it started with.
+
+        `parallel`: how many prompts the server answers at once, which share its context.
+        """
         self.server, self.tokenizer, self.identity, self.context = server, tokenizer, identity, context
         self._asked = GREEDY if lora is None else {**GREEDY, "lora": list(lora)}
+        self._parallel = parallel
 
     def complete(
         self,
@@ -43,13 +69,20 @@ class LlamaSubject:
         *,
         together: bool = True,
     ) -> list[Completion]:
-        """One answer a prompt, in order, of at most `limit` tokens, as `Subject.complete`; `together` changes nothing.
+        """One answer a prompt, in order, of at most `limit` tokens, as `Subject.complete`.
 
-        The prompt's ids are those that llama.cpp makes of it by the file's own template and tokenizer. Raises
+        The prompt's ids are those that llama.cpp makes of it by the file's own template and tokenizer. Prompts that do
+        not fit into the context beside each other are asked one by one, as all are without `together`. Raises
         `BadInput` where a prompt is empty, or prompt and answer do not fit into the context.
         """
-        asked = zip(range(len(prompts)), prompts, limits(limit, len(prompts)), strict=True)
-        return _each(asked, lambda one: self.answer(*one), progress)
+        each = limits(limit, len(prompts))
+        asked = [self._prompt(place, *one) for place, one in enumerate(zip(prompts, each, strict=True))]
+        found: list[Completion] = []
+        for batch in self._batches(asked) if together else ([one] for one in asked):
+            found += self._answers(batch)
+            if progress is not None:
+                progress(len(found))
+        return found
 
     def score(
         self,
@@ -67,17 +100,45 @@ class LlamaSubject:
 
     def answer(self, place: int, prompt: Text, limit: int) -> Completion:
         """The answer to one prompt; `place` is for messages."""
+        return self._answers([self._prompt(place, prompt, limit)])[0]
+
+    def _prompt(self, place: int, prompt: Text, limit: int) -> _Prompt:
+        """As the server takes it. Raises `BadInput` where it is empty, or does not fit."""
         ids = self._ids(prompt)
         if not ids:
             raise BadInput(f"prompt {place + 1} is empty: the model has nothing to go on from", fix="leave it out")
         self._refuse_long(f"prompt {place + 1}", len(ids), limit)
+        return _Prompt(ids, limit)
+
+    def _batches(self, asked: Iterable[_Prompt]) -> Iterator[list[_Prompt]]:
+        """Prompts of one limit, as they come: any of them that are answered at once fit into the context together."""
+        batch: list[_Prompt] = []
+        for one in asked:
+            longest = sorted((prompt.most for prompt in [*batch, one]), reverse=True)[: self._parallel]
+            full = len(batch) == ROUNDS * self._parallel or sum(longest) > self.context
+            if batch and (full or one.limit != batch[0].limit):
+                yield batch
+                batch = []
+            batch.append(one)
+        if batch:
+            yield batch
+
+    def _answers(self, batch: Sequence[_Prompt]) -> list[Completion]:
+        """In one request: the server begins the next prompt as an answer ends."""
+        ids, limit = [one.ids for one in batch], batch[0].limit
         said = self.server.ask("/completion", {**self._asked, "prompt": ids, "n_predict": limit})
+        answers = sorted(said, key=itemgetter("index")) if isinstance(said, list) else [said]  # one is no list
+        if [one["index"] for one in answers] != list(range(len(batch))):
+            raise WorkFailed(f"{self.server.name} gives {len(answers)} answers to {len(batch)} prompts, or not theirs")
+        return [self._completion(*one) for one in zip(batch, answers, strict=True)]
+
+    def _completion(self, prompt: _Prompt, said: Mapping[str, Any]) -> Completion:
         answer = list(map(int, said["tokens"]))
         ended = said["stop_type"] == "eos"
-        if said.get("truncated") or (not ended and len(answer) != limit):
+        if said.get("truncated") or (not ended and len(answer) != prompt.limit):
             raise WorkFailed(f"{self.server.name} ended an answer by `{said['stop_type']}` after {len(answer)} tokens")
         text = self.tokenizer.decode(answer, special=False)
-        return Completion(answer, text, "terminator" if ended else "limit", ids)
+        return Completion(answer, text, "terminator" if ended else "limit", prompt.ids)
 
     def _ids(self, prompt: Text) -> list[int]:
         """As a client's request is tokenized: BOS where the file asks for it, special tokens recognized."""

@@ -12,6 +12,8 @@ from tunewright_llamacpp.engine import LlamaCpp, LlamaCppOptions
 
 SPEC = HERE / "banking77.yaml"
 FP32 = ["model.dtype=fp32", "quantization.compute_dtype=fp32"]
+FAST = ["trainer.optimizer=adamw_torch_fused"]
+"""On a CPU, states of 8 bits take a third of a second each step, and save 30 MB."""
 FORMS = (
     "exports=[{kind: merged}, {kind: merged, name: merged-original, into: original}, {kind: gguf, type: f16}, "
     "{kind: gptq}, {kind: awq}]"
@@ -28,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
-    summary = run(SPEC, tmp_path_factory.mktemp("forms"), *FP32, FORMS)
+    summary = run(SPEC, tmp_path_factory.mktemp("forms"), *FP32, *FAST, FORMS)
     for name, form in summary["parity"].items():
         print(name, json.dumps({key: form[key] for key in form if key != "scores"}))
     return summary["parity"]

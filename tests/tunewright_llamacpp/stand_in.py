@@ -1,6 +1,6 @@
 """A `llama-server` with no model in it: answers as the real one's interface does, as `HOW` in its environment says.
 
-Words are numbered as they come; an answer is the numbers 10, 11, … up to the limit, or to token 2.
+A word is its length and 3; an answer is the numbers 10, 11, … up to the limit, or to token 2.
 """
 
 import json
@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 HOW = json.loads(os.environ.get("HOW", "{}"))
 GIVEN = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
-GIVEN |= {name: sys.argv[sys.argv.index(name) + 1] for name in ("--port", "--model", "--lora", "--ctx-size")
-          if name in sys.argv}  # fmt: skip
+NAMED = ("--port", "--model", "--lora", "--ctx-size", "--parallel")
+GIVEN |= {name: sys.argv[sys.argv.index(name) + 1] for name in NAMED if name in sys.argv}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,11 +36,18 @@ class Handler(BaseHTTPRequestHandler):
         if "dies" in HOW:
             print(HOW["dies"], flush=True)
             os._exit(1)
-        return self.say(self.complete(asked))
+        prompts = asked["prompt"] if isinstance(asked["prompt"][0], list) else [asked["prompt"]]
+        together = sorted(len(prompt) + asked["n_predict"] for prompt in prompts)[-int(GIVEN["--parallel"]) :]
+        if sum(together) > int(GIVEN["--ctx-size"]):
+            return self.say({"error": {"message": "Context size has been exceeded."}}, 500)
+        said = [{**self.complete(asked, prompt), "index": place} for place, prompt in enumerate(prompts)]
+        said = said[:-1] if "forgets" in HOW else said[::-1]  # as they end
+        return self.say(said[0] if len(prompts) == 1 else said)
 
-    def complete(self, asked):
+    def complete(self, asked, prompt):
         assert asked["top_k"] == 1
-        ids = HOW.get("answer", list(range(10, 10 + asked["n_predict"])))[: asked["n_predict"]]
+        echo = prompt[:1] if "echoes" in HOW else [10]
+        ids = HOW.get("answer", [*echo, *range(11, 10 + asked["n_predict"])])[: asked["n_predict"]]
         said = {"tokens": ids, "stop_type": "eos" if ids[-1] == 2 else "limit", "truncated": False}
         if "n_probs" in asked:
             ((forced, by),) = asked["logit_bias"]

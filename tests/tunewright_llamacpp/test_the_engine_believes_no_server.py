@@ -56,6 +56,32 @@ def test_prompts_are_what_the_server_makes_of_them(opened):
     assert not subject.server.alive
 
 
+def test_prompts_that_fit_beside_each_other_are_answered_at_once(opened):
+    """Any number of them; each has its own answer, though they come as they end."""
+    prompts = ["x" * (1 + place % 7) for place in range(20)]
+    for together, fewest in ((True, 3), (False, 20)):
+        heard = []
+        with opened({"echoes": 1}, {"parallel": 2}) as subject:
+            found = subject.complete(prompts, 3, heard.append, together=together)
+        assert [one.ids[0] for one in found] == [3 + len(prompt) for prompt in prompts]
+        assert [one.prompt_ids for one in found] == [[3 + len(prompt)] for prompt in prompts]
+        assert len(heard) == fewest
+        assert heard[-1] == 20
+
+
+def test_those_that_do_not_are_asked_after_each_other(opened):
+    """A server whose context is exceeded answers none of them."""
+    prompts, limits = ["x " * words for words in (2, 9, 2, 2, 9)], [4, 4, 4, 5, 5]
+    with opened({"echoes": 1}, {"parallel": 4, "context": 16}) as subject:
+        found = subject.complete(prompts, limits)
+    assert [(len(one.prompt_ids), len(one.ids)) for one in found] == [(2, 4), (9, 4), (2, 4), (2, 5), (9, 5)]
+
+
+def test_an_answer_that_is_missing_is_no_other_prompts(opened):
+    with opened({"forgets": 1}) as subject, pytest.raises(WorkFailed, match="gives 2 answers to 3 prompts"):
+        subject.complete(["a", "b", "c"], 2)
+
+
 def test_an_answer_that_ended_says_so(opened, tiny_folder):
     with opened({"answer": [10, 2]}) as subject:
         (answer,) = subject.complete(ASKED[:1], 8)
