@@ -14,8 +14,12 @@ import pytest
 from realdata.runs import DATA, HERE, graded, marks, run
 from tunewright.parts.data_source import Broken
 from tunewright.pipeline.rows import ClaimRows, TrainingRows, example_of, rows_of
+from tunewright.pipeline.step import Context
+from tunewright.pipeline.tasks.evaluate import refuse_long_references
+from tunewright.pipeline.tasks.fetch import Fetch, base_folder
 from tunewright.project import Project
 from tunewright.stats.majority import majority
+from tunewright.store.publish import Artifact
 
 FOLDER = HERE.parents[1] / "specs" / "real"
 ASKED = {
@@ -74,6 +78,24 @@ def test_no_row_that_is_asked_was_learnt(name):
     assert not {str(row.example.asked) for row in asked} & known
     if name == "legal-legalbench":
         assert not {row.fields["text"] for row in asked} & {row.fields["text"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The folder of the base that all four specs tune."""
+    source, out = resolved("finance-tatqa").source, tmp_path_factory.mktemp("fetch")
+    Fetch(source, source.pin()).run({}, out, Context(out, lambda event: None))
+    return base_folder(Artifact(out, {}))
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_an_answer_may_be_as_long_as_the_longest_reference(name, base):
+    """Found after minutes else, and a run of hours ends."""
+    found = resolved(name)
+    tokenizer = found.loader.tokenizer(base)
+    for evaluator in found.evaluators:
+        if evaluator.asks:
+            refuse_long_references(evaluator, list(evaluator.items(claimed(found, evaluator.name))), tokenizer)
 
 
 def test_banking77_has_77_intents_and_the_prompt_names_each():

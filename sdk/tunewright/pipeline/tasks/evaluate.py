@@ -123,7 +123,7 @@ class Evaluate(Task):
             if len({item.id for item in items}) != len(items):
                 raise Refused(f"evaluator `{evaluator.name}` gives two items one id")
             if evaluator.asks:
-                _refuse_long_references(evaluator, items, tokenizer)
+                refuse_long_references(evaluator, items, tokenizer)
 
     def _write(self, answered: Measured, about: Mapping[str, Any], out: Path) -> dict[str, Any]:
         scores: dict[str, float] = {}
@@ -230,8 +230,11 @@ def _refuse_the_base(found: Measured, base: Artifact, identity: str) -> None:
         )
 
 
-def _refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:
-    """A reference that is longer than any answer may be can never be matched: that is no finding about a model."""
+def refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenizer: Tokenizer) -> None:
+    """A reference that is longer than any answer may be can never be matched: that is no finding about a model.
+
+    Raises `BadInput` with the one that is furthest beyond.
+    """
     lengths = [(len(tokenizer.encode(item.reference)), item) for item in items]
     beyond = [
         (length - evaluator.limit(item), length, item) for length, item in lengths if length > evaluator.limit(item)
