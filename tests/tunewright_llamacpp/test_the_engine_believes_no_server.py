@@ -77,6 +77,15 @@ def test_those_that_do_not_are_asked_after_each_other(opened):
     assert [(len(one.prompt_ids), len(one.ids)) for one in found] == [(2, 4), (9, 4), (2, 4), (2, 5), (9, 5)]
 
 
+@pytest.mark.parametrize(("parallel", "shared"), [(1, False), (8, True)])
+def test_memory_is_shared_only_by_prompts_beside_each_other(opened, parallel, shared):
+    """A server of the user's own may be older than the option."""
+    with opened(options={"parallel": parallel}) as subject:
+        words = subject.server.process.args
+    assert words[words.index("--parallel") + 1] == str(parallel)
+    assert ("--kv-unified" in words) == shared
+
+
 def test_an_answer_that_is_missing_is_no_other_prompts(opened):
     with opened({"forgets": 1}) as subject, pytest.raises(WorkFailed, match="gives 2 answers to 3 prompts"):
         subject.complete(["a", "b", "c"], 2)
