@@ -10,6 +10,7 @@ matrices (`tests/stats/test_gates_err_as_rarely_as_they_say.py` holds them again
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -71,6 +72,13 @@ def partial(rng: np.random.Generator, n: int, gain: float) -> Sides:
     base = rng.beta(0.4, 0.4, n)
     mean = 0.5 + 2 * gain
     return base, np.where(rng.random(n) < 0.5, rng.beta(0.8 * mean, 0.8 * (1 - mean), n), base)
+
+
+def rarely_much(rng: np.random.Generator, n: int, gain: float) -> Sides:
+    """Scores of which each moves a little, and few by 0.8: as few as the difference allows, in its direction."""
+    base = np.full(n, 0.1 if gain > 0 else 0.9)
+    much = np.where(rng.random(n) < abs(gain) / 0.8, math.copysign(0.8, gain), rng.choice((-0.02, 0.02), n))
+    return base, base + much
 
 
 def grouped(rng: np.random.Generator, n: int, gain: float) -> Sides:
@@ -312,6 +320,7 @@ CASES: tuple[tuple[str, Make, Size, bool], ...] = (
     ("the same, by bootstrap", answers, 1, True),
     ("right/wrong, one way only", one_way, 1, False),
     ("scores from 0 to 1", partial, 1, False),
+    ("the same, few change much", rarely_much, 1, False),
     ("right/wrong in groups of 4", grouped, 4, False),
     ("the same, one way only", grouped_one_way, 4, False),
     ("right/wrong in groups of 1 to 8", unequal, UNEQUAL, False),

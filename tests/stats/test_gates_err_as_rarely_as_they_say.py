@@ -28,7 +28,9 @@ def bench():
     del sys.modules[spec.name]
 
 
-@pytest.mark.parametrize("case", ["answers", "one_way", "partial", "grouped", "grouped_one_way", "unequal"])
+@pytest.mark.parametrize(
+    "case", ["answers", "one_way", "partial", "rarely_much", "grouped", "grouped_one_way", "unequal"]
+)
 def test_what_is_simulated_is_what_a_run_computes(bench, case):
     size = {"grouped": 4, "grouped_one_way": 4, "unequal": bench.UNEQUAL}.get(case, 1)
     rng, sizes = np.random.default_rng(1), bench.sizes_of(48, size)

@@ -240,6 +240,29 @@ def test_equal_answers_to_few_questions_do_not_prove_that_nothing_changed():
     assert score([0.3, 0.7] * 20, [0.3, 0.7] * 20).ci95 == pytest.approx((-0.08762, 0.08762), abs=5e-6)
 
 
+def test_groups_that_were_all_won_do_not_prove_that_all_would_be():
+    """Less is known of twelve documents than of their 48 questions: no more than of twelve questions alone."""
+    groups = [f"g{place // 4}" for place in range(48)]
+    grouped, alone = score([0.0] * 48, [1.0] * 48, groups), score([0.0] * 12, [1.0] * 12)
+    assert grouped.ci95 == pytest.approx(alone.ci95, abs=1e-6)
+    assert alone.ci95[0] < 0.6
+
+
+def test_changes_that_are_all_alike_but_one_do_not_either():
+    low, high = score([0.0] * 40, [1.0] * 39 + [0.5]).ci95
+    assert (low < 0.9, high) == (True, 1.0)
+    low, high = score([0.5] * 40, [0.6] * 40).ci95
+    assert low < 0.05 < 0.15 < high
+
+
+@pytest.mark.parametrize("n", [40, 100, 400])
+def test_a_loss_that_is_rare_may_be_among_none_of_the_items(n):
+    """Two items of so many would lose 0.8 of 1; none did, though every one moved a little."""
+    rng = np.random.default_rng(n)
+    tuned = (0.9 + rng.choice((-0.02, 0.02), n)).tolist()
+    assert score([0.9] * n, tuned).ci95[0] < -0.8 * 2 / n
+
+
 def test_each_side_has_its_own_interval():
     # Wilson's, of Newcombe's example: 15 of 148 (Statistics in Medicine 17, 1998, 857-872).
     found = score([1.0] * 15 + [0.0] * 133, [1.0] * 30 + [0.0] * 118)

@@ -31,7 +31,7 @@ def mid(won: int, lost: int) -> float:
     from scipy.stats import binom
 
     fewer, of = min(won, lost), won + lost
-    return float(2 * binom.cdf(fewer, of, 0.5) - binom.pmf(fewer, of, 0.5))
+    return min(1.0, float(2 * binom.cdf(fewer, of, 0.5) - binom.pmf(fewer, of, 0.5)))  # rounding goes beyond
 
 
 def interval(won: float, lost: float, n: float) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class Judge(Task):
     The answers of each baseline come by the port `baseline_port`.
     """
 
-    version = 4
+    version = 5
 
     def __init__(
         self,
