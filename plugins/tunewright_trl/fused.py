@@ -65,15 +65,17 @@ class Fused:
             layers.stop()
 
 
-def install(model: Any, unshared: str = "beginnings are not to be shared") -> Fused:
+def install(model: Any, unshared: str = "beginnings are not to be shared", left_alone: str = "") -> Fused:
     """Replace the fused forward that TRL put on `model`, a transformers model or a PEFT one around it.
 
-    `unshared` is the reason why rows are not to share what they begin with; none lets them.
+    `unshared` is the reason why rows are not to share what they begin with; none lets them. `left_alone` is a reason to
+    replace nothing: one of the training's own, beside those that are found in the model.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     trl_forward = base.forward
     settings = _settings_of(trl_forward)
-    fused = Fused(base, trl_forward, _reason_to_leave(base, settings, unshared), unshared)
+    left_alone = left_alone or _reason_to_leave(base, settings, unshared)
+    fused = Fused(base, trl_forward, left_alone, unshared or left_alone)
     if not fused.left_alone:
         base.forward = types.MethodType(_forward(fused, settings), base)
         # on until `uninstall`: checkpointing runs layers again in the backward

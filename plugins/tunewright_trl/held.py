@@ -27,7 +27,7 @@ from tunewright_trl import weights
 from tunewright_trl.fused import Fused, install
 from tunewright_trl.order import ByLength, ByPrefix
 from tunewright_trl.referring import batches, given_to, untrained
-from tunewright_trl.sharing import not_by_model
+from tunewright_trl.sharing import SMOOTHING, not_by_model
 from tunewright_trl.watch import Watch
 
 WEIGHTS = "trained.safetensors"
@@ -101,7 +101,11 @@ class Held:
     def fuse(self) -> Fused:
         """Put the fast forward in the place of TRL's, once."""
         if self._fused is None:
-            self._fused = install(self.model, self._unshared())
+            left_alone = SMOOTHING if self.args.label_smoothing_factor else ""
+            self._fused = install(self.model, self._unshared(), left_alone)
+            if self._fused.left_alone and self.watch.sharing[0] == "require":
+                self._fused.uninstall()
+                raise _cannot_share(self._fused.left_alone)
         return self._fused
 
     def _unshared(self) -> str:
@@ -109,8 +113,7 @@ class Held:
         wanted, why = self.watch.sharing
         why = why or not_by_model(self.model, self.longest, self.args.pad_to_multiple_of or 1)
         if why and wanted == "require":
-            fix = "take `prefix_sharing: auto`, which then computes each row whole"
-            raise BadInput(f"rows cannot share what they begin with: {why}", fix=fix)
+            raise _cannot_share(why)
         return why
 
     def _send_telemetry(self) -> None:
@@ -353,6 +356,11 @@ class HeldKto(Prepared, KTOTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return SequentialSampler(self.train_dataset)
+
+
+def _cannot_share(why: str) -> BadInput:
+    fix = "take `prefix_sharing: auto`, which then computes each row whole"
+    return BadInput(f"rows cannot share what they begin with: {why}", fix=fix)
 
 
 def _longest(rows: Sequence[AnyRow]) -> int:

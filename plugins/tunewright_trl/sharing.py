@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     import torch
 
 
+SMOOTHING = "label smoothing reads every logit of every token"
+
+
+def smooths(options: LoopOptions) -> bool:
+    """Whether the loss is TRL's smoothed one, taken of the whole batch's logits and not of the fast forward."""
+    return bool(options.args.get("label_smoothing_factor"))
+
+
 def not_by_spec(options: LoopOptions, facts: Facts) -> str:
     """Why rows of this spec cannot share their beginnings; nothing where they may."""
     if options.neftune_alpha is not None:
         return "NEFTune's noise is drawn anew for each row"
+    if smooths(options):
+        return SMOOTHING
     adapter = facts.offers.get("adapter")
     if adapter is not None and Cap.BY_TOKEN not in adapter:
         return "the adapter draws by chance, or looks at more than a token's own state"

@@ -118,6 +118,12 @@ def test_logits_are_held_in_chunks():
     assert few == many == 512 * 32000 * 12
 
 
+def test_a_loss_of_every_logit_holds_those_of_every_position():
+    shape = Shape.of(SEVEN_B)
+    held = forecast.logits(shape, regime(every_logit=True), ROWS, 0)
+    assert held == ROWS.rows * ROWS.longest * 32000 * 12
+
+
 def test_an_optimizer_whose_step_outweighs_the_activations_is_the_peak():
     whole = Trainable({(4096, 4096): 400}, 4, EVERYWHERE, whole=True, head=True)
     heavy = regime(step=10**12)

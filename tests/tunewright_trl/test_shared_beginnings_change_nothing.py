@@ -13,6 +13,8 @@ from tiny_training import VOCABULARY, adapted, llama, pair_rows, trainer
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -277,10 +279,37 @@ def test_one_that_has_to_and_cannot_is_refused(train: Any) -> None:
     assert "auto" in str(found.value.fix)
 
 
+def experts() -> Any:
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=2, num_experts_per_tok=1, output_router_logits=True,
+    )  # fmt: skip
+    return MixtralForCausalLM(config)
+
+
+def test_one_that_has_to_is_refused_for_what_only_the_forward_knows(train: Any) -> None:
+    """Else it would go on without a word, each row computed whole."""
+    model = experts()
+    before = model.forward
+    with pytest.raises(BadInput, match="cannot share what they begin with: a mixture of experts has a loss of its own"):
+        train("sft", model=model, prefix_sharing="require")
+    assert model.forward == before
+
+
+def test_what_is_left_to_trl_says_so_of_beginnings_too(train: Any) -> None:
+    done = train("sft", rows=shared_rows(), args={"label_smoothing_factor": 0.1})
+    told = {event["event"]: event for event in done.events}
+    assert "every logit" in told["prefixes"]["unshared"]
+    assert "every logit" in told["lm_head"]["left_alone"]
+    assert told["lm_head"]["scored"] == told["prefixes"]["computed"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "offers", "why"),
     [
         ({"neftune_alpha": 5.0}, {Cap.ADAPTS, Cap.BY_TOKEN}, "NEFTune"),
+        ({"args": {"label_smoothing_factor": 0.1}}, {Cap.ADAPTS, Cap.BY_TOKEN}, "every logit"),
         ({}, {Cap.ADAPTS}, "by chance"),
     ],
 )

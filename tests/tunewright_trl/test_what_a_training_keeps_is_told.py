@@ -85,6 +85,8 @@ def test_layers_are_lean_and_rows_share_where_each_token_is_for_itself():
     assert ours.lean and ours.shares and not plain.lean and not plain.shares
     assert not Sft(SftOptions(prefix_sharing="off")).regime(shape, told, "cpu", by_token).shares
     assert not Sft(SftOptions()).regime(shape, told, "cuda", by_token).lean
+    smoothed = Sft(SftOptions(args={"label_smoothing_factor": 0.1})).regime(shape, told, "cpu", by_token)
+    assert smoothed.every_logit and not smoothed.lean and not smoothed.shares and not ours.every_logit
 
 
 def test_full_tuning_tells_every_weight_and_what_its_norms_keep():

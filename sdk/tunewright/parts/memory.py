@@ -138,8 +138,9 @@ class Regime(NamedTuple):
     `rows` of the spec are computed at once, each as `sequences`. The optimizer keeps `states` bytes, its step takes
     `step` bytes for a moment, `copies` are bytes of copies of what is trained. The LM head runs
     at `positions_at_once`, and each logit takes `bytes_a_logit`. `checkpointing`: a layer's activations are computed
-    again in the backward pass. `lean`: norms keep their input alone, gated MLPs
-    their two halves, adapters no copies of inputs. `shares`: what rows begin with alike is computed once.
+    again in the backward pass. `lean`: norms keep their input alone, gated MLPs their two halves, adapters no copies of
+    inputs. `shares`: what rows begin with alike is computed once. `every_logit`: the loss reads the logits of all
+    positions, scored or not, at once.
     """
 
     rows: int
@@ -152,6 +153,7 @@ class Regime(NamedTuple):
     bytes_a_logit: int
     lean: bool = False
     shares: bool = False
+    every_logit: bool = False
 
 
 class Batch(NamedTuple):
