@@ -2,8 +2,8 @@
 
 A dense mask over N tokens would cost N × N products, nearly all of them masked. Here the segments of a block attend
 to what they follow on in one product for all of them, and to themselves in a batched one; the softmax goes over both.
-The backward works the probabilities out again from the logarithm of their sum, as FlashAttention does
-(https://arxiv.org/abs/2205.14135, algorithm 4), so that none is kept.
+The backward works the probabilities out again, as FlashAttention does (https://arxiv.org/abs/2205.14135), so that none
+is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Part(NamedTuple):
     """Some of a block's tokens: `rows` segments, in each the queries [Q] and its own keys [K] up to the last query.
 
     `queries`, `keys` and `before` are places in the flat sequence. `real` marks the queries that are no padding [R × Q]
-    (None where all are real), `hidden` the keys that come after a query, of the last Q [Q, Q]: all before are seen.
+    (None where all are real), `kept` tells where they stand, and `goals` their places; `hidden` marks the keys that
+    come after a query, of the last Q [Q, Q]: all before are seen.
     """
 
     rows: int
@@ -41,6 +42,8 @@ class Part(NamedTuple):
     before: Places
     keys: Places
     real: torch.Tensor | None
+    kept: torch.Tensor | None
+    goals: Places
     hidden: torch.Tensor
 
 
@@ -68,12 +71,15 @@ def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
             if not bool(counts.any()):
                 continue  # the shorter of these segments end before: padding stands for their last token once more
             whole = bool(counts.all())
+            queries = _at(asked, device) if whole else asked.to(device)
             yield Part(
                 rows=len(some),
-                queries=_at(asked, device) if whole else asked.to(device),
+                queries=queries,
                 before=before,
                 keys=_at(some[:, :end].reshape(-1), device),
                 real=None if whole else counts.to(device),
+                kept=None if whole else counts.nonzero()[:, 0].to(device),
+                goals=queries if whole else asked[counts].to(device),
                 hidden=triangle[: end - start, : end - start],
             )
 
@@ -94,42 +100,35 @@ class TreeAttention(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float
     ) -> torch.Tensor:
         out = torch.empty_like(query)
-        sums = []
         for part in layout.parts:
             asked = _Asked(part, query, key, scaling)
-            scores = asked.scores()
-            log_sum = scores.logsumexp(-1, keepdim=True)
-            chances = scores.sub_(log_sum).exp_().to(query.dtype)
-            before, own = asked.split(chances)
-            found = before @ _heads(value, part.before) + (own @ asked.by_row(value)).flatten(1, 2)
+            before, own = asked.split(asked.chances().to(query.dtype))
+            found = torch.baddbmm((own @ asked.by_row(value)).flatten(1, 2), before, _heads(value, part.before))
             _put(out, part, asked.back(found))
-            sums.append(log_sum)
         ctx.layout, ctx.scaling = layout, scaling
-        ctx.save_for_backward(query, key, value, out, *sums)
+        ctx.save_for_backward(query, key, value)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, out, *sums = ctx.saved_tensors
+        query, key, value = ctx.saved_tensors
         (slope,) = grads
         to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        delta = (slope.float() * out.float()).sum(-1, keepdim=True)
-        for part, log_sum in zip(ctx.layout.parts, sums, strict=True):
+        for part in ctx.layout.parts:
             asked = _Asked(part, query, key, ctx.scaling)
-            chances = asked.scores().sub_(log_sum).exp_()
-            slopes, less = asked.grouped(slope, real=True), asked.grouped(delta, real=True)
-            values, own_values = _heads(value, part.before), asked.by_row(value)
-            towards = asked.joined(_wide(slopes, values.mT), _wide(asked.each(slopes), own_values.mT))
-            towards = towards.sub_(less).mul_(chances).mul_(ctx.scaling).to(query.dtype)
-            chances = chances.to(query.dtype)
+            chances, slopes = asked.chances(), asked.grouped(slope, real=True)
+            towards = asked.products(slopes, _heads(value, part.before), asked.by_row(value))
+            # the derivative of a softmax in one pass: chances × (towards − their sum of towards × chances)
+            towards = torch._softmax_backward_data(towards, chances, -1, torch.float32).to(query.dtype)
             before, own = asked.split(towards)
-            _put(to_query, part, asked.back(before @ asked.keys + (own @ asked.own_keys).flatten(1, 2)))
+            found = torch.baddbmm((own @ asked.own_keys).flatten(1, 2), before, asked.keys)
+            _put(to_query, part, asked.back(found))
             _add(to_key, part.before, before.mT @ asked.queries)
             _add(to_key, part.keys, (own.mT @ asked.each(asked.queries)).flatten(1, 2))
-            before, own = asked.split(chances)
+            before, own = asked.split(chances.to(query.dtype))
             _add(to_value, part.before, before.mT @ slopes)
             _add(to_value, part.keys, (own.mT @ asked.each(slopes)).flatten(1, 2))
-        return to_query, to_key, to_value, None, None
+        return to_query.mul_(ctx.scaling), to_key.mul_(ctx.scaling), to_value, None, None
 
 
 class _Asked:
@@ -164,28 +163,31 @@ class _Asked:
         some = _take(of, self.part.keys)
         return some.view(self.part.rows, -1, *some.shape[1:]).permute(2, 0, 1, 3)
 
-    def scores(self) -> torch.Tensor:
-        """Scaled products with all keys that they may see, fp32 [G, R × h × Q, P + K], -inf where hidden."""
-        own = _wide(self.each(self.queries), self.own_keys.mT)
-        own = own.view(self.groups, self.part.rows * self.shared, self.width, -1)
-        own[..., -self.width :].masked_fill_(self.part.hidden, -math.inf)
-        own = own.flatten(1, 2)
-        before = _wide(self.queries, self.keys.mT)
-        return torch.cat([before, own], -1).mul_(self.scaling)
+    def chances(self) -> torch.Tensor:
+        """How much each query takes of each key that it may see: fp32 [G, R × h × Q, P + K], 0 where hidden."""
+        scores = self.products(self.queries, self.keys, self.own_keys, self.scaling)
+        own = scores.view(self.groups, self.part.rows * self.shared, self.width, -1)[..., -self.width :]
+        own.masked_fill_(self.part.hidden, -math.inf)
+        return torch.softmax(scores, -1)
 
-    def joined(self, before: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """[G, R × h × Q, P] and [G, R, h × Q, K] → [G, R × h × Q, P + K]."""
-        return torch.cat([before, own.flatten(1, 2)], -1)
+    def products(self, of: torch.Tensor, before: torch.Tensor, own: torch.Tensor, scaling: float = 1.0) -> torch.Tensor:
+        """Of `of` [G, R × h × Q, D] with [G, P, D] and [G, R, K, D], times `scaling`: fp32 [G, R × h × Q, P + K].
+
+        In fp32, for no fused kernel rounds a score to 16 bits before its exponential is taken.
+        """
+        of, before, own = of.float(), before.float(), own.float()
+        found = of.new_empty(*of.shape[:2], self.seen + own.shape[2])
+        if self.seen:
+            first = found[..., : self.seen]
+            torch.baddbmm(first, of, before.mT, beta=0, alpha=scaling, out=first)
+        some = torch.baddbmm(of.new_empty(()), self.each(of).flatten(0, 1), own.flatten(0, 1).mT, beta=0, alpha=scaling)
+        found[..., self.seen :] = some.view(self.groups, -1, own.shape[2])
+        return found
 
     def split(self, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The way back from `joined`."""
+        """[G, R × h × Q, P + K] → [G, R × h × Q, P] and [G, R, h × Q, K]."""
         own = of.shape[-1] - self.seen
         return of[..., : self.seen], self.each(of[..., -own:].contiguous())
-
-
-def _wide(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """A product in fp32: no fused kernel rounds a score to 16 bits before its exponential is taken."""
-    return one.float() @ other.float()
 
 
 def _take(of: torch.Tensor, places: Places) -> torch.Tensor:
@@ -202,12 +204,12 @@ def _heads(of: torch.Tensor, places: Places) -> torch.Tensor:
 
 
 def _put(into: torch.Tensor, part: Part, found: torch.Tensor) -> None:
-    if isinstance(part.queries, slice):
-        into[part.queries] = found
-    elif part.real is None:
-        into.index_copy_(0, part.queries, found)
+    if part.kept is not None:
+        found = found.index_select(0, part.kept)
+    if isinstance(part.goals, slice):
+        into[part.goals] = found
     else:
-        into.index_copy_(0, part.queries[part.real], found[part.real])
+        into.index_copy_(0, part.goals, found)
 
 
 def _add(into: torch.Tensor, places: Places, found: torch.Tensor) -> None:

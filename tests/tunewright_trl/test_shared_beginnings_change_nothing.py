@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tunewright.parts.base import Cap, Facts
 from tunewright.parts.trainer import PairRow, TokenRow
 from tunewright_transformers import tree_attention
 from tunewright_transformers.prefix import tree_of
+from tunewright_trl import fused as fused_forward
 from tunewright_trl.fused import install
 from tunewright_trl.order import ByPrefix
 from tunewright_trl.sharing import not_by_model
@@ -92,13 +94,17 @@ def prepared(model: Any) -> Any:
     return model.train()
 
 
-def scored(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[Any, torch.Tensor]:
-    """TRL's output, and every gradient in one vector; each token's score has a weight of its own."""
+def scored(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[Any, dict[str, torch.Tensor]]:
+    """TRL's output, and every gradient by its weight's name; each token's score has a weight of its own."""
     model.zero_grad()
     out = model(**inputs, fused_lm_head=True, use_cache=False)
     weights = torch.linspace(-1, 1, out.log_probs.numel()).view_as(out.log_probs)
     (out.log_probs * weights).sum().backward()
-    return out, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return out, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def in_one(slopes: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([slope.flatten().float() for slope in slopes.values()])
 
 
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -113,7 +119,9 @@ def assert_same(model: Any, inputs: dict[str, torch.Tensor], near: float = 1e-5)
     assert fused.left_alone == ""
     assert apart(ours.log_probs, theirs.log_probs) < near
     assert apart(ours.entropy, theirs.entropy) < near
-    assert apart(our_slope, their_slope) < 1e-4
+    assert our_slope.keys() == their_slope.keys()
+    for name, slope in their_slope.items():
+        assert apart(our_slope[name], slope) < 1e-4, name
     assert ours.loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
     assert torch.equal(ours.is_top1, theirs.is_top1)
     return fused
@@ -135,10 +143,10 @@ def test_in_bf16_they_are_as_near_to_fp32_as_trls() -> None:
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
         model = prepared(adapted(model).bfloat16())
-        exact = scored(copy.deepcopy(model).float(), inputs)[1]
-        theirs += apart(scored(model, inputs)[1].float(), exact)
+        exact = in_one(scored(copy.deepcopy(model).float(), inputs)[1])
+        theirs += apart(in_one(scored(model, inputs)[1]), exact)
         fused = install(model, unshared="")
-        ours += apart(scored(model, inputs)[1].float(), exact)
+        ours += apart(in_one(scored(model, inputs)[1]), exact)
         fused.uninstall()
     assert ours <= 1.05 * theirs
 
@@ -169,26 +177,50 @@ def test_rows_without_a_common_beginning_are_computed_without_padding() -> None:
     assert (fused.computed, fused.given) == (59 + 58 + 30 + 1, 60 + 59 + 31 + 9 + 2)
 
 
-def test_a_pair_shares_its_prompt() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pair_shares_its_prompt(family: str) -> None:
     """As DPO's batch has it: the chosen completions first, then the rejected ones."""
     pairs = [PairRow(str(n), "", row[:50], row[50:] or [5], [7, 8, 9]) for n, row in enumerate(deep_rows()[:6])]
     rows = [[*p.prompt, *p.chosen] for p in pairs] + [[*p.prompt, *p.rejected] for p in pairs]
-    fused = assert_same(prepared(adapted()), padded(rows, 0.1))
+    fused = assert_same(prepared(adapted(made(family))), padded(rows, 0.1))
     assert fused.computed < fused.given / 4
+
+
+def leaking(parts: Any) -> Any:
+    """Parts of which each token sees what comes after it, too."""
+    return lambda *args: (part._replace(hidden=torch.zeros_like(part.hidden)) for part in parts(*args))
 
 
 def test_a_leaking_mask_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial before a training: a model that answers otherwise over a tree is not given one."""
     model = adapted()
     assert not_by_model(model, 90) == ""
-    parts = tree_attention._parts
-
-    def leaking(*args: Any) -> Any:
-        return (part._replace(hidden=torch.zeros_like(part.hidden)) for part in parts(*args))
-
-    monkeypatch.setattr(tree_attention, "_parts", leaking)
+    monkeypatch.setattr(tree_attention, "_parts", leaking(tree_attention._parts))
     assert "answers otherwise over a tree" in not_by_model(model, 90)
     assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("wrong", ["a leak", "positions", "labels", "a row twice"])
+def test_a_fault_of_the_tree_would_be_seen(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """Each makes scores or gradients others than TRL's: what these tests hold is not held by chance."""
+    score, grown = fused_forward._score, fused_forward.tree_of
+
+    def twice(where: torch.Tensor) -> torch.Tensor:
+        return torch.cat([where[:1], where[:1], where[2:]])
+
+    def spoilt(*args: Any) -> Any:
+        tree = grown(*args)
+        if wrong == "positions":
+            return replace(tree, positions=tree.positions + (tree.positions > 40).long())
+        return replace(tree, where=twice(tree.where)) if wrong == "a row twice" else tree
+
+    if wrong == "a leak":
+        monkeypatch.setattr(tree_attention, "_parts", leaking(tree_attention._parts))
+    elif wrong == "labels":
+        monkeypatch.setattr(fused_forward, "_score", lambda h, head, targets, s: score(h, head, targets.roll(1), s))
+    monkeypatch.setattr(fused_forward, "tree_of", spoilt)
+    with pytest.raises(AssertionError):
+        assert_same(prepared(adapted()), padded(deep_rows()))
 
 
 @pytest.mark.parametrize(
