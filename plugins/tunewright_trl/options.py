@@ -56,7 +56,9 @@ class LoopOptions(TrainerOptions):
         To("warmup_steps"),
         Field(ge=0, description="Steps of linear rise to the peak; below 1, their share of all steps."),
     ] = 0
-    optimizer: Annotated[Optimizer, To("optim"), Field(description="Optimizer, by transformers' name.")] = "adamw_torch"
+    optimizer: Annotated[
+        Optimizer, To("optim"), Field(description="Optimizer, by transformers' name; its own default.")
+    ] = "adamw_torch_fused"
     weight_decay: Annotated[
         NonNegativeFloat, To("weight_decay"), Field(description="AdamW's decoupled weight decay.")
     ] = 0.0

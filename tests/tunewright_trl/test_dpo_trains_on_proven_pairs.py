@@ -244,7 +244,7 @@ EVERY = [pytest.param(adapted, loss, marks=[] if loss in QUICK else [pytest.mark
 def test_the_fast_forward_trains_as_trls_own(train: Any, monkeypatch: pytest.MonkeyPatch, make: Any, loss: str) -> None:
     options = {"loss": loss, "label_smoothing": NEEDS_IT.get(loss, 0.0), "epochs": 2, "learning_rate": 1e-3}
     fast = train("dpo", model=make(), **options)
-    monkeypatch.setattr(held, "install", lambda model, unshared: Fused(model, None, "switched off"))
+    monkeypatch.setattr(held, "install", lambda model, *whys: Fused(model, None, "switched off"))
     slow = train("dpo", model=make(), **options)
     assert [event["left_alone"] for event in slow.events if event["event"] == "lm_head"] == ["switched off"]
     for (_, one), (_, other) in zip(fast.outcome.losses, slow.outcome.losses, strict=True):

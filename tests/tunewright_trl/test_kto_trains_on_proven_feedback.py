@@ -151,7 +151,7 @@ def test_wanted_answers_gain_and_unwanted_ones_lose(train: Any) -> None:
 
 def test_the_fast_forward_trains_as_trls_own(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = train("kto", epochs=2, learning_rate=1e-3)
-    monkeypatch.setattr(held, "install", lambda model, unshared: Fused(model, None, "switched off"))
+    monkeypatch.setattr(held, "install", lambda model, *whys: Fused(model, None, "switched off"))
     slow = train("kto", epochs=2, learning_rate=1e-3)
     for (_, one), (_, other) in zip(fast.outcome.losses, slow.outcome.losses, strict=True):
         assert one == pytest.approx(other, abs=1e-5)

@@ -168,6 +168,6 @@ def test_the_effective_arguments_are_plain_data_without_paths(train: Any) -> Non
     done = train(epochs=2)
     seen = done.outcome.observed
     assert seen["num_train_epochs"] == 2
-    assert seen["optim"] == "adamw_torch"
+    assert seen["optim"] == "adamw_torch_fused"
     assert seen["seed"] == seen["data_seed"] == 0
     assert str(done.job.scratch) not in json.dumps(seen)
