@@ -156,6 +156,74 @@ def test_evaluations_that_asked_other_things_are_not_compared(fake_spec, ran, ho
     assert blame(first, later, host=host).refused == found.refused
 
 
+def asked_with(monkeypatch, **fields):
+    """The fake evaluation's items have these from now on."""
+    import tunewright_fakes
+
+    def items(self, data):
+        return [Item(row.id, row.origin, row.example.prompt, row.example.answer, **fields) for row in data]
+
+    monkeypatch.setattr(tunewright_fakes.FakeEvaluator, "items", items)
+
+
+@pytest.mark.parametrize(
+    ("field", "first", "later", "said"),
+    [
+        ("choices", ("delivery", "repair", "refund"), ("delivery", "repair"), "3 have other choices"),
+        ("task", "route", "triage", "3 belong to another task"),
+    ],
+)
+def test_other_choices_and_other_tasks_are_other_questions(ran, host, monkeypatch, field, first, later, said):
+    asked_with(monkeypatch, **{field: first})
+    one = ran("one")
+    asked_with(monkeypatch, **{field: later})
+    found = compare(one, ran("two"), host=host).against[0]
+    assert (dict(found.scores), found.refused) == ({}, {"fake": f"its items differ: {said}"})
+
+
+def test_items_in_other_groups_are_compared_by_the_first_runs(ran, host, monkeypatch):
+    asked_with(monkeypatch, group="one document")
+    one = ran("one")
+    asked_with(monkeypatch, group=None)
+    found = compare(one, ran("two"), host=host).against[0]
+    assert found.scores["fake.right"].clusters == 1
+    assert found.notes == {"fake": "3 items stand in another group: those of the first run count"}
+
+
+def changed(run, **values):
+    """The plan of a run with some of its values replaced; None takes one out."""
+    plan = json.loads((run / "plan.json").read_text())
+    for name, value in values.items():
+        plan.pop(name) if value is None else plan.__setitem__(name, value)
+    (run / "plan.json").write_text(json.dumps(plan))
+
+
+def test_what_grades_and_who_asks_are_noted_where_they_differ(ran, host):
+    first, later = ran("one"), ran("two")
+    changed(first, versions={"fake": {"rules": "1" * 64, "library": "2.0"}})
+    changed(later, versions={"fake": {"rules": "2" * 64, "library": "2.0"}})
+    assert compare(first, later, host=host).against[0].notes == {
+        "fake": "what grades them is another: rules 111111111111… → 222222222222…"
+    }
+    changed(later, versions=None)  # as an earlier version wrote it: it does not tell
+    assert compare(first, later, host=host).against[0].notes == {}
+    changed(first, asked_by={"fake": {"kind": "fake", "bits": 2}})
+    changed(later, asked_by={"fake": {"kind": "fake", "bits": 4}})
+    assert compare(first, later, host=host).against[0].notes == {"fake": "another engine asked: bits 2 → 4"}
+    changed(later, asked_by={"fake": {"kind": "far", "bits": 4, "host": "b"}})
+    assert compare(first, later, host=host).against[0].notes == {"fake": "another engine asked: kind fake → far"}
+
+
+def test_files_that_an_evaluation_asks_by_are_suspected_where_a_run_does_not_tell_them(ran, host):
+    first, later = ran("one"), ran("two")
+    changed(later, steps=[step | {"key": "0" * 64} if step["name"] == "evaluate-tuned" else step
+                          for step in json.loads((later / "plan.json").read_text())["steps"]])  # fmt: skip
+    assert "its code was changed" in blame(first, later, host=host).unnamed
+    assert "such as a suite's" not in blame(first, later, host=host).unnamed
+    changed(later, versions=None)
+    assert "such as a suite's, were edited" in blame(first, later, host=host).unnamed
+
+
 def test_an_evaluation_whose_plugin_is_gone_is_said(ran, host):
     run = ran("one")
     plan = json.loads((run / "plan.json").read_text())

@@ -97,6 +97,27 @@ def test_runs_with_a_suite_of_ones_own_are_compared_in_any_folder(fake_spec, hos
     assert blame(*runs, host).refused == found.refused
 
 
+def test_a_suite_that_was_edited_between_two_runs_is_named(fake_spec, host, tmp_path):
+    """By its own questions alone nobody would see it: prompts and references are the same, what is accepted is not."""
+    write_suite(fake_spec.parent / "own")
+    head, lines = (fake_spec.parent / "own" / name for name in ("suite.yaml", "suite.jsonl"))
+    head.write_text(head.read_text().replace("{form: label, instruction: Route it., labels: [delivery, repair, refund]}",
+                                             "{form: span, instruction: Where to?}"))  # fmt: skip
+    evals = "evals: [{kind: suite, path: own}]"
+    fake_spec.write_text(fake_spec.read_text().replace("evals: [{kind: fake}]", evals))
+    first = Project(fake_spec, ["gates=[]"], host).run(tmp_path / "root").summary["run_dir"]
+    edited = [
+        json.loads(line) | {"accept": ["delivery", "repair", "refund"]} for line in lines.read_text().splitlines()
+    ]
+    lines.write_text("".join(f"{json.dumps(line)}\n" for line in edited))
+    later = Project(fake_spec, ["gates=[]"], host).run(tmp_path / "root").summary["run_dir"]
+    found = compare(first, later, host=host).against[0]
+    assert not found.refused
+    assert re.fullmatch(r"what grades them is another: suite desk 1 \w{12}… → \w{12}…", found.notes["desk"])
+    why = blame(first, later, host)
+    assert ([one.what for one in why.differing["evaluations"]], why.unnamed) == (["desk: suite desk 1"], "")
+
+
 def test_a_benchmark_of_ones_own_is_one_block(fake_spec, host, tmp_path):
     rows = [
         {"question": f"how many {what}?", "answer": f"{n} pieces"} for n, what in enumerate(("parcels", "broken pump"))

@@ -15,7 +15,7 @@ from tunewright.digest import digest_json
 from tunewright.errors import TunewrightError
 from tunewright.parts.evaluator import Graded
 from tunewright.pipeline.certificate import divergence
-from tunewright.pipeline.compared import TUNED, Kept, alike, why_not
+from tunewright.pipeline.compared import TUNED, Kept, alike, other_versions, why_not
 from tunewright.pipeline.since import leaves
 from tunewright.pipeline.tasks.fetch import RECORD
 from tunewright.pipeline.tasks.prepare import ROWS
@@ -89,7 +89,8 @@ class Flips:
 @dataclass(frozen=True)
 class Blamed:
     """What differs, by where: `spec` and `arguments` (of libraries, where no field of the spec says so), `data`,
-    `rows`, `model`, `libraries`, `plugins`, `seed`, `machine`; the steps that are the same, and those that are not.
+    `rows`, `model`, `libraries`, `plugins`, `evaluations` (files and code that they ask and grade by), `seed`,
+    `machine`; the steps that are the same, and those that are not.
 
     `unreproducible` is a sentence where nothing differs that could have changed an answer, and answers differ.
     """
@@ -126,11 +127,17 @@ def blame(first: Kept, later: Kept) -> Blamed:
     other = [name for name in dict.fromkeys([*ones, *twos]) if name not in same]
     reaching = ("fetch", "prepare", "quantize", "merge", "reference", "train", TUNED)
     reach = [name for name in other if name.startswith(reaching)]
-    unnamed = "" if differing or rows or not reach else (
-        f"`{reach[0]}` is another step, and nothing that has a name differs: its code was changed without a new "
-        "version, in Tunewright or in a plugin"
-    )  # fmt: skip
+    unnamed = "" if differing or rows or not reach else _unnamed(first, later, reach[0])
     return Blamed(differing, rows, same, other, flips, refused, unnamed, _unreproducible(first, later, flips))
+
+
+def _unnamed(first: Kept, later: Kept, step: str) -> str:
+    told = first.versions is not None and later.versions is not None
+    or_else = "" if told or step != TUNED else "; or files that an evaluation asks by, such as a suite's, were edited"
+    return (
+        f"`{step}` is another step, and nothing that has a name differs: its code was changed without a new "
+        f"version, in Tunewright or in a plugin{or_else}"
+    )
 
 
 def _everything(first: Kept, later: Kept) -> Iterator[tuple[str, Iterator[Differing]]]:
@@ -143,6 +150,7 @@ def _everything(first: Kept, later: Kept) -> Iterator[tuple[str, Iterator[Differ
     yield "model", _differ(*(_model(run) for run in (first, later)))
     yield "libraries", _differ(*(run.plan.get("libraries", {}) for run in (first, later)))
     yield "plugins", _differ(*(lock["locked"]["plugins"] for lock in locks))
+    yield "evaluations", _evaluations(first, later)
     yield "machine", _differ(*(_machine(run) for run in (first, later)))
 
 
@@ -179,6 +187,15 @@ def _arguments(first: Kept, later: Kept, fields: set[str]) -> Iterator[Differing
             if before != after and not {side["field"] for side in sides} & ends:
                 set_by = (sides[0]["set_by"], sides[1]["set_by"])
                 yield Differing(f"{backend}: {name}", before, after, set_by)
+
+
+def _evaluations(first: Kept, later: Kept) -> Iterator[Differing]:
+    """What evaluations of both runs ask and grade by; versions of libraries stand under `libraries`."""
+    libraries = {*first.plan.get("libraries", {}), *later.plan.get("libraries", {})}
+    for name in (name for name in first.evaluations if name in later.evaluations):
+        for what, (one, two) in other_versions(first, later, name).items():
+            if what not in libraries:
+                yield Differing(f"{name}: {what}", one, two)
 
 
 def _digests(run: Kept) -> Mapping[str, str]:

@@ -30,7 +30,9 @@ from tunewright.store.publish import Artifact, read_artifact
 TUNED, BASE = "evaluate-tuned", "evaluate-base"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ROWS = ("format", "test", "engine")
-"""Options of an evaluation that say what is asked and who asks: they have no say in how answers are graded."""
+"""Options of an evaluation that say what is asked and who asks: they have no say in how answers are graded.
+
+Of the engine it is told by itself, since the lock has none where an evaluation names none."""
 
 
 class Kept:
@@ -68,6 +70,15 @@ class Kept:
     def evaluations(self) -> dict[str, Mapping[str, Any]]:
         """Options of every evaluation, by its name, which need not be among them: `asked_by` has one for each."""
         return dict(zip(self.plan["asked_by"], self.lock["evals"], strict=True))
+
+    @property
+    def versions(self) -> Mapping[str, Mapping[str, str]] | None:
+        """By evaluation, digests and versions of what decides over its questions and its grading beside its options.
+
+        None in a run of before they were kept.
+        """
+        found: Mapping[str, Mapping[str, str]] | None = self.plan.get("versions")
+        return found
 
     def evaluator(self, name: str) -> Evaluator:
         """An evaluation's backend, for how grades become scores.
@@ -137,6 +148,8 @@ class Other(NamedTuple):
     only_later: int
     prompts: int
     references: int
+    choices: int
+    tasks: int
 
     def __bool__(self) -> bool:
         return any(self)
@@ -147,12 +160,14 @@ class Other(NamedTuple):
             "only the later one asked": self.only_later,
             "have another prompt": self.prompts,
             "have another reference": self.references,
+            "have other choices": self.choices,
+            "belong to another task": self.tasks,
         }
         return ", ".join(f"{count} {what}" for what, count in said.items() if count)
 
 
 def other_items(first: Sequence[Graded], later: Sequence[Graded]) -> Other:
-    """Items by their ids, and those under one id by what is asked and what is right."""
+    """Items by their ids, and those under one id by what is asked, what is right and what there is to choose from."""
     one, two = ({graded.item.id: graded.item for graded in side} for side in (first, later))
     both = [(one[name], two[name]) for name in one.keys() & two.keys()]
     return Other(
@@ -160,7 +175,15 @@ def other_items(first: Sequence[Graded], later: Sequence[Graded]) -> Other:
         len(two.keys() - one.keys()),
         sum(a.prompt != b.prompt for a, b in both),
         sum(a.reference != b.reference for a, b in both),
+        sum(a.choices != b.choices for a, b in both),
+        sum(a.task != b.task for a, b in both),
     )
+
+
+def other_groups(first: Sequence[Graded], later: Sequence[Graded]) -> int:
+    """How many items stand in another group: the same question, that is not drawn with the same others."""
+    groups = {graded.item.id: graded.item.group for graded in later}
+    return sum(graded.item.group != groups[graded.item.id] for graded in first)
 
 
 @dataclass(frozen=True)
@@ -241,8 +264,8 @@ def _against(first: Kept, later: Kept) -> Against:
         except TunewrightError as error:
             refused[name] = why_not(error)
             continue
-        if otherwise := graded_otherwise(first, later, name):
-            notes[name] = f"answers were graded otherwise: {otherwise}"
+        if told := "; ".join(_notes(first, later, name)):
+            notes[name] = told
     return Against(adjusted(scores), refused, notes)
 
 
@@ -271,6 +294,51 @@ def alike(first: Kept, later: Kept, name: str) -> tuple[list[Graded], list[Grade
     if other := other_items(*sides):
         raise Refused(f"its items differ: {other}")
     return sides
+
+
+def _notes(first: Kept, later: Kept, name: str) -> Iterator[str]:
+    """What to know of an evaluation that is compared: each sentence names both values."""
+    if otherwise := graded_otherwise(first, later, name):
+        yield f"answers were graded otherwise: {otherwise}"
+    if others := other_versions(first, later, name):
+        yield f"what grades them is another: {_both(others)}"
+    if engines := _other_engines(*(run.plan["asked_by"][name] for run in (first, later))):
+        yield f"another engine asked: {_both(engines)}"
+    if groups := other_groups(first.graded(name), later.graded(name)):
+        yield f"{groups} items stand in another group: those of the first run count"
+
+
+def other_versions(first: Kept, later: Kept, name: str) -> dict[str, tuple[Any, Any]]:
+    """What decides over an evaluation's questions and grading beside its options, where it differs.
+
+    Nothing of runs that do not tell.
+    """
+    if first.versions is None or later.versions is None:
+        return {}
+    return _differing(*(run.versions.get(name, {}) for run in (first, later) if run.versions is not None))
+
+
+def _other_engines(first: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The options that differ; of two kinds the kinds alone, since options of one mean nothing to the other."""
+    found = _differing(first, later)
+    return {"kind": found["kind"]} if "kind" in found else found
+
+
+def _differing(first: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = dict.fromkeys([*first, *later])
+    return {name: (first.get(name), later.get(name)) for name in names if first.get(name) != later.get(name)}
+
+
+def _both(values: Mapping[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{name} {_short(one)} → {_short(two)}" for name, (one, two) in values.items())
+
+
+def _short(value: Any) -> str:
+    """A digest by its beginning, which tells it from another."""
+    if value is None:
+        return "none"
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 and not text.strip("0123456789abcdef") else text
 
 
 def graded_otherwise(first: Kept, later: Kept, name: str) -> str:

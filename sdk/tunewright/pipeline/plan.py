@@ -116,6 +116,7 @@ class Plan:
             "smallest_visible_effect": {name: one.to_json() for name, one in self.visible.items()},
             "forecast": to_json(self.foresee(hits), bars(store), free_memory(self.device)),
             "libraries": libraries(self.resolved),
+            "versions": {evaluator.name: evaluator.versions() for evaluator in self.resolved.evaluators},
             "paths": {evaluator.name: paths(evaluator.options) for evaluator in self.resolved.evaluators},
             "said": said(self.resolved.document.data),
             "written": written(self.resolved.document.data),
