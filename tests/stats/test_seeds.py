@@ -84,6 +84,23 @@ def test_items_of_a_group_count_once():
     assert (four_times.gain, four_times.se_items) == pytest.approx((alone.gain, alone.se_items))
 
 
+def test_a_score_of_some_items_is_told_of_those():
+    """As each task of a suite has one: the others' items have no grade in it."""
+
+    def mixed(grades):
+        others = [Graded(Item(f"o{n}", "", "", ""), Completion([], "", "given", []), {"other": 1.0}) for n in range(5)]
+        return [*others, *graded(grades)]
+
+    seeds = {"0": [1, 0, 1, 1], "1": [1, 1, 1, 0], "2": [0, 1, 1, 1]}
+    found = between({name: mixed(side) for name, side in seeds.items()}, mixed([0, 0, 0, 1]), "m")
+    assert found == between({name: graded(side) for name, side in seeds.items()}, graded([0, 0, 0, 1]), "m")
+    assert found.n == 4
+    with pytest.raises(Refused, match="no item has a grade `neither`"):
+        between({name: mixed(side) for name, side in seeds.items()}, mixed([0, 0, 0, 1]), "neither")
+    with pytest.raises(Refused, match="`i0` of base has no grade `m`, and that of seed 0 has one"):
+        between({"0": graded([1]), "1": graded([1])}, graded([1], metric="other"), "m")
+
+
 def test_one_seed_or_other_items_are_refused():
     with pytest.raises(BadInput, match="one seed says nothing"):
         between({"0": graded([1, 0])}, graded([0, 0]), "m")

@@ -101,8 +101,8 @@ def test_a_suite_that_was_edited_between_two_runs_is_named(fake_spec, host, tmp_
     """By its own questions alone nobody would see it: prompts and references are the same, what is accepted is not."""
     write_suite(fake_spec.parent / "own")
     head, lines = (fake_spec.parent / "own" / name for name in ("suite.yaml", "suite.jsonl"))
-    head.write_text(head.read_text().replace("{form: label, instruction: Route it., labels: [delivery, repair, refund]}",
-                                             "{form: span, instruction: Where to?}"))  # fmt: skip
+    before, _, _ = head.read_text().partition("form: label")
+    head.write_text(before + "form: span, instruction: Where to?}\n")
     evals = "evals: [{kind: suite, path: own}]"
     fake_spec.write_text(fake_spec.read_text().replace("evals: [{kind: fake}]", evals))
     first = Project(fake_spec, ["gates=[]"], host).run(tmp_path / "root").summary["run_dir"]

@@ -49,7 +49,10 @@ def between(seeds: Mapping[str, Sequence[Graded]], base: Sequence[Graded], metri
     Why seeds and items are both to be counted: Bouthillier et al., Accounting for variance in machine learning
     benchmarks, MLSys 2021; Miller, Adding error bars to evals, 2024.
 
-    Raises `BadInput` for fewer than two seeds, `Refused` where the items differ or one has no such grade.
+    Items that no side has the grade of, as those of another task, do not count.
+
+    Raises `BadInput` for fewer than two seeds, `Refused` where the items differ, where one side alone has the grade of
+    an item, or where none has it.
     """
     import numpy as np
 
@@ -57,14 +60,17 @@ def between(seeds: Mapping[str, Sequence[Graded]], base: Sequence[Graded], metri
         raise BadInput("one seed says nothing about seeds", fix="train with two seeds or more")
     before = _grades("base", base, metric)
     gains = np.array([_gains(name, side, before, metric) for name, side in seeds.items()])
-    table = _by_cluster(gains, base)
+    concerned = [graded for graded in base if before[graded.item.id] is not None]
+    if not concerned:
+        raise Refused(f"no item has a grade `{metric}`")
+    table = _by_cluster(gains, concerned)
     k, m = table.shape
     if m < 2:
         raise Refused("one item, or one group of them, says nothing about items")
     found = parted(table)
     return Between(
         seeds=k,
-        n=len(before),
+        n=len(concerned),
         clusters=m,
         gain=found.mean,
         by_seed=dict(zip(seeds, table.mean(axis=1).tolist(), strict=True)),
@@ -99,24 +105,34 @@ def parted(table: Floats) -> Parted:
     return Parted(float(whole), se_seeds, se_items, half)
 
 
-def _grades(name: str, side: Sequence[Graded], metric: str) -> dict[str, float]:
-    for graded in side:
-        if metric not in graded.grades:
-            raise Refused(f"`{graded.item.id}` of {name} has no grade `{metric}`")
-    found = {graded.item.id: graded.grades[metric] for graded in side}
+def _grades(name: str, side: Sequence[Graded], metric: str) -> dict[str, float | None]:
+    """By item; None where the metric does not concern it."""
+    found = {graded.item.id: graded.grades.get(metric) for graded in side}
     if len(found) != len(side):
         raise Refused(f"an evaluation of {name} graded one item twice")
     return found
 
 
-def _gains(name: str, side: Sequence[Graded], before: Mapping[str, float], metric: str) -> list[float]:
+def _gains(name: str, side: Sequence[Graded], before: Mapping[str, float | None], metric: str) -> list[float]:
+    """Of the items that have the grade, in their order."""
     after = _grades(f"seed {name}", side, metric)
     if odd := sorted(after.keys() ^ before.keys()):
         raise Refused(
             f"seed {name} and base were not asked the same items: {len(odd)} are on one side only, such as `{odd[0]}`",
             fix="evaluate both again on the same rows",
         )
-    return [after[item] - before[item] for item in before]
+    found = list[float]()
+    for item, grade in before.items():
+        later = after[item]
+        if (later is None) != (grade is None):
+            lacking, other = (f"seed {name}", "base") if later is None else ("base", f"seed {name}")
+            raise Refused(
+                f"`{item}` of {lacking} has no grade `{metric}`, and that of {other} has one",
+                fix="whether a metric concerns an item must not depend on the answer: mend `grade` of the evaluator",
+            )
+        if later is not None and grade is not None:
+            found.append(later - grade)
+    return found
 
 
 def _by_cluster(gains: Floats, base: Sequence[Graded]) -> Floats:
