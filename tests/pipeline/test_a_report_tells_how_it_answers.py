@@ -16,6 +16,7 @@ from tunewright.cli.tables import print_result
 from tunewright.host import Host
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item
+from tunewright.pipeline.blame import flipped
 from tunewright.pipeline.tasks.report import MOST_SHOWN, SHOWN, Report
 from tunewright.project import Project
 from tunewright.report.page import chance
@@ -105,7 +106,7 @@ def test_each_evaluation_shows_rows_of_its_own_by_turns_of_its_tasks():
     def graded(place, right, task):
         answer = Completion([place, int(right)], "yes" if right else "no", "terminator", [])
         item = Item(f"i{place}", f"t.csv:{place}", "", "yes", task=task)
-        return Graded(item, answer, {"right": float(right), "wrong": float(not right)})
+        return Graded(item, answer, {"wrong": float(not right), "right": float(right)})
 
     def answers(count):
         tasks = ["first"] * (count - 2) + ["second"] * 2
@@ -127,11 +128,41 @@ def test_each_evaluation_shows_rows_of_its_own_by_turns_of_its_tasks():
     assert {len(them["won"]) for them in many.values()} == {1}
 
 
+def by(metrics, *pairs):
+    """What the page shows of rows with these grades of base and tuned, by an evaluation with these metrics."""
+    asked = [[Graded(Item(f"i{n}", f"t.csv:{n}", "", "yes"), Completion([n], "", "terminator", []), grades)
+              for n, grades in enumerate(side)] for side in zip(*pairs, strict=True)]  # fmt: skip
+    found = Report({}, ())._examples({Evaluation("e", metrics=metrics): asked}).get("e")
+    return found and (found["metric"], *([row["origin"] for row in found[side]] for side in ("won", "lost")))
+
+
+def test_a_row_is_won_or_lost_by_the_first_metric_alone():
+    """As `compare --why` has it: by the sum of both a row that lost its fields and became valid JSON was won."""
+    both = ("json_fields", "valid_json")
+    pairs = [
+        ({"json_fields": 1.0, "valid_json": 0.0}, {"json_fields": 0.4, "valid_json": 1.0}),
+        ({"json_fields": 0.4, "valid_json": 1.0, "tied": 1.0}, {"json_fields": 0.4, "valid_json": 0.0, "tied": 0.0}),
+    ]
+    assert by(both, *pairs) == ("json_fields", [], ["t.csv:0"])
+    sides = [[Graded(Item("i", "", "", ""), Completion([1], "", "terminator", []), grades)] for grades in pairs[0]]
+    assert len(flipped(*sides, "json_fields", less=False).lost) == 1
+    assert by(("f1",), *pairs) is None  # made of all rows at once: none is better or worse by itself
+
+
+def test_rows_of_tasks_with_metrics_of_their_own_are_each_told_by_theirs():
+    pairs = [({"a.right": 0.0}, {"a.right": 1.0}), ({"b.right": 1.0}, {"b.right": 0.0})]
+    assert by(("a.right", "b.right"), *pairs) == ("a.right, b.right", ["t.csv:0"], ["t.csv:1"])
+
+
 class Evaluation(NamedTuple):
     """As far as the rows won and lost look at it."""
 
     name: str
-    asks: bool
+    asks: bool = True
+    metrics: tuple[str, ...] = ("wrong", "right")
+
+    def summaries(self):
+        return dict.fromkeys(self.metrics)
 
     def lower_is_better(self):
         return frozenset({"wrong"})

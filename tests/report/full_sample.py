@@ -128,6 +128,7 @@ _MORE: dict[str, Any] = {
     },
     "examples": {
         "heldout": {
+            "metric": "exact_match",
             "won": [
                 {
                     "origin": "test.csv:17",

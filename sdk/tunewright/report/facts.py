@@ -191,8 +191,9 @@ class Example(Fact):
 
 
 class Examples(Fact):
-    """Rows of an evaluation that tuning won and lost: some to look at, and how many there are."""
+    """Rows of an evaluation that tuning won and lost by `metric`: some to look at, and how many there are."""
 
+    metric: str = ""
     won: tuple[Example, ...] = ()
     lost: tuple[Example, ...] = ()
     won_count: int = 0

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunewright.grading.calibration import reliability
 from tunewright.parts import Backend, Evaluator
@@ -47,7 +47,7 @@ Shown = dict[str, Any]
 class Report(Task):
     """The page; its figures are the steps' own, its seconds and memory those of their manifests."""
 
-    version = 4
+    version = 5
 
     def __init__(self, about: Mapping[str, Any], evaluators: Sequence[Evaluator]) -> None:
         self.about, self.evaluators = about, tuple(evaluators)
@@ -182,26 +182,42 @@ class Report(Task):
         of each as many, and no more together than a reader looks at."""
         # given texts that were scored are no two answers to show
         changed = {one.name: _changed(one, *sides) for one, sides in answers.items() if one.asks}
-        found = {name: them for name, them in changed.items() if any(them)}
+        found = {name: them for name, them in changed.items() if them.won or them.lost}
         most = max(1, min(SHOWN, MOST_SHOWN // max(1, len(found))))
         return {
-            name: {"won": won[:most], "lost": lost[:most], "won_count": len(won), "lost_count": len(lost)}
-            for name, (won, lost) in found.items()
+            name: {
+                "metric": them.metric,
+                "won": list(map(_shown, them.won[:most])),
+                "lost": list(map(_shown, them.lost[:most])),
+                "won_count": len(them.won),
+                "lost_count": len(them.lost),
+            }
+            for name, them in found.items()
         }
 
 
-def _changed(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]) -> tuple[list[Shown], list[Shown]]:
-    """The rows won and those lost. The first of each task come before its second, so that each task is seen."""
-    worse = evaluator.lower_is_better()
+class Changed(NamedTuple):
+    """The rows won and those lost by `metric`; by several where tasks have each their own."""
+
+    metric: str
+    won: Sequence[Pair]
+    lost: Sequence[Pair]
+
+
+def _changed(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]) -> Changed:
+    """By the first of the evaluation's metrics that a row has a grade in, as `compare --why` has it: a sum of several
+    would let one make up for another. The first row of each task comes before its second, so that each task is seen."""
+    metrics, less = list(evaluator.summaries()), evaluator.lower_is_better()
+    by: set[str] = set()
     won, lost = list[Pair](), list[Pair]()
     for before, after in zip(base, tuned, strict=True):
-        was, now = (
-            sum(-grade if metric in worse else grade for metric, grade in graded.grades.items())
-            for graded in (before, after)
-        )
-        if was != now:
-            (won if now > was else lost).append((before, after))
-    return list(map(_shown, _by_turns(won))), list(map(_shown, _by_turns(lost)))
+        metric = next((one for one in metrics if one in before.grades and one in after.grades), None)
+        if metric is None or before.grades[metric] == after.grades[metric]:
+            continue
+        by.add(metric)
+        better = (after.grades[metric] > before.grades[metric]) != (metric in less)
+        (won if better else lost).append((before, after))
+    return Changed(", ".join(one for one in metrics if one in by), _by_turns(won), _by_turns(lost))
 
 
 def _by_turns(pairs: Sequence[Pair]) -> list[Pair]:
