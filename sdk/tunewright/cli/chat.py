@@ -10,6 +10,7 @@ from typing import TextIO
 
 from tunewright.cli.commands import engine_of, run_folder
 from tunewright.errors import BadInput
+from tunewright.harmless import harmless
 from tunewright.host import Host
 from tunewright.parts import PromptFormat
 from tunewright.parts.engine import Subject
@@ -54,7 +55,8 @@ def _converse(subject: Subject, form: PromptFormat, limit: int, stream: TextIO) 
             said = [message for message in asked if not history or message["role"] != "system"]
             answer = subject.complete([[*history, *said]], limit)[0]
             history += [*said, {"role": "assistant", "content": answer.text}]
-        print(redact(answer.text), flush=True)
+        text = redact(answer.text)
+        print(harmless(text) if sys.stdout.isatty() else text, flush=True)
         cut = "cut at the limit, raise --max-new-tokens; " if answer.stopped == "limit" else ""
         _say(f"({cut}{len(answer.ids)} tokens in {time.monotonic() - began:.1f} s)")
 

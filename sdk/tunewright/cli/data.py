@@ -22,6 +22,7 @@ from tunewright.data.pack import pack
 from tunewright.data.rows import BadSource, Realised
 from tunewright.data.same import Sameness
 from tunewright.data.statistics import classes_of, count_sources, lengths
+from tunewright.harmless import harmless
 from tunewright.host import Host
 from tunewright.parts.data_source import Row
 from tunewright.parts.loader import Tokenizer
@@ -305,13 +306,13 @@ def _print_row(row: Mapping[str, Any]) -> None:
     """A row as it was read, or with its mask; not wrapped, so that it can be copied."""
     print(f"\n{row['origin']}")
     if "mask" in row:
-        print(row["mask"])
+        print(harmless(row["mask"]))
         for violation in row["wrong"]:
-            print(f"  wrong: {violation}")
+            print(harmless(f"  wrong: {violation}"))
         return
     for name, value in row["example"].items():
         for line in _said(name, value):
-            print(f"  {line}")
+            print(harmless(f"  {line}"))
 
 
 def _said(name: str, value: Text | bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from tunewright.errors import BadInput, Interrupted, TunewrightError, TunewrightWarning
+from tunewright.harmless import harmless
 from tunewright.secrets import redact
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _warn_in_one_line() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, TunewrightWarning):
-            print(redact(f"warning: {message}"), file=sys.stderr)
+            print(harmless(redact(f"warning: {message}")), file=sys.stderr)
         else:
             plain(message, category, filename, lineno, file, line)
 
@@ -411,7 +412,7 @@ def main() -> None:
         from tunewright.spec.problems import SpecError
 
         head = "" if isinstance(error, SpecError) else "error: "
-        print(redact(f"{head}{error}"), file=sys.stderr)
+        print(harmless(redact(f"{head}{error}")), file=sys.stderr)
         sys.exit(error.exit_code)
     except Interrupted as stopped:
         code = stopped.exit_code

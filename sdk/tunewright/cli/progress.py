@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from tunewright.harmless import harmless
+
 EVERY = 10.0  # seconds between two plain lines of one step
 COLUMNS = 80  # of a terminal that does not tell
 NAMED = 16  # columns of a step's name in plain lines
@@ -106,7 +108,7 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self._clear()
-        self.stream.write(f"{text}\n")
+        self.stream.write(f"{harmless(text)}\n")
         self.stream.flush()
 
     def _clear(self) -> None:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tunewright.cli.progress import clock
+from tunewright.harmless import harmless
 from tunewright.parts.gate import AGREEMENT, KL
 from tunewright.pipeline.answers import notable
 from tunewright.stats.holm import is_family
 from tunewright.stats.visible import FEWEST_WINS
 
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+
+class _Harmless(Console):
+    """A console through which no text of a model, a row or a file reaches the terminal's own controls.
+
+    Every text passes one of these two, before it is laid out; styles are put in after them and stay.
+    """
+
+    def render_str(self, text: str, **given: Any) -> Text:
+        return super().render_str(harmless(text), **given)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text) and (shown := harmless(renderable.plain)) != renderable.plain:
+            renderable = renderable.copy()
+            renderable.plain = shown  # of equal length, so that its styles stand where they stood
+        return super().render(renderable, options)
+
 
 def console() -> Console:
     """Standard output; 80 columns where nobody says otherwise."""
-    return Console(highlight=False, soft_wrap=False)
+    return _Harmless(highlight=False, soft_wrap=False)
 
 
 def print_result(summary: Mapping[str, Any]) -> None:

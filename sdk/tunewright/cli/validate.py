@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunewright.harmless import harmless
 from tunewright.host import Host
 from tunewright.resolve import resolve
 from tunewright.spec.problems import Problem, SpecError, render_github, render_json, render_text
@@ -42,7 +43,7 @@ def validate_all(specs: Sequence[Path], form: str, overrides: Sequence[str], hos
     elif form == "github" and problems:
         print(render_github(problems))
     elif form == "text" and problems:
-        print(render_text(problems, sources), file=sys.stderr)
+        print(harmless(render_text(problems, sources)), file=sys.stderr)
     if form == "text":
         print(_verdict(len(specs), len(problems)), file=sys.stderr if problems else sys.stdout)
     return 2 if problems else 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.data.statistics import Bin, ClassCount
+from tunewright.harmless import harmless
 from tunewright.parts.gate import AGREEMENT, KL, Score
 from tunewright.report.facts import Data, LossCurve, MemoryCurve, ReportFacts, Stage
 from tunewright.report.plots import calibration_plot, interval_plots, loss_plot, memory_plot, shares_plot
@@ -25,8 +25,6 @@ SHOWN_ITEMS = 10
 """Items of an evaluation that the page names of those that stand among the rows that are learnt."""
 MOST_LABELS = 20
 """Labels whose measures stand open on the page; those of more are folded in."""
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Signs that turn the direction of the text after them, so that it reads as something else."""
 
 
 def render(facts: ReportFacts) -> str:
@@ -123,14 +121,7 @@ def _are_adjusted(scores: Mapping[str, Score]) -> bool:
 
 
 def _harmless(given: Any) -> Any:
-    """Text without signs that act on a terminal, a parser or the direction of reading; line ends and tabs stay."""
-    if not isinstance(given, str) or hasattr(given, "__html__"):
-        return given
-    return "".join("\ufffd" if _acts(sign) else sign for sign in given)
-
-
-def _acts(sign: str) -> bool:
-    return sign in _TURNS or (unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t")
+    return given if not isinstance(given, str) or hasattr(given, "__html__") else harmless(given)
 
 
 def number(given: float) -> str:
