@@ -156,12 +156,14 @@ class LlamaCpp(Engine[LlamaCppOptions]):
 
     def _command(self, program: Path, opened: Opened, port: int) -> list[str]:
         kept, parallel = self.options.cache_type, 1 if opened.apart else self.options.parallel
+        context = min(self.options.context, _context(opened.model))
+        # They share the context's memory: each has all of it as long as the others leave it. What is held of earlier
+        # prompts goes as a prompt's own tokens are laid into a batch: all fit into one, so before any is computed.
+        several = ("--kv-unified", "--batch-size", str(max(context, parallel))) if parallel > 1 else ()
         lora = [word for file in opened.adapters for word in ("--lora", str(file))]
         return [
             str(program), "--model", str(opened.model), "--host", "127.0.0.1", "--port", str(port),
-            "--ctx-size", str(min(self.options.context, _context(opened.model))), "--fit", "off",
-            # they share the context's memory: each of them has all of it as long as the others leave it
-            "--parallel", str(parallel), *(("--kv-unified",) if parallel > 1 else ()),
+            "--ctx-size", str(context), "--fit", "off", "--parallel", str(parallel), *several,
             "--cache-type-k", kept, "--cache-type-v", kept,
             # its fused attention rounds to 16 bits whatever is kept: by 3e-3 nats in a tiny model
             *(("--flash-attn", "off") if kept == "f32" else ()), "--jinja", "--offline", "--no-ui", "--no-slots",

@@ -23,6 +23,7 @@ FORCE = 1e6  # added to a logit, it makes its token the next one
 ALL = 1 << 30  # tokens whose probabilities are listed: of a whole vocabulary, megabytes
 LOWEST = -1e30  # llama.cpp says the lowest float where a probability is 0 in fp32, below e^-103
 
+FULL = "Context size has been exceeded."  # llama.cpp's own words, of a batch none of which it then answers
 ROUNDS = 4  # prompts of a batch for each that is answered at once: progress is heard after every batch
 
 T = TypeVar("T")
@@ -124,9 +125,18 @@ class LlamaSubject:
             yield batch
 
     def _answers(self, batch: Sequence[_Prompt]) -> list[Completion]:
+        """In one request; one by one where llama.cpp finds no room for them beside what it holds of earlier ones."""
+        try:
+            return self._at_once(batch)
+        except Answered as error:
+            if error.words != FULL or len(batch) == 1:
+                raise
+        return [answer for one in batch for answer in self._at_once([one])]
+
+    def _at_once(self, batch: Sequence[_Prompt]) -> list[Completion]:
         """In one request: the server begins the next prompt as an answer ends."""
         ids, limit = [one.ids for one in batch], batch[0].limit
-        said = self.server.ask("/completion", {**self._asked, "prompt": ids, "n_predict": limit})
+        said = self.server.ask("/completion", {**self._asked, "prompt": ids, "n_predict": limit}, answers=len(batch))
         answers = sorted(said, key=itemgetter("index")) if isinstance(said, list) else [said]  # one is no list
         if [one["index"] for one in answers] != list(range(len(batch))):
             raise WorkFailed(f"{self.server.name} gives {len(answers)} answers to {len(batch)} prompts, or not theirs")

@@ -105,6 +105,12 @@ def test_what_passes_by_itself_is_no_verdict_on_what_it_serves(started, monkeypa
             server.ask(f"/{ask}", {ask: True})
 
 
+def test_a_request_of_several_answers_may_take_as_long_as_all_of_them(started, monkeypatch):
+    with started() as server:
+        monkeypatch.setattr("tunewright.engines.process.SILENCE", 0.2)
+        assert server.ask("/bird", {"silent": True}, answers=30) == {"got": {"silent": True}}
+
+
 def test_what_it_refuses_is_told_in_its_words(started):
     with started() as server, pytest.raises(Answered, match="answers /bird with 400: no such bird") as error:
         server.ask("/bird", {"bad": True})

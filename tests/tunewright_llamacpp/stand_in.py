@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(1)
         prompts = asked["prompt"] if isinstance(asked["prompt"][0], list) else [asked["prompt"]]
         together = sorted(len(prompt) + asked["n_predict"] for prompt in prompts)[-int(GIVEN["--parallel"]) :]
-        if sum(together) > int(GIVEN["--ctx-size"]):
+        if sum(together) > int(GIVEN["--ctx-size"]) or len(prompts) > HOW.get("room", len(prompts)):
             return self.say({"error": {"message": "Context size has been exceeded."}}, 500)
         said = [{**self.complete(asked, prompt), "index": place} for place, prompt in enumerate(prompts)]
         said = said[:-1] if "forgets" in HOW else said[::-1]  # as they end

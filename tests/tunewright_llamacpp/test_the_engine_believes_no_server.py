@@ -77,13 +77,33 @@ def test_those_that_do_not_are_asked_after_each_other(opened):
     assert [(len(one.prompt_ids), len(one.ids)) for one in found] == [(2, 4), (9, 4), (2, 4), (2, 5), (9, 5)]
 
 
-@pytest.mark.parametrize(("parallel", "shared"), [(1, False), (8, True)])
-def test_memory_is_shared_only_by_prompts_beside_each_other(opened, parallel, shared):
-    """A server of the user's own may be older than the option."""
-    with opened(options={"parallel": parallel}) as subject:
+def test_those_that_it_has_no_room_for_are_asked_one_by_one(opened):
+    """What it holds of earlier prompts may leave less than the whole context."""
+    prompts = ["x" * (1 + place) for place in range(5)]
+    with opened({"echoes": 1, "room": 1}, {"parallel": 4}) as subject:
+        found = subject.complete(prompts, 3)
+    assert [one.ids[0] for one in found] == [3 + len(prompt) for prompt in prompts]
+    with opened({"room": 0}) as subject, pytest.raises(WorkFailed, match="with 500: Context size has been exceeded"):
+        subject.complete(prompts[:1], 3)
+
+
+@pytest.mark.parametrize(("parallel", "context", "batch"), [(1, 16, None), (8, 400, "400"), (32, 16, "32")])
+def test_memory_is_shared_only_by_prompts_beside_each_other(opened, parallel, context, batch):
+    """A server of the user's own may be older than the option; one with a batch of fewer tokens than prompts dies."""
+    with opened(options={"parallel": parallel, "context": context}) as subject:
         words = subject.server.process.args
     assert words[words.index("--parallel") + 1] == str(parallel)
-    assert ("--kv-unified" in words) == shared
+    assert ("--kv-unified" in words) == (batch is not None)
+    assert batch is None or words[words.index("--batch-size") + 1] == batch
+
+
+def test_as_long_is_waited_as_a_batch_has_answers(opened, monkeypatch):
+    with opened(options={"parallel": 4}) as subject:
+        waited, said = [], subject.server._said
+        monkeypatch.setattr(subject.server, "_said", lambda *asked: waited.append(asked[2]) or said(*asked))
+        subject.complete(["a", "b", "c"], 2)
+        subject.complete(["a"], 2)
+    assert waited == [3600.0] * 3 + [3 * 3600.0] + [3600.0] * 2
 
 
 def test_an_answer_that_is_missing_is_no_other_prompts(opened):

@@ -23,7 +23,7 @@ from tunewright.errors import EnvironmentFault, TunewrightError, WorkFailed
 
 HOST = "127.0.0.1"
 SHOWN = 12  # lines of a server's log that a message shows
-SILENCE = 3600.0  # seconds that one answer may take: a long one on a slow machine comes whole, at its end
+SILENCE = 3600.0  # seconds that each answer may take: on a slow machine long ones come whole, at their end
 PROBE = 10.0  # seconds that one look at its health may take: a connection made amid its start may never be answered
 STARTS = 3  # tries, each on another port: between our look at one and its listening another may take it
 GRACE = 10.0  # seconds from being asked to end to being ended
@@ -53,21 +53,22 @@ class Server:
         """Whether it still runs."""
         return self.process.poll() is None
 
-    def ask(self, path: str, body: Any = None) -> Any:
-        """The JSON that it answers to a GET, or to a POST of `body`.
+    def ask(self, path: str, body: Any = None, *, answers: int = 1) -> Any:
+        """The JSON that it answers to a GET, or to a POST of `body`; an hour is waited for each of the `answers` that
+        it holds.
 
         Raises `Answered` for an HTTP error, `WorkFailed` with the end of its log where it died, and `EnvironmentFault`
         where it is busy or slow: that passes, and tells nothing of the model that it serves.
         """
-        said = self._said(path, None if body is None else json.dumps(body).encode())
+        said = self._said(path, None if body is None else json.dumps(body).encode(), answers * SILENCE)
         try:
             return json.loads(said)
         except ValueError as error:
             raise WorkFailed(f"{self.name} answers {path} with what is no JSON: {said[:200]!r}") from error
 
-    def _said(self, path: str, text: bytes | None, seconds: float | None = None) -> bytes:
+    def _said(self, path: str, text: bytes | None, seconds: float) -> bytes:
         # a connection of our own: urllib would go through the user's proxy
-        connection = HTTPConnection(HOST, self.port, timeout=SILENCE if seconds is None else seconds)
+        connection = HTTPConnection(HOST, self.port, timeout=seconds)
         try:
             headers = {"Content-Type": "application/json"}
             connection.request("GET" if text is None else "POST", path, text, headers)
