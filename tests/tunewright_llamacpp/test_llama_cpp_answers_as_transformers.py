@@ -5,12 +5,15 @@ Needs `tunewright engines install llama-cpp`; `make engines` runs it.
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from llama_work import export, loader, trained
 
 from tiny import backend
 from tunewright.data.mask import prompt_ids
+from tunewright.engines import Answered
 from tunewright.errors import Refused
 from tunewright.host import Host
 from tunewright.parts.engine import Continuation, Served
@@ -146,7 +149,7 @@ def test_a_template_or_a_stop_that_was_lost_shows(base, reference, tmp_path, mon
     assert any(one.prompt_ids != other.prompt_ids for one, other in pairs)
 
 
-def test_an_adapter_of_another_base_is_refused(base, what, tmp_path, tiny_folder):
+def test_an_adapter_of_another_shape_is_refused(base, what, tmp_path, tiny_folder):
     other = trained(tiny_folder(), tmp_path / "saved")
     (tmp_path / "foreign").mkdir()
     adapter.write_adapter(other.saved, other.base, tmp_path / "foreign" / adapter.FILE, "foreign")
@@ -159,6 +162,57 @@ def test_the_context_is_the_models_own(tiny_folder):
     base = tiny_folder("mistral", window=64)
     with llama().open(Served(base, loader(), backend(NoQuantizer), "fp32")) as subject:
         assert subject.context == 64
+
+
+def mixed(seed, lengths, common):
+    """Texts of about so many tokens of the tiny tokenizer, a character each, which begin alike."""
+    drawn = random.Random(seed)
+    letters = "bcdfghjklmnpqrstvwxz"
+    begin = "".join(random.Random(0).choices(letters, k=common))
+    return [begin + "".join(drawn.choices(letters, k=length - common)) for length in lengths]
+
+
+def test_beside_each_other_answers_are_those_of_one_after_the_other(tiny_folder):
+    """More prompts than are answered at once, of all lengths, each with its own limit, batch after batch."""
+    prompts = mixed(1, [3, 180, 40, 90, 7, 150, 60, 20, 120, 30, 5, 170, 80, 10, 110, 50, 200, 15, 70, 100], 3)
+    limits = [8] * 12 + [20] * 8
+    with llama(context=512).open(Served(tiny_folder(), loader(), backend(NoQuantizer), "fp32")) as subject:
+        together = subject.complete(prompts, limits)
+        alone = subject.complete(prompts, limits, together=False)
+    assert [vars(one) for one in together] == [vars(one) for one in alone]
+    assert len({tuple(one.ids) for one in together}) > len(prompts) // 2
+
+
+@pytest.mark.parametrize("batch", [None, "64"], ids=["as it is started", "with room for less"])
+def test_what_it_holds_of_earlier_prompts_leaves_room(tiny_folder, monkeypatch, batch):
+    """Where a batch of tokens is less than a batch of prompts, some of it is computed beside what the rest still hold;
+    asked one by one, they are answered all the same."""
+    command = LlamaCpp._command
+
+    def changed(*given):
+        words = command(*given)
+        if batch is not None:
+            words[words.index("--batch-size") + 1] = batch
+        return words
+
+    monkeypatch.setattr(LlamaCpp, "_command", changed)
+    refused, lengths = [], [74] * 4 + [42] * 4
+    with llama(context=512).open(Served(tiny_folder(), loader(), backend(NoQuantizer), "fp32")) as subject:
+        once = subject._at_once
+        monkeypatch.setattr(subject, "_at_once", lambda asked: noted(refused, once, asked))
+        first, second = (subject.complete(mixed(seed, lengths, 40), 4) for seed in (1, 2))
+        alone = subject.complete(mixed(2, lengths, 40), 4, together=False)
+    assert len(first) == len(second) == 8
+    assert [one.ids for one in second] == [one.ids for one in alone]
+    assert bool(refused) == (batch is not None)
+
+
+def noted(refused, ask, asked):
+    try:
+        return ask(asked)
+    except Answered as error:
+        refused.append(error.words)
+        raise
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])

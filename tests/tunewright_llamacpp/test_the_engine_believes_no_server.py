@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from llama_work import loader, trained
+from llama_work import export, loader, trained
 
 from tiny import backend
 from tunewright.digest import digest_file, digest_tensors
 from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
 from tunewright.parts.engine import Continuation, Served
-from tunewright_llamacpp import model
+from tunewright_llamacpp import adapter, model
 from tunewright_llamacpp.engine import LlamaCpp, LlamaCppOptions
 from tunewright_peft.lora import Lora
 from tunewright_transformers.unquantized import NoQuantizer
@@ -181,6 +181,21 @@ def test_an_adapter_is_on_and_its_numbers_are_the_trained_ones(opened, tiny_fold
         assert subject.server.process.args[-2] == "--lora"
 
 
+def test_an_exported_adapter_names_its_base_and_is_opened_over_no_other(opened, tiny_folder, tmp_path):
+    """One of the same shape would take its tensors, and answer by them. One that names no base is taken as it comes."""
+    what = trained(tiny_folder(), tmp_path / "saved")
+    export(what, tmp_path / "lora", kind="gguf-lora")
+    method, other = backend(Lora, r=4, alpha=8), tiny_folder(seed=1)
+    with opened(method=method, trained=tmp_path / "lora") as subject:
+        assert subject.identity != "base"
+    with pytest.raises(Refused, match=r"the adapter in `adapter\.gguf` is of another base"):
+        opened(base=other, method=method, trained=tmp_path / "lora").__enter__()
+    (tmp_path / "bare").mkdir()
+    adapter.write_adapter(what.saved, what.base, tmp_path / "bare" / adapter.FILE, "bare")
+    with opened(base=other, method=method, trained=tmp_path / "bare") as subject:
+        assert subject.server.alive
+
+
 @pytest.mark.parametrize("adapters", [[], [{"id": 0, "path": "/another.gguf", "scale": 1.0}]])
 def test_a_server_that_ignored_the_adapter_is_refused(opened, tiny_folder, tmp_path, adapters):
     """Its answers would be the base's, under the adapter's name."""
@@ -209,6 +224,30 @@ def test_without_llama_cpp_plan_says_what_to_install(cache):
     assert "tunewright engines install llama-cpp" in engine.lacking()
     with pytest.raises(EnvironmentFault, match="tunewright engines install llama-cpp"):
         engine.open(None).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("says", "named"),
+    [
+        ("error: invalid argument: --kv-unified", "invalid argument: --kv-unified"),
+        ("llama-server: error while loading shared libraries: libggml.so: no such file", "shared libraries: libggml"),
+    ],
+)
+def test_a_program_that_does_not_fit_is_no_fault_of_what_it_was_to_open(opened, program, says, named):
+    """A certificate would leave the form out for it, and pass the run."""
+    program.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit 1\n")
+    with pytest.raises(EnvironmentFault, match=f"cannot be started: .*{named}") as error:
+        opened().__enter__()
+    assert "as new as llama.cpp's b11434" in error.value.fix
+    program.write_text("#!/bin/sh\necho 'error loading model: tensor blk.0 is missing' >&2\nexit 1\n")
+    with pytest.raises(WorkFailed, match=r"blk\.0 is missing"):
+        opened().__enter__()
+
+
+@pytest.mark.parametrize("parallel", [0, 257])
+def test_no_more_prompts_at_once_than_llama_cpp_starts_with(parallel):
+    with pytest.raises(ValueError, match="parallel"):
+        LlamaCppOptions.model_validate({"parallel": parallel})
 
 
 def test_a_program_of_ones_own_is_asked_for_by_its_path_and_keyed_by_its_bytes(program, tmp_path):
