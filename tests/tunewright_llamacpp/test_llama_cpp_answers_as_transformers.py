@@ -158,6 +158,17 @@ def test_an_adapter_of_another_shape_is_refused(base, what, tmp_path, tiny_folde
         llama().open(served).__enter__()
 
 
+def test_an_exported_adapter_is_opened_over_the_base_that_it_names_alone(tiny_folder, tmp_path):
+    """llama.cpp passes over the name, and would answer over any base of the same shape."""
+    method, what = backend(Lora, r=4, alpha=8), trained(tiny_folder(), tmp_path / "saved")
+    export(what, tmp_path / "lora", kind="gguf-lora")
+    served = Served(tiny_folder(), loader(), backend(NoQuantizer), "fp32", method, tmp_path / "lora")
+    with llama().open(served) as subject:
+        assert len(subject.complete(PROMPTS[:1], 2)) == 1
+    with pytest.raises(Refused, match="is of another base"):
+        llama().open(served._replace(base=tiny_folder(seed=1))).__enter__()
+
+
 def test_the_context_is_the_models_own(tiny_folder):
     base = tiny_folder("mistral", window=64)
     with llama().open(Served(base, loader(), backend(NoQuantizer), "fp32")) as subject:
