@@ -65,6 +65,18 @@ class AgainstGate(Gate[A]):
         """Whether it does; `worst` is the end of the interval that is worse, as a gain."""
 
 
+def beyond(facts: Facts, metric: str, name: str, value: float | None, then: str, *, itself: bool) -> Iterable[Finding]:
+    """That the option `name` lies beyond what the score can be, so that `then`; nothing where it does not, or where
+    the score has no known bound. `itself`: the bound itself is beyond too."""
+    most = facts.largest.get(metric)
+    if value is None or most is None or value < most or (value == most and not itself):
+        return
+    message = f"`{metric}` is from 0 to {most:g}, and `{name}` is {value:g}: {then}"
+    points = f"{value:g} point{'' if value == 1 else 's'}"
+    fix = f"write {value / 100:g} for {points}" if value / 100 < most else f"write a value below {most:g}"
+    yield Finding("bound-beyond-score", message, name, fix)
+
+
 def score_name(metric: str, baseline: str) -> str:
     """How the evidence calls a score against `base` or against another baseline."""
     return metric if baseline == BASE else baseline_score(baseline, metric)

@@ -181,7 +181,7 @@ class Choice(Evaluator[ChoiceOptions]):
         return frozenset({"brier", "ece"})
 
     def largest(self) -> Mapping[str, float]:
-        return {"brier": 2.0}
+        return {"accuracy": 1.0, "probability": 1.0, "brier": 2.0, "ece": 1.0}
 
     def biased(self) -> Mapping[str, str]:
         # Each bin's gap is never negative, so that chance adds to a model without gaps and cancels in one with them.

@@ -163,6 +163,9 @@ class Heldout(Evaluator[HeldoutOptions]):
     def lower_is_better(self) -> frozenset[str]:
         return frozenset({"over_refusal"}) & frozenset(self.options.metrics)
 
+    def largest(self) -> Mapping[str, float]:
+        return dict.fromkeys(self.options.metrics, 1.0)
+
 
 def _counts(graded: Sequence[Graded]) -> Any:
     """Of each label, in thirds: is it wanted, is it said, and is it right."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from tunewright.parts import Gate
+from tunewright.parts import Facts, Finding, Gate
 from tunewright.parts.gate import Evidence, GateOptions, Verdict
-from tunewright_basics.against import unusable
+from tunewright_basics.against import beyond, unusable
 
 
 class ThresholdOptions(GateOptions):
@@ -16,8 +17,8 @@ class ThresholdOptions(GateOptions):
 
     kind: str = "threshold"
     metric: Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.")]
-    at_least: Annotated[float | None, Field(description="Smallest score of the tuned model that passes.")] = None
-    at_most: Annotated[float | None, Field(description="Largest score of the tuned model that passes.")] = None
+    at_least: Annotated[float | None, Field(allow_inf_nan=False, description="Smallest score of the tuned model that passes.")] = None
+    at_most: Annotated[float | None, Field(allow_inf_nan=False, description="Largest score of the tuned model that passes.")] = None
     confident: Annotated[
         bool, Field(description="The whole 95 % interval of the score must reach the bound, not the score alone.")
     ] = False
@@ -26,6 +27,10 @@ class ThresholdOptions(GateOptions):
     def _one_bound(self) -> ThresholdOptions:
         if self.at_least is None and self.at_most is None:
             raise ValueError("a threshold needs `at_least` or `at_most`")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(
+                f"no score is at least {self.at_least:g} and at most {self.at_most:g}: the smaller of both is `at_least`"
+            )
         return self
 
 
@@ -33,6 +38,7 @@ class Threshold(Gate[ThresholdOptions]):
     """Compares the tuned score with the bounds, or with `confident` its interval: then few rows do not pass by luck.
 
     With `confident` it fails where the score is no number, or has fewer than ten items or groups.
+    A bound beyond what the score can be is refused before anything is trained.
     """
 
     kind = "threshold"
@@ -42,6 +48,11 @@ class Threshold(Gate[ThresholdOptions]):
 
     def metrics(self) -> frozenset[str]:
         return frozenset({self.options.metric})
+
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        metric, least, most = self.options.metric, self.options.at_least, self.options.at_most
+        yield from beyond(facts, metric, "at_least", least, "no score can reach it", itself=False)
+        yield from beyond(facts, metric, "at_most", most, "every score would pass", itself=False)
 
     def judge(self, evidence: Evidence) -> Verdict:
         score = evidence.get(self.options.metric)

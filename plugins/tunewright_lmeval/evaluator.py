@@ -12,7 +12,7 @@ from tunewright.parts import Cap, Evaluator, Facts, Finding, Need, SpecPath
 from tunewright.parts.engine import Subject
 from tunewright.parts.evaluator import TIED, EvaluatorOptions, Graded, Item, Progress, Summary, TestRow
 from tunewright_lmeval import library
-from tunewright_lmeval.metrics import LOWER, grades_of, summary_of
+from tunewright_lmeval.metrics import LARGEST, LOWER, grades_of, summary_of
 from tunewright_lmeval.questions import origin_of
 
 if TYPE_CHECKING:
@@ -187,3 +187,6 @@ class LmEval(Evaluator[LmEvalOptions]):
     def lower_is_better(self) -> frozenset[str]:
         lower = LOWER | frozenset(self.options.lower_is_better)
         return frozenset(name for name, metric in self._scores().items() if metric in lower)
+
+    def largest(self) -> Mapping[str, float]:
+        return {name: LARGEST[metric] for name, metric in self._scores().items() if metric in LARGEST}

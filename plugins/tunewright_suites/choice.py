@@ -91,6 +91,9 @@ class SuiteChoice(SuiteEvaluator):
     def summaries(self) -> Mapping[str, Summary]:
         return {metric: mean_of(metric) for metric in ("accuracy", *self._tasks())}
 
+    def largest(self) -> Mapping[str, float]:
+        return dict.fromkeys(self.summaries(), 1.0)
+
 
 CHOSEN = frozenset({"label", "choice"})
 """Forms whose answers are one of several."""

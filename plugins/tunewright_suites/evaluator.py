@@ -150,3 +150,6 @@ class SuiteEvaluator(Evaluator[SuiteOptions]):
 
     def lower_is_better(self) -> frozenset[str]:
         return frozenset({"over_refusal"}) & frozenset(self.summaries())
+
+    def largest(self) -> Mapping[str, float]:
+        return dict.fromkeys(self.summaries(), 1.0)

@@ -1417,6 +1417,18 @@ class SumsMoreThanItsPart(sound.Quiz):
 
 
 @breaks("metrics-differ")
+class BoundsWhatItDoesNotMake(sound.Quiz):
+    def largest(self):
+        return {"accuracy": 1.0}
+
+
+@breaks("bad-contract")
+class GradesBeyondItsBound(sound.Quiz):
+    def largest(self):
+        return {"right": 0.5}
+
+
+@breaks("metrics-differ")
 class SummarizesMore(sound.Quiz):
     def summaries(self):
         return {**super().summaries(), "f1": sound.mean_of("f1")}

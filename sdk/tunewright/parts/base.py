@@ -284,6 +284,8 @@ class Facts:
     """Every `<evaluation>.<metric>` that the spec's evaluations make, also as certificates and baselines have it."""
     biased: Mapping[str, str] = field(default_factory=dict)
     """Those of `metrics` by whose difference nothing is compared (`Evaluator.biased`), and the one to take instead."""
+    largest: Mapping[str, float] = field(default_factory=dict)
+    """Those of `metrics` that lie between 0 and a known bound (`Evaluator.largest`), and that bound."""
     evaluations: frozenset[str] = frozenset()
     """The names of the spec's evaluations."""
     offers: Mapping[str, frozenset[Cap]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
@@ -313,14 +313,23 @@ def _heads(resolved: Resolved) -> tuple[dict[DataSource, Head], list[Problem]]:
     return heads, problems
 
 
-def _scores(resolved: Resolved) -> dict[str, str | None]:
-    """Every score that gates may ask for, with the one to compare by in its place where it is biased."""
+class _Known(NamedTuple):
+    """Of a score: the one to compare by in its place, where it is biased, and what it can be at most."""
 
-    def named(evaluators: Iterable[Evaluator], called: Callable[[str], str] = str) -> dict[str, str | None]:
+    instead: str | None = None
+    largest: float | None = None
+
+
+def _scores(resolved: Resolved) -> dict[str, _Known]:
+    """Every score that gates may ask for."""
+
+    def named(evaluators: Iterable[Evaluator], called: Callable[[str], str] = str) -> dict[str, _Known]:
         return {
-            called(f"{one.name}.{metric}"): called(f"{one.name}.{biased[metric]}") if metric in biased else None
+            called(f"{one.name}.{metric}"): _Known(
+                called(f"{one.name}.{biased[metric]}") if metric in biased else None, largest.get(metric)
+            )
             for one in evaluators
-            for biased in [one.biased()]
+            for biased, largest in [(one.biased(), one.largest())]
             for metric in one.summaries()
         }
 
@@ -328,7 +337,7 @@ def _scores(resolved: Resolved) -> dict[str, str | None]:
     for exporter in resolved.exporters:
         engines = (resolved.engine, resolved.opened_by[exporter.name])
         able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
-        made |= dict.fromkeys(form_score(exporter.name, of) for of in (AGREEMENT, KL))
+        made |= {form_score(exporter.name, AGREEMENT): _Known(largest=1.0), form_score(exporter.name, KL): _Known()}
         made |= named(able, partial(form_score, exporter.name))
     for baseline in resolved.baselines:
         made |= named(baseline.asked, partial(baseline_score, baseline.name))
@@ -346,7 +355,8 @@ def _facts(resolved: Resolved, heads: Mapping[DataSource, Head]) -> Facts:
         test=tuple(heads.get(source, Head(())) for source in resolved.test.sources),
         rows=tuple(_first_rows(source, heads.get(source, Head(()))) for source in rules.learnt(resolved)),
         metrics=frozenset(made),
-        biased={name: instead for name, instead in made.items() if instead is not None},
+        biased={name: known.instead for name, known in made.items() if known.instead is not None},
+        largest={name: known.largest for name, known in made.items() if known.largest is not None},
         evaluations=frozenset(evaluator.name for evaluator in resolved.evaluators),
         dtype=resolved.spec.model.dtype,
         saves=_saves(resolved, config),

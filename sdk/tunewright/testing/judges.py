@@ -53,6 +53,7 @@ class EvaluatorExercise(Exercise):
         unknown = sorted((biased | instead) - set(made.summaries()) | biased & instead)
         says = f"`biased` names {', '.join(unknown)}, which `summaries` does not make, or which is biased itself"
         report.expect(not unknown, "metrics-differ", says)
+        _refuse_beyond(made, graded, scores, report)
         grades = [dict(one.grades) for one in graded]
         return {"name": made.name, "items": [vars(item) for item in items], "grades": grades, "scores": scores}
 
@@ -169,6 +170,19 @@ class EvaluatorExercise(Exercise):
 def _measures(made: Evaluator) -> bool:
     """Whether it asks by itself."""
     return type(made).measure is not Evaluator.measure
+
+
+def _refuse_beyond(made: Evaluator, graded: Sequence[Graded], scores: Mapping[str, float], report: Report) -> None:
+    """By `largest`, gates are refused: what lies beyond it would be refused wrongly."""
+    largest = made.largest()
+    unknown = sorted(set(largest) - set(made.summaries()))
+    says = f"`largest` names {', '.join(unknown)}, which `summaries` does not make"
+    report.expect(not unknown, "metrics-differ", says)
+    for metric, most in largest.items():
+        found = [one.grades[metric] for one in graded if metric in one.grades] + [scores.get(metric, 0.0)]
+        beyond = [value for value in found if not 0 <= value <= most]
+        says = f"`largest` says that `{metric}` is from 0 to {most:g}, and it is {beyond[0] if beyond else 0:g}"
+        report.expect(not beyond, "bad-contract", says)
 
 
 def _metrics(graded: Sequence[Graded]) -> set[str]:
