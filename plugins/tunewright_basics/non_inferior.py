@@ -17,7 +17,12 @@ class NonInferiorOptions(AgainstOptions):
 
     kind: str = "non_inferior"
     margin: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="Loss that is still borne, in the metric's own unit: 0.05 is 5 points.")
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Loss that is still borne, in the metric's own unit: 0.05 is 5 points.",
+        ),
     ]
     to: Baseline = BASE
 

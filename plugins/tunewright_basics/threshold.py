@@ -17,8 +17,12 @@ class ThresholdOptions(GateOptions):
 
     kind: str = "threshold"
     metric: Annotated[str, Field(description="Which score: `<evaluation>.<metric>`.")]
-    at_least: Annotated[float | None, Field(allow_inf_nan=False, description="Smallest score of the tuned model that passes.")] = None
-    at_most: Annotated[float | None, Field(allow_inf_nan=False, description="Largest score of the tuned model that passes.")] = None
+    at_least: Annotated[
+        float | None, Field(allow_inf_nan=False, description="Smallest score of the tuned model that passes.")
+    ] = None
+    at_most: Annotated[
+        float | None, Field(allow_inf_nan=False, description="Largest score of the tuned model that passes.")
+    ] = None
     confident: Annotated[
         bool, Field(description="The whole 95 % interval of the score must reach the bound, not the score alone.")
     ] = False
@@ -28,9 +32,8 @@ class ThresholdOptions(GateOptions):
         if self.at_least is None and self.at_most is None:
             raise ValueError("a threshold needs `at_least` or `at_most`")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(
-                f"no score is at least {self.at_least:g} and at most {self.at_most:g}: the smaller of both is `at_least`"
-            )
+            both = f"at least {self.at_least:g} and at most {self.at_most:g}"
+            raise ValueError(f"no score is {both}: the smaller of both is `at_least`")
         return self
 
 

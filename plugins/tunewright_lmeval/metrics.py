@@ -17,7 +17,7 @@ from tunewright.parts.evaluator import Graded, Summary, mean_of
 LOWER = frozenset({"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter"})
 """lm_eval's metrics that a better model makes smaller; of any other the spec says so."""
 LARGEST: Mapping[str, float] = {"acc": 1.0, "acc_norm": 1.0, "exact_match": 1.0, "brier_score": 2.0}
-"""What those of lm_eval's metrics can be at most that mean the same in every task; the others differ, or have no end."""
+"""What those of lm_eval's metrics can be at most that mean the same in every task; others differ, or have no end."""
 MEANS = frozenset({"mean", "nanmean", "brier_score"})
 PIECES: Mapping[str, tuple[str, ...]] = {
     "perplexity": ("nats",),

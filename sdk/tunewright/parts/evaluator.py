@@ -267,8 +267,8 @@ class Evaluator(Backend[E]):
         return frozenset()
 
     def largest(self) -> Mapping[str, float]:
-        """What each metric can be at most, of those whose scores and grades are from 0 to a known bound: 1 of a share of
-        right answers, 2 of Brier's score. A metric without a bound, as a perplexity, is not named.
+        """What each metric can be at most, of those whose scores and grades are from 0 to a known bound: 1 of a share
+        of right answers, 2 of Brier's score. A metric without a bound, as a perplexity, is not named.
 
         Of grades between known bounds an interval has a width also where few items, or none, changed: it takes 1 for a
         metric that is not named while all its grades are from 0 to 1. A gate whose bound lies beyond what is named here
