@@ -133,6 +133,17 @@ def test_one_answer_to_everything_makes_a_set_uninformative():
     assert readings(scores, [], [Answered(Asking(), base, side(references, references))], 0) == []
 
 
+def test_a_set_whose_references_are_all_one_word_is_uninformative_however_well_it_is_answered():
+    references = ["yes"] * 60
+    base, tuned = side(references, ["maybe"] * 60), side(references, references)
+    assert readings({}, [], [Answered(Asking(), base, tuned)], 0) == [
+        "heldout.exact_match is uninformative: all 60 references are `yes`, so that one answer to everything gives "
+        "100.0 %, tuned 100.0 %"
+    ]
+    texts = ["a text that is\nno label"] * 60
+    assert readings({}, [], [Answered(Asking(), side(texts, ["?"] * 60), side(texts, texts))], 0) == []
+
+
 def test_ties_do_not_hide_the_metric_of_right_and_wrong():
     references = ["yes"] * 40 + ["no"] * 20
     lazy = [

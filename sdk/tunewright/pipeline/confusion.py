@@ -29,8 +29,11 @@ class Labelled(NamedTuple):
     tuned: Sequence[Graded]
 
 
-def labelled(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded]) -> Iterator[Labelled]:
-    """The tasks of an evaluation that are graded by label; the whole evaluation where it has no several.
+def labelled(
+    evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Graded], *, least: int = 2
+) -> Iterator[Labelled]:
+    """The tasks of an evaluation that are graded by label, with `least` labels or more; the whole evaluation where it
+    has no several.
 
     One is where its references are labels, and a metric agrees on every answer of both sides with what the evaluator
     takes the answer for: so spans, objects and requests to be declined have no labels, whatever their references are.
@@ -38,7 +41,7 @@ def labelled(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Grade
     tasks = dict.fromkeys(one.item.task for one in tuned)
     for task in tasks:
         sides = [[one for one in side if one.item.task == task] for side in (base, tuned)]
-        if not label_like(sides[1]):
+        if not label_like(sides[1], least):
             continue
         metrics = list(right_metrics(evaluator, [*sides[0], *sides[1]]))
         if not metrics:
@@ -46,7 +49,10 @@ def labelled(evaluator: Evaluator, base: Sequence[Graded], tuned: Sequence[Grade
         others = {metric for one in tuned if one.item.task != task for metric in one.grades}
         metric = next((metric for metric in metrics if metric not in others), metrics[0])
         several = len(tasks) > 1 and task is not None
-        of_task = f" on the task `{task}`" if several and metric in others else ""
+        shared = several and metric in others
+        if shared and not label_like(sides[1]):
+            continue  # one label here, another there: no one answer solves the score that they share
+        of_task = f" on the task `{task}`" if shared else ""
         name = f"{evaluator.name}.{task}" if several else evaluator.name
         yield Labelled(name, f"{evaluator.name}.{metric}{of_task}", metric, evaluator, *sides)
 
@@ -66,11 +72,14 @@ def right_metrics(evaluator: Evaluator, graded: Sequence[Graded]) -> Iterator[st
             yield metric
 
 
-def label_like(graded: Sequence[Graded]) -> bool:
-    """Whether references are labels: two or more that are short, on one line, and come twice or more in the mean."""
+def label_like(graded: Sequence[Graded], least: int = 2) -> bool:
+    """Whether references are labels: `least` or more that are short, on one line, and come twice or more in the mean.
+
+    One label alone has no table: nothing can be taken for another. That it solves its set, a reading says.
+    """
     counts = Counter(_reference(one) for one in graded)
     short = all(0 < len(label) <= LONGEST and "\n" not in label for label in counts)
-    return len(counts) >= 2 and short and len(graded) >= 2 * len(counts)
+    return len(counts) >= least and short and len(graded) >= 2 * len(counts)
 
 
 def classes(task: Labelled) -> dict[str, Any] | None:

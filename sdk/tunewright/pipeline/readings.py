@@ -13,7 +13,7 @@ from tunewright.errors import Refused
 from tunewright.parts.evaluator import Evaluator, Graded
 from tunewright.parts.gate import Score
 from tunewright.pipeline.confusion import labelled, right_metrics
-from tunewright.stats.majority import majority, share, short
+from tunewright.stats.majority import Majority, majority, share, short
 
 NEAR_ZERO = 0.05
 """Share of right answers of a base that may merely not know what form an answer has."""
@@ -111,14 +111,14 @@ def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
     """Tasks of labels on which the tuned model does not beat one answer to everything."""
     for one in answered:
         tasks, told = 0, dict[str, str]()
-        for task in labelled(*one):
+        for task in labelled(*one, least=1):
             tasks += 1
             try:
                 found = majority((), task.tuned, task.metric, seed)
             except Refused:  # partly right, and no choice among several: what one answer would score is not known
                 continue
             if not found.beaten:
-                told[task.score] = f"{task.score} is {found}"
+                told[task.score] = f"{task.score} is {_shown(found)}"
         if len(told) <= MOST_TASKS:
             yield from told.values()
         else:
@@ -127,6 +127,15 @@ def _lazy(answered: Sequence[Answered], seed: int) -> Iterator[str]:
                 f"{len(told)} of {tasks} tasks of {one.evaluator.name} are uninformative, for the majority class is "
                 f"not beaten: {names} and {len(told) - MOST_TASKS} more"
             )
+
+
+def _shown(found: Majority) -> str:
+    if found.classes > 1:
+        return str(found)
+    return (
+        f"uninformative: all {found.score.n:,} references are `{short(found.label)}`, so that one answer to everything "
+        f"gives {share(found.score.base)}, tuned {share(found.score.tuned)}"
+    )
 
 
 def _fallen(scores: Mapping[str, Score]) -> Iterator[str]:
