@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat
@@ -27,6 +27,16 @@ READERS: Mapping[str, Metric] = {
     "tolerance": "numeric", "relative": "numeric", "scale": "numeric", "json_schema": "valid_json",
 }  # fmt: skip
 """Options that one metric reads, and which."""
+
+
+WORD = "a word that is no article"
+NEEDED: Mapping[Metric, tuple[str, Callable[[str], object]]] = {
+    "numeric": ("a number", number.read),
+    "json_fields": ("a JSON object", structure.find_object),
+    "contains": (WORD, lambda reference: text.normalise(reference, numbers=True) or None),
+    "token_f1": (WORD, lambda reference: text.normalise(reference) or None),
+}
+"""What the reference must have for an answer to meet it by a metric, and what reads that: None where there is none."""
 
 
 class HeldoutOptions(EvaluatorOptions):
@@ -99,17 +109,12 @@ class Heldout(Evaluator[HeldoutOptions]):
             raise BadOption("bad-value", f"`json_schema` is no JSON schema: {why}", "json_schema")
 
     def _refuse_references(self, items: Sequence[Item]) -> None:
-        """A reference that no answer could meet by a metric is a fault of the row, not of a model."""
-        for metric, needed, read in (
-            ("numeric", "number", number.read),
-            ("json_fields", "JSON object", structure.find_object),
-        ):
+        """A reference that no answer could meet by a metric, or an empty one, is a fault of the row, not of a model."""
+        for metric, (needed, read) in NEEDED.items():
             if metric in self.options.metrics:
                 for item in items:
                     if read(item.reference) is None:
-                        says = (
-                            f"{item.origin}: `{metric}` needs a {needed} in the reference, which is {item.reference!r}"
-                        )
+                        says = f"{item.origin}: `{metric}` needs {needed} in the reference, which is {item.reference!r}"
                         raise BadInput(says, fix=f"mend the row, or leave `{metric}` out of `{self.name}`")
         if "over_refusal" in self.options.metrics and all(refusal.declines(item.reference) for item in items):
             says = "every reference declines, and `over_refusal` is of the rows that are to be answered"

@@ -83,6 +83,20 @@ def test_a_reference_that_no_answer_could_meet_is_named(metric, needs):
         list(Heldout(HeldoutOptions(metrics=[metric])).items(rows))
 
 
+@pytest.mark.parametrize("metric", ["contains", "token_f1"])
+@pytest.mark.parametrize(("reference", "words"), [("A", False), ("the", False), ("...", False), ("A1", True)])
+def test_a_reference_of_articles_and_marks_alone_is_no_answer_in_words(metric, reference, words):
+    """As `A` of a question with letters: nothing is in no answer, and an empty answer is all of it."""
+    rows = [Row("1", "t.csv:2", Example("?", "four")), Row("2", "t.csv:3", Example("?", reference))]
+    asked = Heldout(HeldoutOptions(metrics=[metric]))
+    if words:
+        assert len(list(asked.items(rows))) == 2
+        return
+    with pytest.raises(BadInput, match=f"t.csv:3: `{metric}` needs a word that is no article") as told:
+        list(asked.items(rows))
+    assert told.value.fix == f"mend the row, or leave `{metric}` out of `heldout`"
+
+
 def test_a_schema_that_is_none_is_refused():
     with pytest.raises(BadOption, match="no JSON schema"):
         list(Heldout(HeldoutOptions(metrics=["valid_json"], json_schema={"type": "objekt"})).items([]))
