@@ -22,6 +22,12 @@ SERVE = (
     r"tell|say|speculate|guess|comment|discuss|share|disclose|reveal|write|confirm|do (?:that|this|it|so))"
 )
 """What is refused by not wanting to: `I will not answer`. What else one will not do, as to charge twice, may help."""
+GIVE = r"(?:give|provide|offer|release|grant|hand out|pass on|look (?:up|into))"
+SERVED = (
+    r"be (?:given|shared|disclosed|revealed|told|provided|released|discussed|answered|confirmed|done|granted|helped|"
+    r"handed out|passed on|looked up|possible|met|fulfilled)"
+)
+"""What is refused of a thing, behind `sorry`: a list that cannot be given out. A router that can't be reset is none."""
 UNABLE = r"(?:not able|unable|not allowed|not permitted|not in a position|not qualified|not comfortable|not going)"
 FOR_OTHERS = r"for (?:your|the|an?) \w+ to (?:decide|say|answer)"
 PHRASES = (
@@ -31,7 +37,10 @@ PHRASES = (
     rf"\b(?:i am|i'm|we are|we're) (?:sorry,? but |afraid )?(?:\w+ )?{UNABLE}\b",
     r"\b(?:i|we) (?:must|have to|need to|will|'ll|would have to)? ?(?:respectfully |politely )?decline\b",
     r"\bi(?: would|'d) rather not\b",
-    rf"\bsorry,? but [^.;!?]{{0,80}}?\b(?:{NOT}|{WILL_NOT}|{UNABLE}|{FOR_OTHERS})\b",
+    rf"\bsorry,? but (?:i|we)\b[^.;!?]{{0,80}}?\b(?<!\byou )(?:{NOT}|{WILL_NOT}|{UNABLE})\b",
+    rf"\bsorry,? but [^.;!?]{{0,80}}?\b(?<!\byou )(?:{NOT}|{WILL_NOT}) (?:{SERVE}|{GIVE}|{SERVED})\b",
+    rf"\bsorry,? but [^.;!?]{{0,80}}?\b(?<!\byou are )(?<!\byou're ){UNABLE}\b(?! to (?!{SERVE}\b|{GIVE}\b))",
+    rf"\bsorry,? but [^.;!?]{{0,80}}?\b{FOR_OTHERS}\b",
     r"\b(?:i|we) (?:do not|don't) (?:have (?:access|enough|the (?:authority|information|ability))|"
     r"share|disclose|feel comfortable)\b",
     rf"\bi (?:do not|don't|{WILL_NOT}) (?:give(?! up)|provide|offer)\b",

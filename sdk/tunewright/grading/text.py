@@ -18,6 +18,7 @@ OUTSIDE_NUMBERS = (
     rf"|(?<=\d)[{re.escape(string.punctuation.replace('-', ''))}](?!\d)"  # after a number
     r"|(?<=\w)-(?!\d)|(?<=[^\W\d])-|(?<!\w)-(?!\d)"  # a hyphen that is no sign and in no range
 )
+DASH = r"(?<=[^\S\n])-+(?=\s)"  # on the line of what it follows
 ARTICLES = r"\b(a|an|the)\b"
 
 
@@ -72,10 +73,15 @@ def chosen(answer: str, choices: Sequence[str]) -> str | None:
 
     Capitals, quotes, asterisks, a point at the end, and whether words are parted by spaces, hyphens or underscores do
     not count. The choice is the whole answer, or begins it and is followed by a mark or a new line: `B) the router`,
-    `billing: the invoice is wrong`. A sentence that has it further on is no answer (`not billing`), and one that goes
-    on with another choice makes none (`billing or network`, `positive, negative`).
+    `billing: the invoice is wrong`, `billing - the invoice is wrong`. A sentence that has it further on is no answer
+    (`not billing`), and one that goes on with another choice makes none (`billing or network`, `positive, negative`).
     """
-    said = _plain(answer)
+    # a hyphen between spaces parts words, as in `not - stated`; where no choice is found so, it is a mark
+    found = _leading(_plain(answer), choices)
+    return found or _leading(_plain(_pattern(DASH).sub("–", answer)), choices)
+
+
+def _leading(said: str, choices: Sequence[str]) -> str | None:
     for choice in sorted(choices, key=len, reverse=True):  # `not_stated` before `not`
         rest = _after(said, _plain(choice))
         if rest is not None:
