@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,8 @@ Progress = Callable[[int], None]
 Prompts = Literal["ids", "text", "messages"]
 GREEDY: dict[str, Any] = {"temperature": 0, "n": 1, "stream": False}
 MOST_IDS = 1 << 31  # no vocabulary has more
+HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of a character that an answer's limit cut in two: no file can hold one. Tokenizers decode them to U+FFFD."""
 COMPLETIONS, CHAT = "/completions", "/chat/completions"
 
 
@@ -208,4 +211,4 @@ def _text(said: dict[str, Any]) -> str:
     text = message.get("content") if isinstance(message, dict) else said.get("text")
     if not isinstance(text, str):
         raise WorkFailed("the server's answer holds no text", fix="its own log says why")
-    return text
+    return HALVES.sub("\ufffd", text)

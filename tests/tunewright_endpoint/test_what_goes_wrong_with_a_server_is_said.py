@@ -84,6 +84,16 @@ def test_what_is_no_passing_trouble_is_said_at_once(ask, server, fault, error, s
     assert len(server.completions) == 1
 
 
+@pytest.mark.parametrize("prompts", ["text", "messages"])
+def test_half_a_character_is_read_as_a_tokenizer_reads_it(ask, server, prompts):
+    said = "done \ud83d"
+    choice = {"text": said, "message": {"content": said}, "finish_reason": "stop"}
+    server.faults.append(status(200, {"choices": [choice]}))
+    with ask(prompts=prompts) as tuned:
+        (answer,) = tuned.complete(QUESTION, 32)
+    assert answer.text == "done \ufffd"
+
+
 def test_scores_that_are_none_are_refused(ask, server):
     from tunewright.parts.engine import Continuation
 
