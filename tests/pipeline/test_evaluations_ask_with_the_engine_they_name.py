@@ -16,6 +16,7 @@ from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightWar
 from tunewright.host import Host, hookimpl
 from tunewright.parts import Cap, Finding, Need
 from tunewright.pipeline.predict import open_tuned
+from tunewright.pipeline.tasks.evaluate import _moved
 from tunewright.project import Project
 from tunewright.spec.problems import SpecError
 from tunewright.store.publish import Store
@@ -370,6 +371,12 @@ def test_a_base_that_is_asked_in_place_of_the_tuned_model_is_found_by_what_it_th
         patch.setattr(tunewright_fakes.FakeEngine, "open", forgetful)
         with pytest.raises(Refused, match="does not take part"):
             Project(fake_spec, [], host).run(tmp_path / "forgetful")
+
+
+def test_what_rounding_makes_of_the_base_is_no_other_model():
+    with pytest.raises(Refused, match="does not take part"):
+        _moved({"fake": [[-1.0, -2.0]]}, {"fake": [[-1.0, -2.0000000001]]})
+    assert _moved({"fake": [[-1.0, -2.0]]}, {"fake": [[-1.0, -2.00002]]}) == pytest.approx(1e-5)
 
 
 def test_how_far_the_tuned_model_moved_is_kept(run):

@@ -30,6 +30,9 @@ from tunewright.store.publish import Artifact
 SUBJECT = "subject.json"
 GOLDEN = "golden.json"
 PROBED = 8  # items of an engine whose references are scored to tell tuned weights from the base's, about
+ROUNDING = 1e-6
+"""Nats by which the log-probability of a token may differ without any training: a few units in the last place of fp32,
+as sums in another order make them."""
 Rows = Mapping[Evaluator, list[TestRow]]
 Measured = dict[Evaluator, list[Graded]]
 Probe = list[list[float]]
@@ -169,16 +172,17 @@ def _references(subject: Subject, items: Iterable[Item]) -> Iterator[Continuatio
 def _moved(probes: Mapping[str, Probe], before: Mapping[str, Probe]) -> float | None:
     """By how much tuned and base differ there, in nats a token in the mean; None where there is nothing to compare.
 
-    Raises `Refused` where they differ nowhere by a bit: then it is the base that was asked, whatever its digest says.
+    Raises `Refused` where no token differs by more than `ROUNDING`: then it is the base that was asked, whatever its
+    digest says.
     """
     texts = [pair for name in probes.keys() & before.keys() for pair in zip(probes[name], before[name], strict=True)]
     pairs = [pair for both in texts for pair in zip(*both, strict=True)]
     if not pairs:
         return None
-    if all(one == other for one, other in pairs):
+    if all(abs(one - other) <= ROUNDING for one, other in pairs):
         raise Refused(
-            f"what was opened as the tuned model gives the {len(pairs)} tokens of {len(texts)} references the very "
-            "probabilities that the base gives them: what was trained does not take part",
+            f"what was opened as the tuned model gives the {len(pairs)} tokens of {len(texts)} references the "
+            f"probabilities that the base gives them, to {ROUNDING:g} nats: what was trained does not take part",
             fix="ask with another engine, or leave `engine` out; and where the training changed next to nothing, train "
             "on: `learning_rate`, `epochs`",
         )
