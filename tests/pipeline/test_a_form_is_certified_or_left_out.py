@@ -156,6 +156,15 @@ def test_the_base_is_found_by_golden_prompts_where_every_evaluation_has_its_own_
     assert run(spec, host, tmp_path, "nothing", other, "gates=[]")["parity"]["whole"]["refused"] == []
 
 
+def test_a_form_of_which_no_evaluation_speaks_is_judged_by_its_golden_answers(spec, host, tmp_path):
+    summary = run(spec, host, tmp_path, "weights", "evals=[]", "gates=[]")
+    (why,) = summary["parity"]["whole"]["refused"]
+    assert why.startswith("no evaluation speaks for it, and ")
+    assert not (Path(summary["artifacts"]["package"]) / "forms").exists()
+    assert summary["parity"]["adapter"]["refused"] == []
+    assert run(spec, host, tmp_path, "nothing", "evals=[]", "gates=[]")["parity"]["whole"]["refused"] == []
+
+
 def test_an_export_is_opened_by_the_engine_that_the_spec_gives_it(spec, host, tmp_path, monkeypatch, capsys):
     asked, opened = {}, certify.apart
 
@@ -392,6 +401,46 @@ def test_golden_prompts_tell_of_the_stop_token_where_no_row_is_answered():
     cut = [replace(one, stopped="limit") for one in ends]
     (why,) = certificate(Answers(ends), Answers([*cut[:7], ends[7]]), None, 0)["refused"]
     assert why.startswith("7 of 8 answers to golden prompts run on to the limit, and 0 of the trained form's (p 0.016)")
+
+
+def golden(*answers, apart=0.5):
+    """Golden answers by their token ids, and distributions that lie so many nats away from a sure one."""
+    said = [Completion(list(ids), "", "terminator", [1, place]) for place, ids in enumerate(answers)]
+    return Answers(said, None if apart is None else [[{1: -apart}] * len(ids) for ids in answers])
+
+
+LONG = tuple(range(10, 41)) + (2,)
+
+
+@pytest.mark.parametrize(
+    ("trained", "form", "apart", "out"),
+    [
+        ([(10, 11, 12, 13, 2)] * 8, [(90, 91, 92, 93, 2)] * 8, 3.0, True),
+        ([(10, 11, 12, 13, 2)] * 8, [(90, 91, 92, 93, 2)] * 8, None, True),  # an engine that tells no distributions
+        ([(10, 11, 12, 13, 2)] * 8, [(90, 91, 92, 93, 2)] * 8, 0.05, False),  # near-ties, every one
+        ([LONG] * 8, [(10, *range(90, 121))] + [LONG] * 7, None, False),  # one near-tie, and all goes another way
+        ([LONG] * 8, [(10, 11, 12, 13, 14, 15, 16, 17, 18, 90)] * 8, None, False),  # nine of ten
+        ([LONG] * 8, [(10, 11, 12, 13, 14, 15, 16, 17, 90)] * 8, None, True),
+        ([(5, 2)] * 8, [(6, 2)] + [(5, 2)] * 7, None, False),  # one label of eight
+        ([(5, 2)] * 8, [(6, 2)] * 2 + [(5, 2)] * 6, None, True),
+    ],
+)
+def test_where_no_evaluation_speaks_a_form_gives_nine_of_ten_tokens_after_the_same_words(trained, form, apart, out):
+    found = certificate(golden(*trained, apart=apart and 0.0), golden(*form, apart=apart), None, 0)
+    assert bool(found["refused"]) == out
+    for why in found["refused"]:
+        assert (
+            "add an evaluation that its engine can serve, as `evals: [{kind: heldout}]`, and the scores decide" in why
+        )
+        assert ("3 nats away (at most 0.05)" in why) == (apart is not None)
+
+
+def test_where_an_evaluation_speaks_its_scores_decide_and_no_golden_answer():
+    evaluator = Right()
+    trained, form = (
+        golden(*[ids] * 8)._replace(graded=answers(evaluator, [1] * 20).graded) for ids in ((5, 2), (6, 2))
+    )
+    assert certificate(trained, form, None, 0)["refused"] == []
 
 
 class Scores(Right):

@@ -22,6 +22,12 @@ LOSS = 0.02
 smaller, two percent."""
 NEAR = 1e-3
 """Relative, and absolute: what a server's batches may change in the score of a given text."""
+ALIKE = 0.9
+"""Where no evaluation is shared: the least share of golden tokens that a form gives after the same words. Other types
+and four bits that lose little stay well above it."""
+APART = 0.05
+"""Nats: as far as a form's distributions may be from the trained one's there, whatever its tokens are. Of weights in
+another type it is thousandths, of four bits that answer as well hundredths."""
 ENDED = "ended"
 _TINY = 1e-6  # what fp32 cannot tell from nothing once it is the rest of a sum of 1
 Distribution = Mapping[int, float]
@@ -77,13 +83,14 @@ def certificate(trained: Answers, form: Answers, base: Answers | None, seed: int
     metrics = list(_metrics(trained, form, seed))
     scores |= {metric.name: metric.score for metric in metrics}
     first = metrics[0].score if metrics else None
+    refused = [*_unlike(trained, form, base, answers), *_unended(before, after, seed), *_lost(metrics)]
     return {
         **answers,
         KL: scores[KL].tuned if KL in scores else None,
         "delta": None if first is None else first.delta,
         "ci95": None if first is None else list(first.ci95),
         "scores": {name: asdict(score) for name, score in scores.items()},
-        "refused": [*_unlike(trained, form, base, answers), *_unended(before, after, seed), *_lost(metrics)],
+        "refused": refused or list(_strayed(trained.golden, form.golden, scores.get(KL)) if not metrics else ()),
     }
 
 
@@ -213,6 +220,26 @@ def alike(evaluator: Evaluator, one: Graded, other: Graded) -> bool:
         return one.answer.ids == other.answer.ids
     pairs = ((grade, other.grades.get(metric, math.nan)) for metric, grade in one.grades.items())
     return all(math.isclose(here, there, rel_tol=NEAR, abs_tol=NEAR) for here, there in pairs)
+
+
+def _strayed(trained: Sequence[Completion], form: Sequence[Completion], apart: Score | None) -> Iterator[str]:
+    """Golden answers that are others, where no evaluation tells whether they are worse.
+
+    Each counts up to the first token that differs: what comes after follows other words, and one near-tie would count
+    as the whole rest of an answer. And where the distributions tell that it was a near-tie, it is none of these.
+    """
+    places = [divergence(one, two) for one, two in zip(trained, form, strict=True)]
+    same = sum(len(one.ids) if place is None else place for one, place in zip(trained, places, strict=True))
+    others = len(places) - places.count(None)
+    if same >= ALIKE * (same + others) or (apart is not None and apart.tuned <= APART):
+        return
+    told = "" if apart is None else f", its distributions are {apart.tuned:.2g} nats away (at most {APART})"
+    yield (
+        f"no evaluation speaks for it, and {others} of {len(places)} golden answers are others: it gives the trained "
+        f"form's token in {same / (same + others):.0%} of the places that follow the same words (at least {ALIKE:.0%} "
+        f"would do){told}; add an evaluation that its engine can serve, as `evals: [{{kind: heldout}}]`, and the "
+        "scores decide"
+    )
 
 
 def _unended(trained: Answers, form: Answers, seed: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tunewright.parts.evaluator import Graded, TestRow, serves
 from tunewright.parts.gate import CHANCE
 from tunewright.parts.prompt_format import Text
 from tunewright.pipeline.apart import Apart, apart, form_of, plain
-from tunewright.pipeline.certificate import LOSS, Answers, certificate, unmeasured
+from tunewright.pipeline.certificate import ALIKE, APART, LOSS, Answers, certificate, unmeasured
 from tunewright.pipeline.forms import Opener, refuse_other
 from tunewright.pipeline.rows import ClaimRows
 from tunewright.pipeline.step import Context
@@ -103,9 +103,17 @@ class Certifier:
         """What else does, as plain JSON."""
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
-        judged = {"answered": sorted(one.name for one in self.answered), "loss": LOSS, "chance": CHANCE}
+        judged = {"loss": LOSS, "chance": CHANCE, "alike": ALIKE, "apart": APART}
+        answered = sorted(one.name for one in self.answered)
         opened = {name: [engine.kind, engine.settings()] for name, engine in sorted(self.engines.items())}
-        return {"dtype": self.opener.dtype, "seed": self.seed, "opened_by": opened, **asked, **judged}
+        return {
+            "dtype": self.opener.dtype,
+            "seed": self.seed,
+            "opened_by": opened,
+            "answered": answered,
+            **asked,
+            **judged,
+        }
 
     def sources(self) -> dict[str, str]:
         """Digests of the rows that are asked."""

@@ -34,7 +34,7 @@ class Search(Task):
     `gates` are those that judge this form alone: a variant that one of them would fail is no find.
     """
 
-    version = 2
+    version = 3
 
     def __init__(
         self, own: Exporter, variants: Sequence[Exporter], certifier: Certifier, gates: Sequence[Gate]
