@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """Without a user's name in it: a password in a spec would be a secret in a file."""
 OURS = "`same_tokenizer` is of baselines: what is asked here is the base or what was trained on it"
+UNREAD = (
+    "an export is certified by its own files, which the run has just written; the server at `url` never reads them: "
+    "what it answers would stand there for another model"
+)
+OPENS = (
+    "leave `engine` out, or name one that opens the files; a served model is asked by an evaluation's `engine`, or by "
+    "`predict --engine` once it serves what was handed over"
+)
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -90,6 +98,9 @@ class Endpoint(Engine[EndpointOptions]):
             yield Finding("missing-key", message, suggestion="add `base_model:`")
         if self.options.same_tokenizer:
             yield Finding("argument-unused", OURS, "same_tokenizer", "remove it", at_key=True)
+
+    def certifying(self) -> Iterable[Finding]:
+        yield Finding("target-cannot-load", UNREAD, "url", OPENS)
 
     def foreign(self) -> Iterable[Finding]:
         sent = self.options.prompts

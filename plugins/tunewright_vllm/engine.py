@@ -26,8 +26,8 @@ from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
 from tunewright.parts import Cap, Engine, Finding, Need, Options, Secret, SpecPath
 from tunewright.parts.base import Name, Unkeyed
 from tunewright.parts.engine import Served
+from tunewright_endpoint.engine import OPENS, UNREAD, URL
 from tunewright_endpoint.engine import OURS as SAID_OF_OURS
-from tunewright_endpoint.engine import URL
 from tunewright_vllm.export import rank_bound
 from tunewright_vllm.remedies import OURS, YOURS
 from tunewright_vllm.shipped import MODULE, PLUGIN, TYPES, write_plugin
@@ -133,6 +133,10 @@ class Vllm(Engine[VllmEngineOptions]):
     def comparing(self) -> Iterable[Finding]:
         if self.options.same_tokenizer:
             yield Finding("argument-unused", SAID_OF_OURS, "same_tokenizer", "remove it", at_key=True)
+
+    def certifying(self) -> Iterable[Finding]:
+        if self.options.url is not None:
+            yield Finding("target-cannot-load", UNREAD, "url", OPENS)
 
     def foreign(self) -> Iterable[Finding]:
         """What is started here is the base's own files, which our tokenizer is of."""

@@ -409,7 +409,7 @@ def golden(*answers, apart=0.5):
     return Answers(said, None if apart is None else [[{1: -apart}] * len(ids) for ids in answers])
 
 
-LONG = tuple(range(10, 41)) + (2,)
+LONG = (*range(10, 41), 2)
 
 
 @pytest.mark.parametrize(
@@ -436,10 +436,8 @@ def test_where_no_evaluation_speaks_a_form_gives_nine_of_ten_tokens_after_the_sa
 
 
 def test_where_an_evaluation_speaks_its_scores_decide_and_no_golden_answer():
-    evaluator = Right()
-    trained, form = (
-        golden(*[ids] * 8)._replace(graded=answers(evaluator, [1] * 20).graded) for ids in ((5, 2), (6, 2))
-    )
+    graded = answers(Right(), [1] * 20).graded
+    trained, form = (golden(*[ids] * 8, apart=None)._replace(graded=graded) for ids in ((5, 2), (6, 2)))
     assert certificate(trained, form, None, 0)["refused"] == []
 
 

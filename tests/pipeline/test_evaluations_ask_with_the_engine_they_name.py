@@ -272,9 +272,6 @@ def test_a_name_that_is_not_served_is_refused_though_it_would_be_answered(run, s
 def test_an_evaluation_needs_the_bases_name_too(fake_spec, host):
     override = "evals=[{kind: fake, engine: {kind: endpoint, url: 'http://127.0.0.1:9/v1', model: tuned}}]"
     assert codes(fake_spec, host, override) == ["missing-key"]
-    # an export is opened as what it is, and the base is asked of the loader's engine
-    export = "exports=[{kind: adapter, name: served, engine: {kind: endpoint, url: 'http://127.0.0.1:9/v1', model: t}}]"
-    assert codes(fake_spec, host, export) == []
     both = override.replace("model: tuned", "model: tuned, base_model: tuned")
     (problem,) = Project(fake_spec, [both], host).validate()
     assert "base and tuned would be one model" in problem.message

@@ -151,6 +151,22 @@ def test_what_is_put_on_the_bases_files_vllm_may_be_asked_with_whatever_was_trai
     assert [one[2] for one in problems(client, asked)] == ["target-cannot-load"], "an evaluation asks what was trained"
 
 
+@pytest.mark.parametrize("kind", ["endpoint, model", "vllm, served_name"])
+@pytest.mark.parametrize("export", ["merged", "vllm, name: served"])
+def test_an_export_is_not_certified_by_a_server_that_never_reads_its_files(client, kind, export):
+    """Whatever runs there would earn the row under which this run's form is handed over."""
+    engine = f"{{kind: {kind}: acme, url: 'http://127.0.0.1:9/v1'}}"
+    (found,) = problems(client, ("package:", f"exports: [{{kind: {export}, engine: {engine}}}]\npackage:"))
+    assert found[:3] == (17, "'http://127.0.0.1:9/v1'", "target-cannot-load")
+    assert found[3].startswith("leave `engine` out, or name one that opens the files")
+    assert problems(client, (engine, "vllm")) == [], "a server that is started for it reads them"
+
+
+def test_a_served_model_is_asked_by_an_evaluation(client):
+    engine = "{kind: endpoint, model: acme, base_model: base, url: 'http://127.0.0.1:9/v1'}"
+    assert problems(client, ("{kind: heldout}", f"{{kind: heldout, engine: {engine}}}")) == []
+
+
 BINDING = ["CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-BY-ND-4.0", "GPL-3.0-only", "AGPL-3.0", "LGPL-3.0", "llama3.1", "Gemma",
            "qwen-research", "tongyi-qianwen", "mrl", "openrail", "creativeml-openrail-m", "openrail++"]  # fmt: skip
 

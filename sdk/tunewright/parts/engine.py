@@ -255,6 +255,11 @@ class Engine(Backend[O]):
         does; an export and `predict` ask for one form alone."""
         return ()
 
+    def certifying(self) -> Iterable[Finding]:
+        """What is wrong with its options where it opens an export for the certificate: files that the run has just
+        written. A server that runs already never reads them, and what it answers says nothing of them."""
+        return ()
+
     def foreign(self) -> Iterable[Finding]:
         """What is wrong with its options where it is asked for a model of its own, as a baseline does, which may have
         another tokenizer."""

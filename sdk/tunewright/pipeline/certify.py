@@ -103,17 +103,10 @@ class Certifier:
         """What else does, as plain JSON."""
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
-        judged = {"loss": LOSS, "chance": CHANCE, "alike": ALIKE, "apart": APART}
-        answered = sorted(one.name for one in self.answered)
+        limits = {"loss": LOSS, "chance": CHANCE, "alike": ALIKE, "apart": APART}
+        judged = {"answered": sorted(one.name for one in self.answered), **limits}
         opened = {name: [engine.kind, engine.settings()] for name, engine in sorted(self.engines.items())}
-        return {
-            "dtype": self.opener.dtype,
-            "seed": self.seed,
-            "opened_by": opened,
-            "answered": answered,
-            **asked,
-            **judged,
-        }
+        return {"dtype": self.opener.dtype, "seed": self.seed, "opened_by": opened, **asked, **judged}
 
     def sources(self) -> dict[str, str]:
         """Digests of the rows that are asked."""

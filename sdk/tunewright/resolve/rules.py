@@ -91,7 +91,8 @@ def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterat
 
 
 def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
-    """Files of a format of their own are opened by the engine that reads it, and a target opens nothing."""
+    """Files of a format of their own are opened by the engine that reads it, an export by one that reads what the run
+    writes, and a target opens nothing."""
     if resolved.target is not None and getattr(resolved.target.options, "engine", None) is not None:
         message = "a target is looked at, and never opened: `engine` does nothing here"
         place = resolved.document.at(("package", "target", "engine"))
@@ -104,6 +105,8 @@ def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
             )
             place = resolved.document.at((*resolved.key(exporter, "engine"), "kind"))
             yield Problem("target-cannot-load", message, place, "leave `engine` out")
+        elif id(engine) in resolved.keys:
+            yield from (resolved.problem(engine, finding) for finding in engine.certifying())
 
 
 def _served_unmeasured(resolved: Resolved) -> Iterator[Problem]:
