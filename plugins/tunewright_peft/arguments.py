@@ -39,8 +39,8 @@ UNSAFE = frozenset({
 """Arguments of methods that change the base, need data at the start, or load code by name: not a plain LoRA."""
 
 # what vLLM refuses to load beside a plain LoRA, what a GGUF cannot say, and what PEFT cannot fold into the base
-NOT_FOR_VLLM = ("lora_bias", "trainable_token_indices", "alora_invocation_tokens", "target_parameters")
-NOT_FOR_LLAMACPP = (*NOT_FOR_VLLM, "fan_in_fan_out", "use_qalora")
+NOT_FOR_VLLM = ("lora_bias", "trainable_token_indices", "alora_invocation_tokens", "target_parameters", "use_qalora")
+NOT_FOR_LLAMACPP = (*NOT_FOR_VLLM, "fan_in_fan_out")
 NOT_MERGED = ("lora_bias", "alora_invocation_tokens")
 # what makes a token's update depend on where others stand in its row
 NOT_BY_TOKEN = ("alora_invocation_tokens",)

@@ -184,6 +184,7 @@ def test_only_the_adapter_trains_and_is_counted(tiny_folder):
         ({"dora": True}, False),
         ({"modules_to_save": ["lm_head"]}, False),
         ({"args": {"lora_bias": True}}, False),
+        ({"args": {"use_qalora": True}}, False),
     ],
 )
 def test_what_vllm_refuses_is_not_offered(options, vllm):

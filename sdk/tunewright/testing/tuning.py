@@ -32,7 +32,9 @@ from tunewright.testing.trial import Attempt, Make
 from tunewright.testing.violations import Report
 from tunewright.testing.weights import content, frozen, tensors, trained_bytes
 
-NOT_FOR_VLLM = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices")
+NOT_FOR_VLLM = (
+    "use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "alora_invocation_tokens", "use_qalora",
+)  # fmt: skip
 """What an adapter_config.json must not ask for if vLLM is to load it."""
 PACKED = 24  # tokens of a packed row: a few of them, from a few short texts
 VALIDATION = frozenset({"eval_every", "patience", "keep"})
