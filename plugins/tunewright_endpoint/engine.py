@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tunewright.errors import BadInput
 from tunewright.parts import Cap, Engine, Finding, Options, Secret
-from tunewright.parts.base import Unkeyed
+from tunewright.parts.base import Json, Unkeyed
 from tunewright.parts.engine import Served
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Endpoint(Engine[EndpointOptions]):
         if self.options.same_tokenizer:
             yield Finding("argument-unused", OURS, "same_tokenizer", "remove it", at_key=True)
 
-    def certifying(self) -> Iterable[Finding]:
+    def certifying(self, packed: Mapping[str, Json]) -> Iterable[Finding]:
         yield Finding("target-cannot-load", UNREAD, "url", OPENS)
 
     def foreign(self) -> Iterable[Finding]:

@@ -42,6 +42,16 @@ class PackedExporter(MergedExporter):
         if facts.model_config and not stored(facts.model_config):
             yield from self._quantizer().check(Facts(model_config=facts.model_config))
 
+    def packed(self, facts: Facts) -> Mapping[str, Json]:
+        quantizer = self._quantizer()
+        arguments = quantizer.arguments()
+        if facts.model_config and not stored(facts.model_config):
+            arguments = {**arguments, **quantizer.derive(Facts(model_config=facts.model_config))}
+        elif self.options.group_size is not None:
+            arguments = {**arguments, **quantizer.derive(Facts())}
+        scheme = {name: argument.value for name, argument in arguments.items()}
+        return {**scheme, "quant_method": quantizer.kind, "dtype": self.options.dtype or facts.dtype}
+
     def variants(self, facts: Facts) -> Iterable[Mapping[str, Json]]:
         """More rows, smaller groups, the ends of the model left whole, then the layer of each block that loses most."""
         config = facts.model_config or {}

@@ -24,11 +24,12 @@ from tunewright.digest import digest_tree
 from tunewright.engines import Server, environment_of, lacking, running
 from tunewright.errors import BadInput, EnvironmentFault, Refused, WorkFailed
 from tunewright.parts import Cap, Engine, Finding, Need, Options, Secret, SpecPath
-from tunewright.parts.base import Name, Unkeyed
+from tunewright.parts.base import Json, Name, Unkeyed
 from tunewright.parts.engine import Served
 from tunewright_endpoint.engine import OPENS, UNREAD, URL
 from tunewright_endpoint.engine import OURS as SAID_OF_OURS
 from tunewright_vllm.export import rank_bound
+from tunewright_vllm.packed import unserved
 from tunewright_vllm.remedies import OURS, YOURS
 from tunewright_vllm.shipped import MODULE, PLUGIN, TYPES, write_plugin
 
@@ -134,9 +135,12 @@ class Vllm(Engine[VllmEngineOptions]):
         if self.options.same_tokenizer:
             yield Finding("argument-unused", SAID_OF_OURS, "same_tokenizer", "remove it", at_key=True)
 
-    def certifying(self) -> Iterable[Finding]:
+    def certifying(self, packed: Mapping[str, Json]) -> Iterable[Finding]:
+        """What another vLLM than ours takes is not known."""
         if self.options.url is not None:
             yield Finding("target-cannot-load", UNREAD, "url", OPENS)
+        elif self.options.python is None:
+            yield from unserved(packed)
 
     def foreign(self) -> Iterable[Finding]:
         """What is started here is the base's own files, which our tokenizer is of."""

@@ -162,6 +162,40 @@ def test_an_export_is_not_certified_by_a_server_that_never_reads_its_files(clien
     assert problems(client, (engine, "vllm")) == [], "a server that is started for it reads them"
 
 
+@pytest.mark.parametrize(
+    ("export", "fix"),
+    [
+        ("gptq, bits: 3", "write `bits: 4`"),
+        ("gptq, bits: 2", "write `bits: 4`"),
+        ("gptq, symmetric: false", "leave `symmetric` out"),
+        ("gptq, act_order: true", "leave `act_order` out"),
+        ("gptq, group_size: 16", "write `group_size: -1`"),
+        ("gptq, dtype: fp32", "write `dtype: bf16`"),
+        ("awq, dtype: fp32", "write `dtype: bf16`"),
+        ("gptq", None),
+        ("gptq, bits: 8, dtype: fp16", None),
+        ("gptq, act_order: true, group_size: -1", None),
+        ("awq", None),
+        ("awq, group_size: 16, zero_point: false", None),
+    ],
+)
+def test_packed_weights_that_vllm_does_not_open_are_refused_before_they_are_made(client, export, fix):
+    with_config(client, hidden_size=128, intermediate_size=256, num_attention_heads=2)
+    asked = f"exports: [{{kind: {export}, engine: {{kind: vllm}}}}]\npackage:"
+    found = problems(client, ("package:", asked))
+    assert [one[:3] for one in found] == [(17, "vllm", "target-cannot-load")] * (fix is not None)
+    assert all(one[3].startswith(fix) for one in found)
+    assert problems(client, (", engine: {kind: vllm}", "")) == [], "the loader's own engine opens them all"
+
+
+def test_packed_weights_in_the_type_of_a_base_in_fp32_are_refused_too(client):
+    base = ("{source: {kind: local, path: base}}", "{source: {kind: local, path: base}, dtype: fp32}")
+    export = "exports: [{kind: gptq, engine: {kind: vllm}}]\npackage:"
+    assert [one[2] for one in problems(client, base, ("package:", export))] == ["target-cannot-load"]
+    own = ("engine: {kind: vllm}", "engine: {kind: vllm, python: python}")
+    assert problems(client, own) == [], "what another vLLM takes is not known"
+
+
 def test_a_served_model_is_asked_by_an_evaluation(client):
     engine = "{kind: endpoint, model: acme, base_model: base, url: 'http://127.0.0.1:9/v1'}"
     assert problems(client, ("{kind: heldout}", f"{{kind: heldout, engine: {engine}}}")) == []

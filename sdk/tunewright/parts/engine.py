@@ -82,7 +82,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tunewright.parts.adapter import AdapterMethod
-from tunewright.parts.base import Backend, Finding, Need, O
+from tunewright.parts.base import Backend, Finding, Json, Need, O
 from tunewright.parts.loader import Loader, Tokenizer
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.quantizer import Quantizer
@@ -255,9 +255,10 @@ class Engine(Backend[O]):
         does; an export and `predict` ask for one form alone."""
         return ()
 
-    def certifying(self) -> Iterable[Finding]:
+    def certifying(self, packed: Mapping[str, Json]) -> Iterable[Finding]:
         """What is wrong with its options where it opens an export for the certificate: files that the run has just
-        written. A server that runs already never reads them, and what it answers says nothing of them."""
+        written. A server that runs already never reads them, and what it answers says nothing of them. `packed` is how
+        their weights are packed (`Exporter.packed`), which not every engine opens."""
         return ()
 
     def foreign(self) -> Iterable[Finding]:

@@ -161,6 +161,12 @@ class Exporter(Backend[O]):
         """
         return ()
 
+    def packed(self, facts: Facts) -> Mapping[str, Json]:
+        """How the weights of the model that it writes are packed, as far as options and facts tell: keys that its
+        config.json will have in `quantization_config`, and `dtype`, the type of what is not packed. By these an engine
+        says at `validate` what it does not open. Empty where nothing is packed."""
+        return {}
+
     def draws(self) -> bool:
         """Whether it draws at random, by `Trained.seed`: another seed then makes another export."""
         return False

@@ -106,7 +106,8 @@ def _opened_by_another(resolved: Resolved) -> Iterator[Problem]:
             place = resolved.document.at((*resolved.key(exporter, "engine"), "kind"))
             yield Problem("target-cannot-load", message, place, "leave `engine` out")
         elif id(engine) in resolved.keys:
-            yield from (resolved.problem(engine, finding) for finding in engine.certifying())
+            findings = engine.certifying(exporter.packed(resolved.facts))
+            yield from (resolved.problem(engine, finding) for finding in findings)
 
 
 def _served_unmeasured(resolved: Resolved) -> Iterator[Problem]:
