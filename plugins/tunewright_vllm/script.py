@@ -17,7 +17,7 @@ def of_adapter(name: str, trained: Trained, rank: int) -> str:
     """Serves the adapter as `name` beside its base, with `--max-lora-rank` as `rank`."""
     base = _unpublished(trained) if trained.published is None else _published(*trained.published)
     arguments = f'--enable-lora --max-lora-rank {rank} --lora-modules {shlex.quote(name)}="$here"'
-    return f"{_HEAD}{base}{_FOLDER}{_PATCHED}{_PYTHON}{_started(trained.dtype, arguments)}"
+    return f"{_HEAD}{base}{_FOLDER}{_PATCHED}{_PYTHON}{_COMPARED}{_started(trained.dtype, arguments)}"
 
 
 def of_model(name: str, dtype: str) -> str:
@@ -96,5 +96,17 @@ fi
 if [ "$held" = cpu ]; then
   export VLLM_TARGET_DEVICE=cpu VLLM_CPU_OMP_THREADS_BIND="${{VLLM_CPU_OMP_THREADS_BIND:-nobind}}"
   set -- --enforce-eager "$@"  # to compile takes longer there than it saves
+fi
+"""
+_COMPARED = f"""
+# vLLM puts the adapter on any base of its shapes, and would answer by another one without a word: what BASE names is
+# compared by the package's own check. It reads package and base once; VERIFY=no leaves it out.
+if [ -n "${{BASE:-}}" ] && [ "${{VERIFY:-yes}}" != no ]; then
+  if [ ! -f "$here/../../manifest.json" ] || [ ! -f "$here/../../verify.py" ]; then
+    printf '%s\\n' "{FILE}: this folder lies in no package: BASE is not compared with what was trained on" >&2
+  elif ! "$python" -I "$here/../../verify.py" --base="$model" >&2; then
+    printf '%s\\n' "{FILE}: nothing is served: what is refused above is not what was handed over" >&2
+    exit 2
+  fi
 fi
 """

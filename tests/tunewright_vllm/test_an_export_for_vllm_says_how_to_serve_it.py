@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
+from handoff.packages import ADAPTER, contents, floats, model_folder, safetensors
 from tunewright.errors import Refused, WorkFailed
 from tunewright.handoff import verify
+from tunewright.handoff.package import build
 from tunewright.host import Host
 from tunewright.parts.exporter import Trained
 from tunewright.parts.model_source import Published
@@ -46,9 +49,10 @@ def export(tmp_path: Path, *, adapts=True, rank=16, pattern=None, published=HUB,
     return out
 
 
-PYTHON = """\
+PYTHON = f"""\
 #!/bin/sh
-[ "$1" = -c ] && { printf '%s\\n' "$HELD"; exit; }
+[ "$1" = -I ] && exec {sys.executable} "$@"
+[ "$1" = -c ] && {{ printf '%s\\n' "$HELD"; exit; }}
 printf '%s\\n' "$PYTHONPATH" "$VLLM_PLUGINS" "$VLLM_TARGET_DEVICE" "$VLLM_CPU_OMP_THREADS_BIND"
 for word in "$@"; do printf '%s\\n' "$word"; done
 """
@@ -69,7 +73,7 @@ class Ran(NamedTuple):
 
 def run(out: Path, *arguments: str, held="vllm", **environment: str) -> subprocess.CompletedProcess[str]:
     """The script, by an interpreter that holds vLLM or does not, and prints what it is told."""
-    tools = out.parent / "tools"
+    tools = out.parents[2 if out.parent.name == "forms" else 0] / "tools"  # beside a package, not in it
     tools.mkdir(exist_ok=True)
     (tools / "python3").write_text(PYTHON)
     (tools / "python3").chmod(0o755)
@@ -137,6 +141,44 @@ def test_a_base_that_the_run_made_is_taken_from_the_package(tmp_path):
     (package / "manifest.json").write_text("{}")
     assert started(form).after("--model") == str(package / "base")
     assert started(form, BASE="/elsewhere").after("--model") == "/elsewhere"
+
+
+def packaged(tmp_path: Path) -> tuple[Path, Path]:
+    """The export in a package that is handed over, and the base that it belongs on."""
+    out, base = export(tmp_path), model_folder(tmp_path / "right")
+    (out / "adapter_model.safetensors").write_bytes(safetensors(ADAPTER))
+    handed = contents(tmp_path / "run", base={"name": "right", "dtype": "bfloat16", **verify.model_identity(base)})
+    form = {f"forms/vllm/{path.relative_to(out)}": path for path in out.rglob("*") if path.is_file()}
+    package = build(replace(handed, files={**handed.files, **form}), tmp_path / "packages")
+    return package / "forms/vllm", base
+
+
+def test_what_base_names_is_compared_with_what_the_adapter_was_trained_on(tmp_path):
+    form, base = packaged(tmp_path)
+    assert started(form, BASE=str(base)).after("--model") == str(base)
+    other = model_folder(tmp_path / "other", {"w": floats(1, 2), "v": floats(4)})
+    done = run(form, BASE=str(other))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not the base 'right' that this belongs on (other tensors)" in done.stderr
+    assert "serve-vllm.sh: nothing is served" in done.stderr
+    assert started(form, BASE=str(other), VERIFY="no").after("--model") == str(other)
+    assert run(form, BASE=str(tmp_path / "gone")).returncode == 2
+    assert started(form).after("--model") == "org/base", "of a repository at its commit there is nothing to compare"
+
+
+def test_a_package_that_was_changed_is_not_served(tmp_path):
+    form, base = packaged(tmp_path)
+    with (form / "adapter_config.json").open("a") as file:
+        file.write(" ")
+    done = run(form, BASE=str(base))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "forms/vllm/adapter_config.json" in done.stderr
+
+
+def test_a_folder_taken_out_of_its_package_says_that_the_base_is_not_checked(tmp_path):
+    done = run(export(tmp_path), BASE="/models/base")
+    assert done.returncode == 0
+    assert "this folder lies in no package: BASE is not compared with what was trained on" in done.stderr
 
 
 def test_an_interpreter_without_vllm_is_told(tmp_path):
