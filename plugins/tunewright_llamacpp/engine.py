@@ -88,7 +88,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
     vary: ClassVar = {"context": (16, 8192), "cache_type": ("f16", "f32"), "parallel": (1, 8)}
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.SCORES})
+        return frozenset({Cap.SCORES, Cap.LIKELIEST})
 
     def attaching(self) -> Iterable[Need]:
         why = "leave `engine` out; or export `gguf`, which is measured by itself"

@@ -38,7 +38,7 @@ class TransformersEngine(Engine[TransformersEngineOptions]):
     vary: ClassVar = {"batch_tokens": (64, 8192)}  # seen in how often progress is told, never in an answer
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.SCORES})
+        return frozenset({Cap.SCORES, Cap.LIKELIEST})
 
     def tokens_at_once(self) -> int:
         """What bounds its batches."""

@@ -124,7 +124,7 @@ class Vllm(Engine[VllmEngineOptions]):
     vary: ClassVar = {"concurrency": (1, 8), "context": (256, 512), "cache_gib": (1, 2)}
 
     def offers(self) -> frozenset[Cap]:
-        return frozenset({Cap.SCORES})
+        return frozenset({Cap.SCORES, Cap.LIKELIEST})
 
     def attaching(self) -> Iterable[Need]:
         why = "leave `engine` out; or export `merged`, which vLLM opens as a model by itself"

@@ -19,7 +19,7 @@ from fake_project import FIRST_PARTY
 from tunewright import Host, hookimpl
 from tunewright.cli.tables import print_result
 from tunewright.errors import BadInput, EnvironmentFault, WorkFailed
-from tunewright.parts import Exporter
+from tunewright.parts import Cap, Exporter
 from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item, mean_of
 from tunewright.parts.exporter import ExporterOptions, Form
@@ -313,6 +313,18 @@ def test_a_gate_on_a_form_that_is_not_exported_is_found_at_validate(spec, host):
     with pytest.raises(SpecError) as caught:
         Project.from_spec(spec, overrides=["exports=[whole]", gate], host=host).plan()
     assert "parity.whole.agreement" in str(caught.value)
+
+
+def test_a_gate_on_distributions_that_an_engine_never_tells_is_found_at_validate(spec, host, monkeypatch):
+    import tunewright_fakes
+
+    gate = "gates=[{kind: fake, metric: parity.whole.kl}]"
+    with pytest.raises(SpecError) as caught:
+        Project.from_spec(spec, overrides=["exports=[whole]", gate], host=host).plan()
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.message) == ("unknown-metric", "no evaluation makes `parity.whole.kl`")
+    monkeypatch.setattr(tunewright_fakes.FakeEngine, "offers", lambda self: frozenset({Cap.SCORES, Cap.LIKELIEST}))
+    Project.from_spec(spec, overrides=["exports=[whole]", gate], host=host).plan()
 
 
 # ---------------------------------------------------------------- the rule, on answers made by hand

@@ -227,6 +227,7 @@ class Cap(StrEnum):
     LORA = "made of LoRA's matrices A and B"  # an adapter method whose two factors can learn at rates of their own
     VLLM = "loadable by vLLM"  # an adapter that vLLM loads
     SCORES = "able to score given texts"  # an engine that tells of each token of a given text how likely it was
+    LIKELIEST = "able to tell the likeliest tokens"  # an engine whose subjects have `likeliest`, which `kl` is made of
     LLAMACPP = "loadable by llama.cpp"  # an adapter that can be said as a GGUF, and that llama.cpp loads
 
 

@@ -203,7 +203,8 @@ class Subject(Protocol):
 @runtime_checkable
 class Likeliest(Protocol):
     """What a subject may offer besides, where its engine tells more than the chosen token: certificates measure by it
-    how far the distributions of two forms are apart."""
+    how far the distributions of two forms are apart. Such an engine offers `Cap.LIKELIEST`: a gate on `kl` is refused
+    where one of both does not."""
 
     def likeliest(self, rows: Sequence[Continuation], top: int) -> list[list[dict[int, float]]]:
         """For each row, in order, and each token of its answer: the `top` likeliest tokens in that place, by their ids,

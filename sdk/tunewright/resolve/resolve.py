@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from tunewright.errors import BadInput, EnvironmentFault
 from tunewright.host import Host
-from tunewright.parts import Backend, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
+from tunewright.parts import Backend, Cap, DataSource, Engine, Exporter, Facts, PromptFormat, SpecPath
 from tunewright.parts.base import BadOption, Head, PathText
 from tunewright.parts.data_source import Row, SourceOptions
 from tunewright.parts.evaluator import Evaluator, serves
@@ -337,7 +337,9 @@ def _scores(resolved: Resolved) -> dict[str, _Known]:
     for exporter in resolved.exporters:
         engines = (resolved.engine, resolved.opened_by[exporter.name])
         able = [one for one in resolved.evaluators if all(serves(engine, one) for engine in engines)]
-        made |= {form_score(exporter.name, AGREEMENT): _Known(largest=1.0), form_score(exporter.name, KL): _Known()}
+        made[form_score(exporter.name, AGREEMENT)] = _Known(largest=1.0)
+        if all(Cap.LIKELIEST in engine.offers() for engine in engines):
+            made[form_score(exporter.name, KL)] = _Known()
         made |= named(able, partial(form_score, exporter.name))
     for baseline in resolved.baselines:
         made |= named(baseline.asked, partial(baseline_score, baseline.name))

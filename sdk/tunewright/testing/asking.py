@@ -15,7 +15,7 @@ from tunewright.data.mask import prompt_ids
 from tunewright.errors import TunewrightError
 from tunewright.host import Host
 from tunewright.parts import Cap, Engine, Exporter, Facts
-from tunewright.parts.engine import Completion, Continuation, Served
+from tunewright.parts.engine import Completion, Continuation, Likeliest, Served
 from tunewright.parts.exporter import Form, Trained
 from tunewright.parts.prompt_format import Text
 from tunewright.parts.several import Asked
@@ -81,6 +81,9 @@ class EngineExercise(TrainedWorld):
             served = self._served()._replace(method=method, trained=path)
             with made.open(served) as subject:
                 self._identity(made, what, subject.identity, identity, report)
+                offered = Cap.LIKELIEST in made.offers()
+                says = "it offers LIKELIEST, or its subjects have `likeliest`, and not both: a gate on `kl` goes by it"
+                report.expect(offered == isinstance(subject, Likeliest), "capability-lies", says)
                 answers = [self._asked(subject, limit, scores, report) for limit in LIMITS]
                 self._limits(subject, [one["answers"] for one in answers], report)
                 rows = rows or self._rows(answers[-1]["answers"])

@@ -49,7 +49,7 @@ CAPS: Mapping[str, frozenset[Cap]] = {
             Cap.LLAMACPP,
         }
     ),
-    "engine": frozenset({Cap.SCORES}),
+    "engine": frozenset({Cap.SCORES, Cap.LIKELIEST}),
 }
 """What a part can claim; the others claim nothing."""
 
