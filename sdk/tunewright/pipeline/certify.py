@@ -104,7 +104,7 @@ class Certifier:
         rows = {evaluator.name: claims.settings() for evaluator, claims in self.asked.items()}
         asked = {"golden": self.golden.settings(), "rows": rows, "prompts": PROMPTS, "limit": LIMIT, "top": TOP}
         limits = {"loss": LOSS, "chance": CHANCE, "alike": ALIKE, "apart": APART}
-        judged = {"answered": sorted(one.name for one in self.answered), **limits}
+        judged: dict[str, Any] = {"answered": sorted(one.name for one in self.answered), **limits}
         opened = {name: [engine.kind, engine.settings()] for name, engine in sorted(self.engines.items())}
         return {"dtype": self.opener.dtype, "seed": self.seed, "opened_by": opened, **asked, **judged}
 
