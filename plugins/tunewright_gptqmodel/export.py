@@ -47,7 +47,7 @@ class PackedExporter(MergedExporter):
         arguments = quantizer.arguments()
         if facts.model_config and not stored(facts.model_config):
             arguments = {**arguments, **quantizer.derive(Facts(model_config=facts.model_config))}
-        elif self.options.group_size is not None:
+        elif quantizer.options.group_size is not None:
             arguments = {**arguments, **quantizer.derive(Facts())}
         scheme = {name: argument.value for name, argument in arguments.items()}
         return {**scheme, "quant_method": quantizer.kind, "dtype": self.options.dtype or facts.dtype}

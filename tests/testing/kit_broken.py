@@ -1159,6 +1159,12 @@ class AnswersAsTheBaseAndScoresNothing(AnswersAsTheBase):
         return frozenset()
 
 
+@breaks("capability-lies")
+class ClaimsToTellTheLikeliest(sound.Engine):
+    def offers(self):
+        return frozenset({Cap.SCORES, Cap.LIKELIEST})
+
+
 @breaks("identity-untrue")
 class ProvesWhatItNeverSaw(sound.Engine):
     sees_weights = False
