@@ -48,12 +48,11 @@ class FrozenHeadLogProb(torch.autograd.Function):
 
 def _chunk(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, wanted: bool) -> tuple[Any, ...]:
     logits = (hidden @ weight.t()).float()
-    probs = torch.softmax(logits, -1)
-    best, chosen = logits.argmax(-1, keepdim=True), targets[:, None]
-    # of the likeliest token, whose probability is no rounded remainder: saves a pass of exponentials
-    log_z = logits.gather(-1, best) - probs.gather(-1, best).log()
+    log_z = logits.logsumexp(-1, keepdim=True)
+    chosen = targets[:, None]
     log_probs = (logits.gather(-1, chosen) - log_z)[:, 0]
-    mean, is_top1 = logits.mean(-1), best[:, 0] == targets
+    mean, is_top1 = logits.mean(-1), logits.argmax(-1) == targets
+    probs = (logits - log_z).exp_()
     entropy = log_z[:, 0] - torch.linalg.vecdot(probs, logits)
     return log_probs, entropy, mean, is_top1, _slope(probs, chosen, weight) if wanted else hidden[:, :0]
 
