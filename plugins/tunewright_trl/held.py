@@ -99,22 +99,21 @@ class Held:
                 parameter.data = self._given[name].to(parameter.device)
 
     def fuse(self) -> Fused:
-        """Put the fast forward in the place of TRL's, once."""
+        """Put the fast forward in the place of TRL's, once. Raises `BadInput` where rows have to share and do not."""
         if self._fused is None:
             left_alone = SMOOTHING if self.args.label_smoothing_factor else ""
-            self._fused = install(self.model, self._unshared(), left_alone)
-            if self._fused.left_alone and self.watch.sharing[0] == "require":
-                self._fused.uninstall()
-                raise _cannot_share(self._fused.left_alone)
+            fused = install(self.model, self._unshared(), left_alone)
+            if fused.unshared and self.watch.sharing[0] == "require":
+                fused.uninstall()
+                fix = "take `prefix_sharing: auto`, which then computes each row whole"
+                raise BadInput(f"rows cannot share what they begin with: {fused.unshared}", fix=fix)
+            self._fused = fused
         return self._fused
 
     def _unshared(self) -> str:
-        """Why rows do not share what they begin with. Raises `BadInput` where they have to."""
-        wanted, why = self.watch.sharing
-        why = why or not_by_model(self.model, self.longest, self.args.pad_to_multiple_of or 1)
-        if why and wanted == "require":
-            raise _cannot_share(why)
-        return why
+        """Why rows do not share what they begin with, as far as spec and model show it."""
+        _, why = self.watch.sharing
+        return why or not_by_model(self.model, self.longest, self.args.pad_to_multiple_of or 1)
 
     def _send_telemetry(self) -> None:
         """Send none, also where the hub's client was imported before the environment said so."""
@@ -356,11 +355,6 @@ class HeldKto(Prepared, KTOTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return SequentialSampler(self.train_dataset)
-
-
-def _cannot_share(why: str) -> BadInput:
-    fix = "take `prefix_sharing: auto`, which then computes each row whole"
-    return BadInput(f"rows cannot share what they begin with: {why}", fix=fix)
 
 
 def _longest(rows: Sequence[AnyRow]) -> int:

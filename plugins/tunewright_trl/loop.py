@@ -15,7 +15,7 @@ from tunewright_trl import memory
 from tunewright_trl.arguments import check_arguments
 from tunewright_trl.idle import idle, nothing
 from tunewright_trl.options import AT_RUN, READ, VARY
-from tunewright_trl.sharing import not_by_spec, smooths
+from tunewright_trl.sharing import not_by_spec
 
 if TYPE_CHECKING:
     from tunewright_trl.held import Held
@@ -78,7 +78,6 @@ class TrlTrainer(Trainer[O]):
     def regime(self, shape: Shape, trained: Trainable, device: str, facts: Facts) -> Regime:
         """What TRL, the optimizer, our layers and our LM head keep. On a GPU layers and head are TRL's own."""
         told = memory.regime(self.options, self.sequences, shape, trained, device, facts.validation)
-        told = told._replace(every_logit=smooths(self.options))
         if device != "cpu" or not_by_spec(self.options, facts):
             return told
         return told._replace(lean=True, shares=self.options.prefix_sharing != "off")

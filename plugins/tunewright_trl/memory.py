@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from tunewright.parts.memory import Harm, Lever, Regime, Shape, Trainable
+from tunewright_trl.sharing import smooths
 
 if TYPE_CHECKING:
     from tunewright_trl.options import LoopOptions
@@ -58,6 +59,7 @@ def regime(
         checkpointing=options.checkpointing,
         positions_at_once=max(1, LOGITS_AT_ONCE // shape.vocabulary) if ours else TRL_POSITIONS,
         bytes_a_logit=BYTES_A_LOGIT[device],
+        every_logit=smooths(options),
     )
 
 

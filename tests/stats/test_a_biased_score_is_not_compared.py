@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gated import problems_of
 from tunewright.cli.tables import _scores as table
 from tunewright.handoff.card import _figures
 from tunewright.host import Host
@@ -19,7 +20,6 @@ from tunewright.parts.engine import Completion
 from tunewright.parts.evaluator import Graded, Item
 from tunewright.parts.gate import Evidence
 from tunewright.pipeline.readings import readings
-from tunewright.project import Project
 from tunewright.stats.holm import adjusted
 from tunewright.stats.paired import compare_all
 from tunewright_basics.better_than import BetterThan, BetterThanOptions
@@ -110,23 +110,6 @@ def test_neither_table_nor_card_gives_it_an_interval(scores):
     assert row.rstrip().endswith("biased: see brier")
 
 
-SPEC = """\
-apiVersion: tunewright/v1
-name: desk
-model: {source: {kind: pypi}}
-adapter: {kind: lora, r: 8}
-data:
-  format: {kind: chat, prompt: "{text}", completion: "{queue}"}
-  train: [{kind: csv, path: train.csv}]
-  test: [{kind: csv, path: test.csv}]
-trainer: {kind: sft}
-evals: [{kind: choice, name: pick}]
-baselines: [{few_shot: 1}]
-exports: [{kind: adapter}]
-gates: [GATE]
-"""
-
-
 @pytest.fixture(scope="module")
 def host():
     return Host()
@@ -135,20 +118,17 @@ def host():
 @pytest.mark.parametrize(
     ("gate", "fix"),
     [
-        ("{kind: non_inferior, margin: 0.05, metric: pick.ece}", "pick.brier"),
-        ("{kind: better_than, metric: pick.ece}", "pick.brier"),
-        ("{kind: non_inferior, margin: 0.05, to: few_shot_1, metric: pick.ece}", "pick.brier"),
-        ("{kind: non_inferior, margin: 0.05, metric: parity.adapter.pick.ece}", "parity.adapter.pick.brier"),
-        ("{kind: better_than, metric: baseline.few_shot_1.pick.ece}", "baseline.few_shot_1.pick.brier"),
-        ("{kind: non_inferior, margin: 0.05, metric: pick.brier}", None),
-        ("{kind: threshold, at_most: 0.1, metric: pick.ece}", None),
+        ("{kind: non_inferior, margin: 0.05, metric: choice.ece}", "choice.brier"),
+        ("{kind: better_than, metric: choice.ece}", "choice.brier"),
+        ("{kind: non_inferior, margin: 0.05, to: few_shot_1, metric: choice.ece}", "choice.brier"),
+        ("{kind: non_inferior, margin: 0.05, metric: parity.adapter.choice.ece}", "parity.adapter.choice.brier"),
+        ("{kind: better_than, metric: baseline.few_shot_1.choice.ece}", "baseline.few_shot_1.choice.brier"),
+        ("{kind: non_inferior, margin: 0.05, metric: choice.brier}", None),
+        ("{kind: threshold, at_most: 0.1, metric: choice.ece}", None),
     ],
 )
 def test_a_gate_that_compares_by_it_is_refused_before_a_training(tmp_path, host, gate, fix):
-    for name in ("train.csv", "test.csv"):
-        (tmp_path / name).write_text(f"text,queue\n{name} is broken,returns\nwhy two charges in {name},billing\n")
-    (tmp_path / "desk.yaml").write_text(SPEC.replace("GATE", gate))
-    found = Project.from_spec(tmp_path / "desk.yaml", host=host).validate()
+    found = problems_of(gate, tmp_path, host)
     metric = gate.rpartition("metric: ")[2].rstrip("}")
     wanted = (
         [] if fix is None else [("biased-difference", f"compare by `{fix}`; `threshold` may hold `{metric}` itself")]

@@ -4,29 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gated import SPEC, problems_of
 from tunewright.host import Host
-from tunewright.project import Project
-
-SPEC = """\
-apiVersion: tunewright/v1
-name: desk
-model: {source: {kind: pypi}}
-adapter: {kind: lora, r: 8}
-data:
-  format: {kind: chat, prompt: "{text}", completion: "{queue}"}
-  train: [{kind: csv, path: train.csv}]
-  test: [{kind: csv, path: test.csv}]
-trainer: {kind: sft}
-evals:
-  - {kind: heldout, metrics: [exact_match, over_refusal]}
-  - {kind: choice}
-  - {kind: perplexity}
-  - {kind: suite, suite: support, name: desk-suite}
-baselines: [{few_shot: 1}]
-exports: [{kind: adapter}]
-gates:
-  - GATE
-"""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +15,7 @@ def host():
 
 @pytest.fixture
 def problems(tmp_path, host):
-    def found(gate):
-        for name in ("train.csv", "test.csv"):
-            (tmp_path / name).write_text(f"text,queue\n{name} is broken,returns\nwhy two charges in {name},billing\n")
-        (tmp_path / "desk.yaml").write_text(SPEC.replace("GATE", gate))
-        return Project.from_spec(tmp_path / "desk.yaml", host=host).validate()
-
-    return found
+    return lambda gate: problems_of(gate, tmp_path, host)
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,10 @@ def attention_mask(batch: Batch, each: int) -> int:
 
 def logits(shape: Shape, regime: Regime, batch: Batch, each: int) -> int:
     """The LM head's chunk, and the scored positions' hidden states with their gradients."""
-    scored = batch.rows * batch.longest if regime.every_logit else batch.supervised
-    positions = scored if regime.every_logit else min(scored, regime.positions_at_once)
+    if regime.every_logit:
+        scored = positions = batch.rows * batch.longest
+    else:
+        scored, positions = batch.supervised, min(batch.supervised, regime.positions_at_once)
     return positions * shape.vocabulary * regime.bytes_a_logit + 2 * scored * shape.hidden * each
 
 

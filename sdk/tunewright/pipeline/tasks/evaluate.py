@@ -239,10 +239,8 @@ def refuse_long_references(evaluator: Evaluator, items: Sequence[Item], tokenize
 
     Raises `BadInput` with the one that is furthest beyond.
     """
-    lengths = [(len(tokenizer.encode(item.reference)), item) for item in items]
-    beyond = [
-        (length - evaluator.limit(item), length, item) for length, item in lengths if length > evaluator.limit(item)
-    ]
+    lengths = ((len(tokenizer.encode(item.reference)), evaluator.limit(item), item) for item in items)
+    beyond = [(length - limit, length, item) for length, limit, item in lengths if length > limit]
     if beyond:
         over, length, item = max(beyond, key=itemgetter(0))
         one = f"{item.origin}: the reference has {length} tokens, answers may have {length - over}"
