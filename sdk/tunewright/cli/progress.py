@@ -13,6 +13,7 @@ from tunewright.harmless import harmless
 EVERY = 10.0  # seconds between two plain lines of one step
 COLUMNS = 80  # of a terminal that does not tell
 NAMED = 16  # columns of a step's name in plain lines
+KNOWN = 0.03  # part of the work after which its pace is known
 _SAID = {
     "resumed": "goes on from its checkpoint after step {resumed_from}",
     "validation": "validation loss {loss:.4f} after step {optimizer_step}",
@@ -31,6 +32,7 @@ class Progress:
         self.heard = self.last = time.monotonic()
         self.width = 0
         self.counted: tuple[str, int, float] = ("", 0, self.heard)  # what is counted, how much was done, when
+        self.reached = 0  # of it, by the last event
 
     def __enter__(self) -> Progress:
         return self
@@ -82,12 +84,17 @@ class Progress:
             self._line(f"{step:<{NAMED}} {text}")
 
     def _left(self, counted: str, done: int, of: int) -> float | None:
-        """By the pace since this process began to count: a training that was taken up begins in its middle."""
+        """By the pace since this process began to count: a training that was taken up begins in its middle.
+
+        None at first: the first answer waits for its whole batch, the first step for the model to be opened.
+        """
         now = time.monotonic()
-        if self.counted[0] != counted or done < self.counted[1]:
-            self.counted = (counted, done - 1, self.heard if done == 1 else now)
+        if self.counted[0] != counted or done < self.reached:  # anew: one form after the other is asked the same
+            self.counted = (counted, 0, self.heard) if done == 1 else (counted, done, now)
+        self.reached = done
         _, before, since = self.counted
-        return (now - since) / (done - before) * (of - done) if now > since else None
+        known = done - before >= max(2, KNOWN * (of - before)) and now > since
+        return (now - since) / (done - before) * (of - done) if known else None
 
     def _live(self, step: str, text: str) -> None:
         """One line, whose place the next one takes. Where it is too long the step's name gives way: it is known."""
