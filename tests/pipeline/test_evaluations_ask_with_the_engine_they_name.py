@@ -14,7 +14,7 @@ from endpoint_server import serving
 from fake_project import FIRST_PARTY
 from tunewright.errors import BadInput, EnvironmentFault, Refused, TunewrightWarning
 from tunewright.host import Host, hookimpl
-from tunewright.parts import Cap, Finding, Need
+from tunewright.parts import Cap, Engine, Finding, Need
 from tunewright.pipeline.predict import open_tuned
 from tunewright.pipeline.tasks.evaluate import _moved
 from tunewright.project import Project
@@ -347,6 +347,18 @@ def test_what_an_engine_lacks_is_said_before_predict_loads_anything(run, fake_sp
     run()
     with pytest.raises(EnvironmentFault, match="engine `blind`: install it"):
         Project(fake_spec, host=host).predict([{"text": "?"}], tmp_path / "root", "{kind: blind, lacks: install it}")
+    assert opened.notes == []
+
+
+def test_predict_asks_no_engine_that_would_open_another_base(run, fake_spec, host, tmp_path, opened, fakes):
+    import tunewright_fakes
+
+    run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "on_stored", property(lambda engine: engine.kind == "blind"))
+        patch.setattr(tunewright_fakes.FakeQuantizer, "as_stored", lambda quantizer: False)
+        with pytest.raises(BadInput, match="engine `blind` opens the base as it lies in its files, and not in `fake`"):
+            Project(fake_spec, host=host).predict([{"text": "?"}], tmp_path / "root", "blind")
     assert opened.notes == []
 
 

@@ -130,6 +130,7 @@ def test_a_target_that_can_is_fine_and_exports_nothing_by_itself(client):
 
 NF4 = ("quantization: none", "quantization: nf4")
 TARGET = ("license: Apache-2.0", "target: vllm")
+ASKED = ("evals: [{kind: heldout}]", "evals: [{kind: heldout, engine: {kind: vllm}}]")
 
 
 def test_a_target_that_packs_no_base_serves_another_model_than_was_trained_in_four_bits(client):
@@ -147,8 +148,28 @@ def test_a_base_that_is_packed_beforehand_is_served_as_it_was_trained_on(client,
 def test_what_is_put_on_the_bases_files_vllm_may_be_asked_with_whatever_was_trained_on(client):
     export = "exports: [{kind: vllm, engine: {kind: vllm}}]\npackage:"
     assert problems(client, NF4, ("package:", export)) == []
-    asked = ("evals: [{kind: heldout}]", "evals: [{kind: heldout, engine: {kind: vllm}}]")
-    assert [one[2] for one in problems(client, asked)] == ["target-cannot-load"], "an evaluation asks what was trained"
+    found = problems(client, ASKED)
+    assert [one[2] for one in found] == ["target-cannot-load"], "an evaluation asks what was trained"
+    assert found[0][3] == "leave `engine` out; or export `merged`, which is measured by itself"
+
+
+@pytest.mark.parametrize("packed", ["none", "gptq", "awq"])
+def test_an_engine_that_reads_the_bases_files_may_be_asked_for_what_was_trained_on_them(client, packed):
+    with_config(client, hidden_size=128, intermediate_size=256, num_attention_heads=2)
+    assert problems(client, ("quantization: none", f"quantization: {packed}"), ASKED) == []
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama-cpp"])
+@pytest.mark.parametrize("packing", ["nf4", "fp4", "int8"])
+def test_an_engine_that_reads_the_bases_files_answers_for_no_base_that_is_packed_as_it_is_loaded(
+    client, packing, engine
+):
+    problems(client, ("quantization: none", f"quantization: {packing}"), ASKED, ("kind: vllm", f"kind: {engine}"))
+    (found,) = Project(client).validate()
+    assert found.message == (
+        f"engine `{engine}` opens the base as it lies in its files, and not in `{packing}`: it would answer for "
+        "another model"
+    )
 
 
 @pytest.mark.parametrize("kind", ["endpoint, model", "vllm, served_name"])

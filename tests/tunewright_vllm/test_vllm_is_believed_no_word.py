@@ -179,7 +179,7 @@ def test_an_error_of_the_asker_is_not_taken_for_its_death(stand_in):
 
 
 def test_a_base_in_few_bits_is_not_served_in_its_files_bits(stand_in, base):
-    few = SimpleNamespace(kind="nf4", offers=frozenset)
+    few = SimpleNamespace(kind="nf4", as_stored=lambda: False)
     with pytest.raises(Refused, match="not in `nf4`: another model"), stand_in.open(quantizer=few):
         pytest.fail("another model was opened")
     config = json.loads((base / "config.json").read_text())

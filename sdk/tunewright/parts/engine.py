@@ -222,6 +222,10 @@ class Engine(Backend[O]):
     sees_weights: ClassVar[bool] = True
     """Whether a subject's identity is worked out from the tensors that answer, in memory. Where they lie in a server's
     it cannot be: then nothing is claimed of them, and a tuned model that answers all as the base does is refused."""
+    on_stored: ClassVar[bool] = False
+    """Whether it opens the base as it lies in its files, whatever quantization the spec names. Of a base that was
+    packed while it was loaded (`Quantizer.as_stored`) it then answers for another model than was trained on: the core
+    refuses it there."""
     environment: ClassVar[tuple[str, ...]] = ()
     """Pinned requirements of that environment, `name==version` each, which stand in the key as libraries do. It is made
     by `tunewright engines install KIND`."""
@@ -250,6 +254,17 @@ class Engine(Backend[O]):
     def attaching(self) -> Iterable[Need]:
         """What it needs of the spec's other parts to ask a base with what was trained put on it, beside `needs`."""
         return ()
+
+    def misread(self, quantizer: Quantizer) -> Finding | None:
+        """That it would open another model than the one that `quantizer` opens; see `on_stored`."""
+        if not self.on_stored or quantizer.as_stored():
+            return None
+        message = (
+            f"engine `{self.kind}` opens the base as it lies in its files, and not in `{quantizer.kind}`: it would "
+            "answer for another model"
+        )
+        fix = "leave `engine` out; or export `merged`, which is measured by itself"
+        return Finding("target-cannot-load", message, suggestion=fix)
 
     def comparing(self) -> Iterable[Finding]:
         """What is wrong with its options where it is asked for the base and for what was trained, as an evaluation

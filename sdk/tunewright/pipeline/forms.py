@@ -60,6 +60,8 @@ class Opener:
 
 def refuse_unattachable(opener: Opener) -> None:
     """Raise `BadInput` where its engine cannot put what was trained on this base."""
+    if found := opener.engine.misread(opener.quantizer):
+        raise BadInput(found.message, fix=found.suggestion)
     for need in opener.engine.attaching():
         other = next(part for part in opener.parts() if part.part == need.part)
         if need.cap not in other.offers():

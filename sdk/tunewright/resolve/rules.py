@@ -24,6 +24,7 @@ from tunewright.parts import (
     Finding,
     Need,
     PromptFormat,
+    Quantizer,
     Secret,
     To,
 )
@@ -80,7 +81,12 @@ def _cannot_attach(resolved: Resolved, asker: Backend, engine: Engine) -> Iterat
     """Where an evaluation's or an export's engine puts what was trained on the base: what it lacks for that."""
     given = id(engine) in resolved.keys
     key = resolved.key(engine, "kind") if given else resolved.key(asker, "engine")
+    found = engine.misread(cast(Quantizer, resolved.met_by(asker, Quantizer.part)))
+    if found:
+        yield Problem(found.code, found.message, resolved.document.at(key), found.suggestion)
     for need in engine.attaching():
+        if found and need.part == Quantizer.part:
+            continue
         who, other = f"engine `{engine.kind}`", resolved.met_by(asker, need.part)
         yield from _lacks(resolved, who, need, other, key)
         if isinstance(asker, Exporter) and isinstance(other, AdapterMethod):
