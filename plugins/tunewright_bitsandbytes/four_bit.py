@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tunewright.parts import Argument, Cap, Facts, To
 from tunewright.parts.memory import Linear
+from tunewright_bitsandbytes.kept import keep_unpacked
 from tunewright_bitsandbytes.packed import TYPES, Packed, PackedOptions
 
 
@@ -48,6 +49,7 @@ class FourBit(Packed[F]):
     )
     reads = frozenset({"compute_dtype", "skip"})
     layer = "Linear4bit"
+    keeps = True
 
     def computes_in(self) -> str:
         """As `compute_dtype` says."""
@@ -86,3 +88,5 @@ class FourBit(Packed[F]):
         """
         for module in packed:
             module.support_avx512bf16_for_cpu = False
+        if use == "infer":
+            keep_unpacked(packed)

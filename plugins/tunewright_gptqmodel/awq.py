@@ -69,9 +69,11 @@ def _layer() -> type:
     from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear, dequantize_gemm
 
     class Plain(AwqTorchLinear):  # type: ignore[misc]
+        def dequantize_weight(self) -> Any:
+            return dequantize_gemm(self.qweight, self.qzeros, self.scales, self.bits, self.group_size)
+
         def forward(self, x: Any) -> Any:
-            packed = (self.qweight, self.qzeros, self.scales, self.bits, self.group_size)
-            out = x @ dequantize_gemm(*packed).to(x.dtype)
+            out = x @ self.dequantize_weight().to(x.dtype)
             return out if self.bias is None else out + self.bias.to(x.dtype)
 
     return Plain

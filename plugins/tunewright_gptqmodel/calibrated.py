@@ -24,6 +24,7 @@ from tunewright.parts.adapter import ModelDir
 from tunewright.parts.base import BadOption
 from tunewright.parts.quantizer import Calibration, stored
 from tunewright_gptqmodel import library, packing, widths
+from tunewright_gptqmodel.kept import keep_unpacked
 
 MAKING = ("calibration_rows", "skip")
 """Options that only the packing of a base reads."""
@@ -123,9 +124,11 @@ class Calibrated(Quantizer[C]):
             raise Refused("the base is not packed yet", fix=f"`{self.kind}` is made by the step `quantize`")
         for finding in self._unlike(_plain(stored(config)), opening=True):
             raise BadOption(*finding[:4])
-        for module in model.modules():
-            if hasattr(module, "qweight"):
-                self.settle(module)
+        packed = [module for module in model.modules() if hasattr(module, "qweight")]
+        for module in packed:
+            self.settle(module)
+        if use == "infer":
+            keep_unpacked(packed)
 
     @abstractmethod
     def settle(self, layer: Any) -> None:

@@ -11,7 +11,7 @@ from tunewright.errors import BadInput
 from tunewright.parts.memory import Batch, Regime, Shape, Trainable
 from tunewright.pipeline import forecast
 from tunewright.pipeline.fitting import size_of
-from tunewright.pipeline.forecast import Base, loading, merging, training
+from tunewright.pipeline.forecast import FLOOR, Base, asking, loading, merging, training
 from tunewright.pipeline.measured import BENCHMARK, ENOUGH, bar, bars
 from tunewright.pipeline.planner import Lengths
 from tunewright.store.publish import Store
@@ -106,6 +106,14 @@ def test_more_rows_at_once_never_take_less():
     assert [one.computed for one in of] == sorted(one.computed for one in of)
     unknown = [Lengths(500, 400, 64, "").batch(regime(rows=rows, shares=True)).computed for rows in (7, 8)]
     assert unknown == [3500, 4000]  # nothing is known before rows are prepared, nor taken off
+
+
+def test_what_a_cpu_keeps_unpacked_while_it_asks_is_told_in_place_of_one_layer():
+    packed = base()._replace(unpacked=7_000, kept=500_000)
+    told = {device: {term.name: term.bytes for term in asking(packed, None, 10, device).terms} for device in FLOOR}
+    assert told["cpu"]["weights, unpacked"] == 500_000
+    assert "weights, unpacked" not in told["cuda"]
+    assert told["cuda"]["a layer at work"] - told["cpu"]["a layer at work"] == 7_000
 
 
 def test_a_mask_grows_with_the_square_of_the_longest_row():

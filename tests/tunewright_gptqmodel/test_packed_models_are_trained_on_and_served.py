@@ -142,6 +142,26 @@ def test_it_is_one_function_in_training_and_evaluation_with_a_gradient(cls, pack
 
 
 @BOTH
+def test_a_small_model_that_is_asked_is_unpacked_once_and_answers_the_same(cls, packed, monkeypatch):
+    import torch
+
+    from tunewright_gptqmodel import kept
+
+    anew, asked = load(packed(cls), backend(cls), "train"), load(packed(cls), backend(cls), "infer")
+    with torch.no_grad():
+        for rows in (torch.tensor([[5, 6, 7, 8, 9]]), torch.tensor([[5], [6]]), torch.tensor([[7]])):
+            assert torch.equal(asked(rows).logits, anew(rows).logits)
+    layer = asked.model.layers[0].mlp.down_proj
+    assert layer.dequantize_weight() is layer.dequantize_weight()
+    before = layer.dequantize_weight().clone()
+    layer.qweight.bitwise_not_()
+    assert not torch.equal(layer.dequantize_weight(), before)
+    monkeypatch.setattr(kept, "KEPT_AT_MOST", 1)
+    large = load(packed(cls), backend(cls), "infer").model.layers[0].mlp.down_proj
+    assert large.dequantize_weight() is not large.dequantize_weight()
+
+
+@BOTH
 def test_the_layers_multiply_in_the_type_of_their_inputs(cls, packed):
     import torch
 

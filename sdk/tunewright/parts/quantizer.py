@@ -52,6 +52,11 @@ Calibration = Callable[[int], list[list[int]]]
 of them, where there are fewer. No row that judges the model, or chooses among checkpoints, is ever one of them."""
 
 
+KEPT_AT_MOST = 2_000_000_000
+"""Bytes of unpacked weights that a CPU keeps while it asks a packed model: for each token it would unpack them anew,
+which takes as long as the products. A larger model is unpacked layer by layer, as a training is, for memory's sake."""
+
+
 def stored(config: Mapping[str, Json] | None) -> Mapping[str, Json]:
     """How a config.json says that its base is packed: libraries write it as `quantization_config`. Empty for a base
     with its whole weights, and for one that is not known yet."""
@@ -96,6 +101,11 @@ class Quantizer(Backend[O]):
 
     def unpacked_bytes(self, shape: Shape, dtype: str) -> int:
         """Bytes that the widest packed layer takes while it is multiplied; 0 where nothing is unpacked for that."""
+        return 0
+
+    def kept_bytes(self, shape: Shape, dtype: str) -> int:
+        """Bytes of unpacked weights that are kept while a model is asked on a CPU; 0 where each layer is unpacked as it
+        is multiplied. See `KEPT_AT_MOST`."""
         return 0
 
     def prepare(self, model: Any, use: Literal["train", "infer"]) -> None:

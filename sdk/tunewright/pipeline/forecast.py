@@ -60,7 +60,8 @@ class Peak(NamedTuple):
 
 class Base(NamedTuple):
     """A base as it is loaded: its shape, the type of its unquantized numbers, bytes of its weights in memory and in
-    its files, and those of its widest layer while that is unpacked.
+    its files, and those of its widest layer while that is unpacked; of all layers that a CPU keeps unpacked while it
+    asks, `kept`.
 
     Tensors of the files' own type are the mapped files. So where a base is packed while it is loaded, the files stay
     mapped for its embeddings' sake: `mapped` bytes of pages that were read and that nobody needs.
@@ -72,6 +73,7 @@ class Base(NamedTuple):
     stored: int
     unpacked: int
     mapped: int = 0
+    kept: int = 0
 
 
 def loading(base: Base, device: str) -> Peak:
@@ -116,7 +118,9 @@ def asking(base: Base, trained: Trainable | None, tokens: int, device: str) -> P
     """Answering in batches of so many tokens: keys and values of all of them, and one layer's tensors."""
     shape, each = base.shape, BYTES[base.dtype]
     cache = tokens * 2 * shape.kv_heads * shape.head * shape.layers * each
-    working = (Term("keys and values", cache), Term("a layer at work", _at_work(base, tokens)))
+    kept = base.kept if device == "cpu" else 0
+    at_work = _at_work(base._replace(unpacked=0) if kept else base, tokens)
+    working = (Term("weights, unpacked", kept), Term("keys and values", cache), Term("a layer at work", at_work))
     return Peak("evaluate", _some((*_asked(base, trained, device), *working)))
 
 

@@ -134,14 +134,15 @@ def base_of(config: Mapping[str, Any] | None, quantizer: Quantizer, dtype: str) 
     weights = quantizer.weight_bytes(shape, dtype)
     if weights is None:
         return f"quantizer `{quantizer.kind}` does not tell"
+    unpacked, kept = quantizer.unpacked_bytes(shape, dtype), quantizer.kept_bytes(shape, dtype)
     if Cap.MAKES in quantizer.offers():
-        return Base(shape, dtype, weights, weights, quantizer.unpacked_bytes(shape, dtype))
+        return Base(shape, dtype, weights, weights, unpacked, kept=kept)
     named = str((config or {}).get("dtype") or (config or {}).get("torch_dtype") or "bfloat16")
     of_files = TYPES.get(named, "bf16")
     stored = shape.parameters * BYTES[of_files]
     packed, heads = weights < shape.parameters * BYTES[dtype], 1 if shape.tied else 2
     mapped = stored - heads * shape.embedding * BYTES[dtype] if packed and of_files == dtype else 0
-    return Base(shape, dtype, weights, stored, quantizer.unpacked_bytes(shape, dtype), mapped)
+    return Base(shape, dtype, weights, stored, unpacked, mapped, kept)
 
 
 def trainable_on(base: Base, quantizer: Quantizer, adapter: AdapterMethod) -> Trainable | None:
