@@ -48,11 +48,26 @@ class Part(NamedTuple):
 
 
 class Layout:
-    """A tree, cut into parts whose scores fit into memory, on the model's device."""
+    """A tree, cut into parts whose scores fit into memory, on the model's device; `tokens` are those computed."""
 
     def __init__(self, tree: Tree, heads: int, device: Any) -> None:
         self.longest = int(tree.positions.max()) + 1
+        self.tokens = len(tree)
         self.parts = [part for block in tree.blocks for part in _parts(block, heads, device)]
+
+    def laid(self, of: torch.Tensor) -> torch.Tensor:
+        """What the tree has of each token [N], in the order in which the backbone is to see them."""
+        return of
+
+    def back(self, found: torch.Tensor) -> torch.Tensor:
+        """What was found of them [N, …], in the order of the tree."""
+        return found
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+        """`query` [1, H, N, D], `key` and `value` [1, G, N, D] → [1, N, H, D]."""
+        flat = (one[0].transpose(0, 1) for one in (query, key, value))
+        found: torch.Tensor = TreeAttention.apply(*flat, self, scaling)[None]
+        return found
 
 
 def _parts(block: Block, heads: int, device: Any) -> Iterator[Part]:
@@ -249,8 +264,7 @@ def attend(
     if kwargs.get("dropout"):
         raise ValueError("the model's attention drops scores in training")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    flat = (one[0].transpose(0, 1) for one in (query, key, value))
-    return TreeAttention.apply(*flat, layout, scale)[None], None
+    return layout.attend(query, key, value, scale), None
 
 
 register(TREE, attend, masked=True)  # what is not asked with a tree is masked as ever
@@ -259,8 +273,8 @@ register(TREE, attend, masked=True)  # what is not asked with a tree is masked a
 def run(backbone: Any, tree: Tree, layout: Layout) -> torch.Tensor:
     """The hidden states [N, H] of a tree's tokens, from a model that is `Attending` by `TREE`."""
     device = backbone.device
-    ids, positions = tree.ids.to(device)[None], tree.positions.to(device)[None]
+    ids, positions = (layout.laid(one).to(device)[None] for one in (tree.ids, tree.positions))
     # a mask of four dimensions is passed through as it is: none of N × N tokens is made
     passed = {ARGUMENT: layout, "attention_mask": torch.empty(1, 1, 1, 1, device=device), "use_cache": False}
     hidden: torch.Tensor = backbone(input_ids=ids, position_ids=positions, **passed).last_hidden_state[0]
-    return hidden
+    return layout.back(hidden)
