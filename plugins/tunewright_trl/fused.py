@@ -20,12 +20,15 @@ from trl.kernels.chunked_logprob import _use_triton
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, FusedCausalLMOutput, _ChunkedLogProbFunction
 
 from tunewright_transformers.attention import Attending
+from tunewright_transformers.flex import FlexLayout
+from tunewright_transformers.kernels import chosen, probe
 from tunewright_transformers.prefix import tree_of
 from tunewright_transformers.tree_attention import TREE, Layout, run
 from tunewright_trl.forwards import Forwards
 from tunewright_trl.lean import LeanLayers
 from tunewright_trl.logprob import FrozenHeadLogProb
 from tunewright_trl.low_rank import LowRankLayers
+from tunewright_trl.sharing import not_by_flex
 
 _SETTINGS = ("temperature", "cast_lm_head_to_fp32", "final_logit_softcapping", "logit_scale", "outputs")
 
@@ -42,6 +45,13 @@ class Fused:
     replaced: Any
     left_alone: str = ""
     unshared: str = ""
+    not_flex: str = ""
+    """Why trees are attended to by products, and not by torch's `flex_attention`."""
+    by_liger: int = 0
+    """Norms and gated MLPs that run by Liger's kernels."""
+    not_liger: str = ""
+    """Why they do not, or not all of them."""
+    layout: type[Layout] = Layout
     attending: Attending | None = None
     lighter: tuple[Forwards, ...] = ()
     """Layers that run with less work, or keep less."""
@@ -54,6 +64,13 @@ class Fused:
     given: int = 0
     """Tokens of the rows, padding left out: what it would have computed at least."""
 
+    @property
+    def attention(self) -> str:
+        """What attends to trees; nothing where each row is computed whole."""
+        if self.unshared or self.left_alone:
+            return ""
+        return "flex" if self.layout is FlexLayout else "products"
+
     def uninstall(self) -> None:
         """Put back what `install` found."""
         if not self.left_alone:
@@ -65,11 +82,14 @@ class Fused:
             layers.stop()
 
 
-def install(model: Any, unshared: str = "beginnings are not to be shared", left_alone: str = "") -> Fused:
+def install(
+    model: Any, unshared: str = "beginnings are not to be shared", left_alone: str = "", longest: int = 64
+) -> Fused:
     """Replace the fused forward that TRL put on `model`, a transformers model or a PEFT one around it.
 
     `unshared` is the reason why rows are not to share what they begin with; none lets them. `left_alone` is a reason to
-    replace nothing: one of the training's own, beside those that are found in the model.
+    replace nothing: one of the training's own, beside those that are found in the model. Kernels are tried on
+    rows of up to `longest` tokens, and none is longer than the training's longest.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     trl_forward = base.forward
@@ -77,10 +97,16 @@ def install(model: Any, unshared: str = "beginnings are not to be shared", left_
     left_alone = left_alone or _reason_to_leave(base, settings, unshared)
     fused = Fused(base, trl_forward, left_alone, unshared or left_alone)
     if not fused.left_alone:
+        kernels = chosen(probe(base.device))
+        if not unshared:
+            fused.not_flex = kernels.not_flex or not_by_flex(model, longest)
+            fused.layout = Layout if fused.not_flex else FlexLayout
         base.forward = types.MethodType(_forward(fused, settings), base)
         # on until `uninstall`: checkpointing runs layers again in the backward
         fused.attending = None if unshared else Attending(base, TREE)
-        fused.lighter = (LowRankLayers(model), LeanLayers(model))
+        lean = LeanLayers(model, kernels.not_liger)
+        fused.lighter = (LowRankLayers(model), lean)
+        fused.by_liger, fused.not_liger = lean.by_liger, lean.not_liger
     return fused
 
 
@@ -154,9 +180,10 @@ def _shared(model: Any, fused: Fused, mask: Any, args: Any, kwargs: Mapping[str,
     if seen is not None and not bool((seen[:, 0].bool() & (seen.cumprod(1).sum(1) == real)).all()):
         return None  # not padded on the right
     tree = tree_of(ids, lengths)
-    fused.computed += len(tree)
+    layout = fused.layout(tree, fused.attending.heads, model.device)
+    fused.computed += layout.tokens
     fused.given += int(real.sum())
-    states = run(model.base_model, tree, Layout(tree, fused.attending.heads, model.device))
+    states = run(model.base_model, tree, layout)
     return states[tree.where.to(states.device)[:, :-1][mask]]
 
 

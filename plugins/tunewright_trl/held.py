@@ -102,7 +102,7 @@ class Held:
         """Put the fast forward in the place of TRL's, once. Raises `BadInput` where rows have to share and do not."""
         if self._fused is None:
             left_alone = SMOOTHING if self.args.label_smoothing_factor else ""
-            fused = install(self.model, self._unshared(), left_alone)
+            fused = install(self.model, self._unshared(), left_alone, self.longest)
             if fused.unshared and self.watch.sharing[0] == "require":
                 fused.uninstall()
                 fix = "take `prefix_sharing: auto`, which then computes each row whole"

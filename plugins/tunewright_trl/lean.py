@@ -8,7 +8,7 @@ the very numbers of its own forward on a few tokens; which modules these are no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,10 @@ TOKENS = 4
 """Tokens on which a module is tried."""
 CLOSE, ROUGH = 1e-5, 1e-3
 """How far apart, in relative L2, its output may be: in fp32, and in 16 bits, where a last bit may fall otherwise."""
+SLOPES = 1e-2
+"""The same of gradients by Liger's kernels, which round at fewer places."""
+SAID = 300
+"""Characters of an error of theirs that are told."""
 
 
 class RmsNorm(torch.autograd.Function):
@@ -68,24 +72,47 @@ class SiluGate(torch.autograd.Function):
 class LeanLayers(Forwards):
     """While it lasts, norms and gated MLPs of `model` keep less; what would give other numbers is left as it is.
 
+    They run by Liger's kernels where `not_liger` gives no reason against it and those give the same, also backwards.
     Nothing is replaced where a forward of the module's own was put on it before.
     """
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(_replaced(model))
+    def __init__(self, model: Any, not_liger: str = "Liger's kernels are not asked for") -> None:
+        self.not_liger = not_liger
+        """Why Liger's kernels are not used, or not for every layer that is replaced."""
+        self.by_liger = 0
+        """Layers that run by them."""
+        liger = {} if not_liger else self._liger()
+        super().__init__(self._replaced(model, liger))
 
+    def _liger(self) -> Mapping[Any, Any]:
+        try:
+            return _liger_forwards()
+        except Exception as error:  # a package that cannot be imported is as good as none
+            self.not_liger = f"`liger_kernel` cannot be imported: {_said(error)}"
+            return {}
 
-def _replaced(model: Any) -> Iterator[tuple[Any, Any]]:
-    judged: dict[tuple[type, Any], bool] = {}
-    for module in model.modules():
-        forward = _forward_for(module)
-        if forward is None or "forward" in vars(module):
-            continue
-        alike = (type(module), getattr(module, "act_fn", None).__class__)
-        if alike not in judged:
-            judged[alike] = _same(module, forward)
-        if judged[alike]:
-            yield module, forward
+    def _replaced(self, model: Any, liger: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        judged: dict[tuple[type, Any], Any] = {}
+        for module in model.modules():
+            forward = _forward_for(module)
+            if forward is None or "forward" in vars(module):
+                continue
+            alike = (type(module), getattr(module, "act_fn", None).__class__)
+            if alike not in judged:
+                judged[alike] = self._judged(module, forward, liger.get(forward))
+            if judged[alike] is not None:
+                self.by_liger += judged[alike] is not forward
+                yield module, judged[alike]
+
+    def _judged(self, module: Any, own: Any, liger: Any) -> Any:
+        """The forward that the module and those like it are given; none where both give other numbers."""
+        if not _same(module, own):
+            return None
+        if liger is None:
+            return own
+        if why := _not_by_liger(module, liger):
+            self.not_liger = "; ".join(filter(None, (self.not_liger, f"`{type(module).__name__}`: {why}")))
+        return own if why else liger
 
 
 def _forward_for(module: Any) -> Any:
@@ -109,10 +136,65 @@ def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def _same(module: Any, forward: Any) -> bool:
     """Whether `forward` does what the module's own does, on tokens by a seed of their own."""
+    x = _drawn(module)
+    own, other = module(x).float(), forward(module, x).float()
+    return bool((own - other).norm() <= (CLOSE if x.dtype == torch.float32 else ROUGH) * own.norm())
+
+
+def _drawn(module: Any) -> torch.Tensor:
+    """What the module is tried on [1, T, H], in the type of its weights."""
     weight = next(module.parameters())
     width = module.weight.shape[-1] if hasattr(module, "weight") else module.gate_proj.in_features
     draw = torch.Generator().manual_seed(0)
     dtype = weight.dtype if weight.dtype.is_floating_point else torch.float32
-    x = torch.randn(1, TOKENS, width, generator=draw).to(weight.device, dtype)
-    own, other = module(x).float(), forward(module, x).float()
-    return bool((own - other).norm() <= (CLOSE if dtype == torch.float32 else ROUGH) * own.norm())
+    return torch.randn(1, TOKENS, width, generator=draw).to(weight.device, dtype)
+
+
+def _liger_forwards() -> Mapping[Any, Any]:
+    """Forwards by Liger's kernels, by those of ours in whose place they stand.
+
+    Hsu et al. 2024, https://arxiv.org/abs/2410.10989; signatures as in liger-kernel 0.8.5.
+    """
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+    from liger_kernel.ops.swiglu import LigerSiLUMulFunction
+
+    def norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+        # casts as Llama's norm does; not in place, which would write into a gradient that others may hold
+        passed = (hidden_states, self.weight, self.variance_epsilon, 0.0, "llama", False)
+        found: torch.Tensor = LigerRMSNormFunction.apply(*passed)
+        return found
+
+    def mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.down_proj(LigerSiLUMulFunction.apply(self.gate_proj(x), self.up_proj(x)))
+        return found
+
+    return {_norm: norm, _mlp: mlp}
+
+
+def _not_by_liger(module: Any, forward: Any) -> str:
+    """Why the module is not to run by Liger's kernels, forwards or backwards; nothing where they give the same."""
+    try:
+        if not _same(module, forward):
+            return "Liger's kernels give other numbers"
+        own, other = (_slope(module, one) for one in (type(module).forward, forward))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a compiler, and a driver, raise errors of their own
+        return _said(error)
+    close = bool((own - other).norm() <= SLOPES * own.norm())
+    return "" if close else "Liger's kernels give another gradient"
+
+
+@torch.enable_grad()
+def _slope(module: Any, forward: Any) -> torch.Tensor:
+    """The gradient of a sum of what `forward` makes of an input: towards that, and what is trained of a norm."""
+    x = _drawn(module).requires_grad_()
+    found = forward(module, x).float()
+    weights = torch.linspace(-1, 1, found.numel(), device=found.device).view_as(found)
+    trained = [one for one in module.parameters(recurse=False) if one.requires_grad]
+    slopes = torch.autograd.grad((found * weights).sum(), [x, *trained])
+    return torch.cat([slope.float().flatten() for slope in slopes])
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:SAID]

@@ -202,7 +202,9 @@ def _run(trainer: Held, job: TrainJob) -> None:
     finally:
         fused.uninstall()
     job.emit({"event": "lm_head", "scored": fused.scored, "of": fused.padded, "left_alone": fused.left_alone})
-    job.emit({"event": "prefixes", "computed": fused.computed, "of": fused.given, "unshared": fused.unshared})
+    shared = {"computed": fused.computed, "of": fused.given, "unshared": fused.unshared}
+    job.emit({"event": "prefixes", **shared, "attention": fused.attention, "not_flex": fused.not_flex})
+    job.emit({"event": "layers", "liger": fused.by_liger, "not_liger": fused.not_liger})
 
 
 def release(trainer: Held) -> None:

@@ -1,7 +1,7 @@
 """Whether the rows of a training may share what they begin with: only where that changes nothing but rounding.
 
 What the spec alone shows is said by `plan` (`not_by_spec`); what the model and the rows show, before the first step
-(`not_by_model`).
+(`not_by_model`); and by which attention they do (`not_by_flex`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,15 @@ def not_by_model(model: Any, longest: int, multiple: int = 1) -> str:
     if rotates_by_length(base.config, -(-longest // multiple) * multiple):
         return "its rotary positions depend on the longest row"
     return _as_it_is_trained(model, lambda: _tried(base))
+
+
+def not_by_flex(model: Any, longest: int) -> str:
+    """Why trees of rows of up to `longest` tokens are not attended to by torch's `flex_attention` on this very model;
+    nothing where they may be."""
+    from tunewright_transformers import flex
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return _as_it_is_trained(model, lambda: flex.not_by_flex(base, longest))
 
 
 def _as_it_is_trained(model: Any, tried: Callable[[], str]) -> str:
