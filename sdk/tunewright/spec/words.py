@@ -245,8 +245,9 @@ REMOVE = _table({
     " assistant_only_loss train_on_prompt roles_to_train train_on_eos train_on_responses_only",
     "remove it: the library chooses the attention": "flash_attention flash_attn sdp_attention xformers_attention"
     " attn_implementation eager_attention use_flash_attention_2 flash_attention_2 s2_attention",
-    "remove it: kernels of other libraries are not used": "use_unsloth enable_liger_kernel use_liger_kernel"
-    " liger_kernel torch_compile unsloth plugins",
+    "remove it: on CUDA Liger's kernels run where they are installed": "enable_liger_kernel use_liger_kernel"
+    " liger_kernel",
+    "remove it: kernels of other libraries are not used": "use_unsloth torch_compile unsloth plugins",
     "remove it: the base's weights stay packed and frozen": "llm_int8_has_fp16_weight"
     " has_fp16_weights",
     "remove it: the library chooses how packed weights are kept": "bnb_4bit_quant_storage quant_storage",
