@@ -94,45 +94,6 @@ def test_a_terminal_that_tells_no_width_has_80_columns(clock):
     assert len(line(clock, 0, step="x" * 100)) == 79
 
 
-def test_the_time_left_is_told_once_the_pace_is_known(clock):
-    """The rows of one batch come all at once, after the model was opened: by the first of them it would be hours."""
-    stream = io.StringIO()
-    told = progress.Progress(stream)
-    for done, seconds in ((1, 20.0), (109, 10.0), (241, 11.0)):
-        clock.seconds += seconds
-        told.hear({"event": "progress", "step": "evaluate", "what": "asking", "done": done, "of": 400})
-    assert stream.getvalue().splitlines() == [
-        "evaluate         asking 1 of 400",
-        "evaluate         asking 109 of 400, 80 s left",
-        "evaluate         asking 241 of 400, 27 s left",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("again", "left"),
-    [((1, 2, 40), "4 min 30 s"), ((7, 16, 40), "3 min 38 s"), ((8, 16, 40), "3 min 45 s"), ((9, 20, 40), "3 min 52 s")],
-)
-def test_what_is_counted_again_has_a_pace_of_its_own(clock, again, left):
-    """The certificate asks one form after the other the same rows; what comes in a batch begins at any count."""
-    stream = io.StringIO()
-    told = progress.Progress(stream)
-    for done in (8, 200, 399, *again):
-        clock.seconds += 10.0
-        told.hear({"event": "progress", "step": "parity", "what": "asking", "done": done, "of": 400})
-    assert stream.getvalue().splitlines()[-1] == f"parity           asking 40 of 400, {left} left"
-
-
-def test_what_was_taken_up_is_foreseen_by_the_pace_of_now(clock):
-    stream = io.StringIO()
-    told = progress.Progress(stream)
-    for done in (61, 62, 63):
-        clock.seconds += 30.0
-        told.hear({**TRAINING, "step": "train", "optimizer_step": done, "optimizer_steps": 120})
-    first, second, third = stream.getvalue().splitlines()
-    assert " left" not in first + second
-    assert third.startswith("train            63 of 120, 28 min 30 s left, ")
-
-
 def test_a_diverging_loss_takes_no_more_room(clock):
     assert "loss 1.23e+08, " in line(clock, 80, loss=123_456_789.0)
 

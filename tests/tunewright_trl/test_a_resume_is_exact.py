@@ -234,7 +234,8 @@ def test_the_look_that_ends_an_epoch_is_not_left_out(train):
     options = {"epochs": 3, "validation": ROWS["sft"](6, seed=5)}
     whole = train(**options)
     stopped = train(**options, stop_after=3)  # the last step of the first epoch
-    assert [event["event"] for event in stopped.events[-4:-2]] == ["validation", "checkpoint"]
+    known = [event["event"] for event in stopped.events]
+    assert known[known.index("checkpoint") - 1] == "validation"
     resumed = train(**options, resume=True)
     assert resumed.outcome.validation == whole.outcome.validation
     same(whole, resumed)
