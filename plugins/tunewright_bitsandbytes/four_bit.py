@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from tunewright.parts import Argument, Cap, Facts, To
-from tunewright.parts.memory import Linear
+from tunewright.parts.memory import BYTES, Linear, Shape
+from tunewright.parts.quantizer import KEPT_AT_MOST
 from tunewright_bitsandbytes.kept import keep_unpacked
 from tunewright_bitsandbytes.packed import TYPES, Packed, PackedOptions
 
@@ -49,7 +50,6 @@ class FourBit(Packed[F]):
     )
     reads = frozenset({"compute_dtype", "skip"})
     layer = "Linear4bit"
-    keeps = True
 
     def computes_in(self) -> str:
         """As `compute_dtype` says."""
@@ -61,6 +61,12 @@ class FourBit(Packed[F]):
         if not self.options.double_quant:
             return linear.parameters / 2 + 4 * blocks + VALUES
         return linear.parameters / 2 + blocks + 4 * -(-blocks // SCALES) + VALUES + 4 * 256
+
+    def kept_bytes(self, shape: Shape, dtype: str) -> int:
+        """All packed layers in the type that they are multiplied in, where that is little."""
+        parameters = shape.layers * sum(linear.parameters for linear in self._packed_in(shape))
+        kept = parameters * BYTES[self.computes_in()]
+        return kept if kept <= KEPT_AT_MOST else 0
 
     def offers(self) -> frozenset[Cap]:
         return super().offers() | {Cap.FOUR_BIT}

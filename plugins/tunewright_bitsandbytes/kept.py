@@ -1,4 +1,4 @@
-"""4-bit layers that a CPU unpacks once while it asks a small model, and not for every token: half the time, or less.
+"""4-bit layers that a CPU unpacks once while it asks a small model, and not for every token.
 
 The numbers are those of bitsandbytes' own forward on a CPU, which unpacks a layer and multiplies by it.
 """

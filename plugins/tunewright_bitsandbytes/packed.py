@@ -13,7 +13,7 @@ from tunewright.errors import MissingExtra
 from tunewright.parts import Argument, Cap, Facts, Finding, Options, Quantizer
 from tunewright.parts.base import BadOption
 from tunewright.parts.memory import BYTES, Linear, Shape
-from tunewright.parts.quantizer import KEPT_AT_MOST, already_packed
+from tunewright.parts.quantizer import already_packed
 
 TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """The spec's names of types, and torch's."""
@@ -39,8 +39,6 @@ class Packed(Quantizer[P]):
     reads = frozenset({"skip"})
     layer: ClassVar[str]
     """The name of the layers that it packs, in `bitsandbytes.nn`."""
-    keeps: ClassVar[bool] = False
-    """Whether what it unpacks of a small model is kept while that is asked on a CPU (`kept_bytes`)."""
 
     @abstractmethod
     def settle(self, packed: list[Any], use: Literal["train", "infer"]) -> None:
@@ -67,12 +65,6 @@ class Packed(Quantizer[P]):
         """One matrix in the type that it is multiplied in."""
         each = BYTES[self.computes_in() or dtype]
         return max((linear.parameters * each for linear in self._packed_in(shape)), default=0)
-
-    def kept_bytes(self, shape: Shape, dtype: str) -> int:
-        """All packed layers in the type that they are multiplied in, where that is little."""
-        each = BYTES[self.computes_in() or dtype]
-        kept = shape.layers * sum(linear.parameters for linear in self._packed_in(shape)) * each
-        return kept if self.keeps and kept <= KEPT_AT_MOST else 0
 
     def _packed_in(self, shape: Shape) -> list[Linear]:
         skipped = {name.rpartition(".")[2] for name in self._skipped}
